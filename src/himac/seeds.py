@@ -17,7 +17,7 @@ def derive(*parts: int | str) -> int:
     >>> derive(0, "macro", 3, 1) == derive(0, "macro", 3, 1), derive(0, 1) == derive(1, 0)
     (True, False)
     """
-    key = "\\x1f".join(str(part) for part in parts).encode()
+    key = "\x1f".join(str(part) for part in parts).encode()
     return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "little") >> 1
 
 
