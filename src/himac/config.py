@@ -28,6 +28,7 @@ class RunConfig:
     iterations: int = 150
     max_minutes: float = 0.0  # stop (and evaluate) after this much training time; 0 is no limit
     max_env_steps: int = 0  # stop (and evaluate) after this many environment steps; 0 is no limit
+    max_tokens: int = 0  # stop (and evaluate) after this many generated tokens; 0 is no limit
     device: str = "auto"  # "auto", "cpu", "cuda", "cuda:1"
     threads: int = 1  # torch threads; more than 1 only for a lone job on pinned cores
     save_every: int = 5  # iterations between checkpoints
@@ -331,7 +332,7 @@ def _cast(kind: Any, value: Any, where: str) -> Any:
 
 
 _AT_LEAST = {
-    "run.iterations": 0, "run.threads": 1, "run.save_every": 1, "run.keep_last": 1, "run.max_minutes": 0, "run.max_env_steps": 0,
+    "run.iterations": 0, "run.threads": 1, "run.save_every": 1, "run.keep_last": 1, "run.max_minutes": 0, "run.max_env_steps": 0, "run.max_tokens": 0,
     "model.lora_rank": 0, "model.max_prompt": 16, "agent.max_subgoals": 1, "agent.subgoal_turns": 1,
     "agent.max_steps": 0, "agent.macro_tokens": 1, "agent.micro_tokens": 1, "agent.last_pairs": 0,
     "agent.invalid_penalty": 0, "agent.format_penalty": 0, "rollout.tasks": 1, "rollout.group_size": 2,

@@ -41,6 +41,7 @@ def evaluate(
         "temperature": temperature,
         "seconds": round(time.perf_counter() - began, 2),
     }
+    summary["outcomes"] = outcomes(episodes)
     kinds = sorted({e.task.kind for e in episodes})
     if len(kinds) > 1:
         summary["kinds"] = {kind: summarise([e for e in episodes if e.task.kind == kind]) for kind in kinds}
@@ -75,6 +76,22 @@ def summarise(episodes: Sequence[Episode]) -> dict[str, Any]:
         "failed": _mean(e.stop in (StopReason.ENV_ERROR, StopReason.PROMPT_TOO_LONG) for e in episodes),
         "trimmed": _mean(s.trimmed > 0 for s in segments),
     }
+
+
+def outcomes(episodes: Sequence[Episode]) -> dict[str, Any]:
+    """Return what became of each task, compactly: what comparisons pair, and bootstraps resample.
+
+    Returns:
+        {"index": the tasks' places in their split, "success": a character "0" or "1" a task, and, where scores say
+        more than success, "score": one a task}.
+    """
+    row: dict[str, Any] = {
+        "index": [e.task.index for e in episodes],
+        "success": "".join(str(int(e.success)) for e in episodes),
+    }
+    if any(e.score != float(e.success) for e in episodes):
+        row["score"] = [round(e.score, 4) for e in episodes]
+    return row
 
 
 def wilson(wins: int, num: int, *, z: float = 1.96) -> tuple[float, float]:

@@ -201,8 +201,12 @@ class _Session:
 
     def _budget_spent(self, progress: ckpt.Progress) -> bool:
         run = self._config.run
-        too_long = run.max_minutes and progress.train_s >= run.max_minutes * 60
-        return bool(too_long or (run.max_env_steps and progress.env_steps >= run.max_env_steps))
+        spent = (
+            (run.max_minutes * 60, progress.train_s),
+            (run.max_env_steps, progress.env_steps),
+            (run.max_tokens, progress.tokens),
+        )
+        return any(limit and so_far >= limit for limit, so_far in spent)
 
     def _evaluate(self, progress: ckpt.Progress) -> ckpt.Progress:
         """Evaluate on the first tasks of the validation split; return the progress with its best."""
