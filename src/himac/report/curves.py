@@ -1,8 +1,7 @@
-"""Learning curves as PNG and SVG. Layer 5; matplotlib lives here.
+"""Learning curves as PNG and SVG. Layer 5.
 
-One idea: one look that survives a black and white printer: every line differs by dash and, where it is an
-evaluation, by its marker, not by colour alone. One run: training success of both phases as thin lines,
-evaluations as points with their intervals. Several: a panel each for success, return and calls.
+One idea: one run shows training success of both phases as thin lines and evaluations as points with their
+intervals; several show a panel each for success, return and calls. The look is `himac.report.look`'s.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from himac.errors import DataError
+from himac.report.look import COLOURS, LINES, LOOK, pyplot, save
 from himac.report.reading import read_metrics
 from himac.runs import CURVE
 
@@ -22,26 +22,7 @@ _PHASES = {
     "flat": ("flat agent (sampled)", "#6a6a6a", "-."),
 }
 _MARKERS = (("o", "#1a1a1a"), ("s", "#8a2d86"), ("^", "#187a43"), ("D", "#7d7100"))
-_LINES = (
-    ("-", "o"),
-    ("--", "s"),
-    ("-.", "^"),
-    (":", "D"),
-    ((0, (5, 1, 1, 1, 1, 1)), "v"),
-    ((0, (1, 3)), "P"),
-)
-_COLOURS = ("#1f5fa8", "#c05f14", "#187a43", "#8a2d86", "#7d7100", "#4a4a4a")
 _PANELS = (("success", "success rate"), ("return", "return"), ("turns", "model calls an episode"))
-_LOOK = {
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.alpha": 0.25,
-    "legend.frameon": False,
-    "legend.fontsize": 8,
-    "svg.fonttype": "none",
-}
 
 
 def plot_run(folder: Path) -> Path:
@@ -50,13 +31,13 @@ def plot_run(folder: Path) -> Path:
     Raises:
         DataError: there is nothing to draw yet.
     """
-    plt = _pyplot()
-    with plt.rc_context(_LOOK):
+    plt = pyplot()
+    with plt.rc_context(LOOK):
         figure, axes = plt.subplots(figsize=(7.2, 4.2), dpi=150)
         _draw_run(axes, _rows(folder))
         axes.set(title=folder.resolve().name)
         target = folder / CURVE
-        _save(plt, figure, [target])
+        save(plt, figure, [target])
     return target
 
 
@@ -70,8 +51,8 @@ def plot_runs(folders: Sequence[Path], stem: Path) -> list[Path]:
     Raises:
         DataError: a run has nothing to draw yet.
     """
-    plt = _pyplot()
-    with plt.rc_context(_LOOK):
+    plt = pyplot()
+    with plt.rc_context(LOOK):
         figure, axes_row = plt.subplots(1, 3, figsize=(12, 3.9), dpi=150)
         for axes, (key, label) in zip(axes_row, _PANELS):
             if len(folders) == 1:
@@ -80,7 +61,7 @@ def plot_runs(folders: Sequence[Path], stem: Path) -> list[Path]:
                 _draw_runs(axes, folders, key=key, label=label)
         axes_row[0].legend(loc="best")
         targets = [stem.with_name(stem.name + ending) for ending in (".png", ".svg")]
-        _save(plt, figure, targets)
+        save(plt, figure, targets)
     return targets
 
 
@@ -106,8 +87,8 @@ def _draw_runs(axes: Any, folders: Sequence[Path], *, key: str, label: str) -> N
         rows = _rows(folder)
         evaluated = [r for r in rows if r["phase"] == "eval"]
         own = [r for r in evaluated if r["split"] == evaluated[0]["split"]] if evaluated else rows
-        dash, marker = _LINES[place % len(_LINES)]
-        colour = _COLOURS[place % len(_COLOURS)]
+        dash, marker = LINES[place % len(LINES)]
+        colour = COLOURS[place % len(COLOURS)]
         name = f"{folder.resolve().name} ({own[0].get('split', 'training')})"
         axes.plot(
             [r["iteration"] for r in own], [r[key] for r in own], linestyle=dash, color=colour, linewidth=1
@@ -135,19 +116,3 @@ def _rows(folder: Path) -> list[dict[str, Any]]:
     if not rows:
         raise DataError(f"run {str(folder)!r} has written no metrics: nothing to draw yet")
     return rows
-
-
-def _save(plt: Any, figure: Any, targets: Sequence[Path]) -> None:
-    figure.tight_layout()
-    for target in targets:
-        figure.savefig(target)
-    plt.close(figure)
-
-
-def _pyplot() -> Any:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    return plt

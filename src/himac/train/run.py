@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
+
 from himac.config import Config, config_from_dict, to_toml
 from himac.envs.base import make_expert
 from himac.errors import ConfigError, RunError
@@ -23,7 +25,7 @@ from himac.models.tiny import build_tiny
 from himac.runs import CONFIG, MACHINE, RunWriter, describe_machine, write_text
 from himac.seeds import derive
 from himac.train import checkpoint as ckpt
-from himac.train.bench import Workbench, build_env
+from himac.train.bench import Workbench, build_env, pick_device
 from himac.train.coevolve import Log, Loop
 from himac.train.policy import Policy
 from himac.train.sft import demo_samples, demo_texts, demonstrations, warm_start
@@ -76,8 +78,15 @@ def new_run(folder: Path, config: Config) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError(f"cannot make the run folder {str(folder)!r}: {error}") from error
-    write_text(folder / MACHINE, json.dumps(describe_machine(), indent=1) + "\n")
+    machine = describe_machine() | _accelerator(config.run.device)
+    write_text(folder / MACHINE, json.dumps(machine, indent=1) + "\n")
     write_text(folder / CONFIG, to_toml(config))
+
+
+def _accelerator(name: str) -> dict[str, str]:
+    """Name the GPU that `run.device` means here; nothing where it means none."""
+    device = pick_device(name)
+    return {"gpu": torch.cuda.get_device_name(device)} if device.type == "cuda" else {}
 
 
 def train(config: Config, folder: Path, console: Console) -> Outcome:
