@@ -32,6 +32,41 @@ You can carry one thing at a time and cannot put it down. Opening a door uses up
 Actions: "go to ROOM" (a room next to yours, not behind a locked door), "take COLOUR key", "open COLOUR door"
 (from a room next to the door, carrying its key), "take treasure" (with empty hands)."""
 
+EXAMPLE_PLAY = (
+    (
+        "Ways: garden - library.\nLocked: green door between library and barn, red door between library and tower.\n"
+        "Things: green key in garden, red key in garden, treasure in tower.\nYou are in library. You carry nothing.",
+        "<think>The treasure is in the tower, behind the red door, so I need the red key and not the green one. It lies "
+        "in the garden.</think><action>go to garden</action>",
+    ),
+    (
+        "Ways: garden - library.\nLocked: green door between library and barn, red door between library and tower.\n"
+        "Things: green key in garden, red key in garden, treasure in tower.\nYou are in garden. You carry nothing.",
+        "<think>Both keys are here. Hands hold one thing only: I take the red one.</think><action>take red key</action>",
+    ),
+    (
+        "Ways: garden - library.\nLocked: green door between library and barn, red door between library and tower.\n"
+        "Things: green key in garden, treasure in tower.\nYou are in garden. You carry red key.",
+        "<think>The red door opens from the library.</think><action>go to library</action>",
+    ),
+    (
+        "Ways: garden - library.\nLocked: green door between library and barn, red door between library and tower.\n"
+        "Things: green key in garden, treasure in tower.\nYou are in library. You carry red key.",
+        "<think>I stand before the red door with its key.</think><action>open red door</action>",
+    ),
+    (
+        "Ways: garden - library, library - tower.\nLocked: green door between library and barn.\n"
+        "Things: green key in garden, treasure in tower.\nYou are in library. You carry nothing.",
+        "<think>The way to the tower is open.</think><action>go to tower</action>",
+    ),
+    (
+        "Ways: garden - library, library - tower.\nLocked: green door between library and barn.\n"
+        "Things: green key in garden, treasure in tower.\nYou are in tower. You carry nothing.",
+        "<think>The treasure lies here and my hands are empty.</think><action>take treasure</action>",
+    ),
+)
+"""Task 1 of split "train" with one door."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Door:
@@ -185,6 +220,7 @@ class ToyEnv:
             splits=SPLITS,
             reward_success=REWARD_SUCCESS,
             goal="take the treasure",
+            example_play=EXAMPLE_PLAY,
         )
         self._tasks = {
             split: tuple(Task(env="toy", split=split, index=index) for index in range(size))

@@ -30,6 +30,43 @@ EXAMPLE_SUBGOALS = (
     "put the mug in the coffeemachine",
 )
 
+EXAMPLE_PLAY = (
+    (
+        "-= Welcome to TextWorld, ALFRED! =-\n\nYou are in the middle of a room. Looking quickly around you, you see a "
+        "bathtubbasin 1, a cabinet 4, a cabinet 3, a cabinet 2, a cabinet 1, a garbagecan 1, a handtowelholder 1, a "
+        "sinkbasin 1, a toilet 1, a toiletpaperhanger 1, and a towelholder 1.\n\n"
+        "Your task is to: clean some soapbar and put it in cabinet.",
+        "<think>I have to find a soapbar, clean it at the sinkbasin and put it in a cabinet. Soap may lie on the toilet "
+        "or in the sinkbasin; I look at the toilet first.</think><action>go to toilet 1</action>",
+    ),
+    (
+        "You arrive at toilet 1. On the toilet 1, you see a candle 1, and a soapbottle 1.",
+        "<think>A soapbottle is not a soapbar. The sinkbasin is next.</think><action>go to sinkbasin 1</action>",
+    ),
+    (
+        "You arrive at sinkbasin 1. On the sinkbasin 1, you see a soapbar 2.",
+        "<think>Here is a soapbar. I take it.</think><action>take soapbar 2 from sinkbasin 1</action>",
+    ),
+    (
+        "You pick up the soapbar 2 from the sinkbasin 1.",
+        "<think>I am at the sinkbasin already, so I clean it now.</think>"
+        "<action>clean soapbar 2 with sinkbasin 1</action>",
+    ),
+    (
+        "You clean the soapbar 2 using the sinkbasin 1.",
+        "<think>It is clean. Any cabinet will do.</think><action>go to cabinet 4</action>",
+    ),
+    (
+        "You arrive at cabinet 4. The cabinet 4 is closed.",
+        "<think>It has to be opened first.</think><action>open cabinet 4</action>",
+    ),
+    (
+        "You open the cabinet 4. The cabinet 4 is open. In it, you see nothing.",
+        "<think>Now I put the soapbar in, which completes the task.</think><action>move soapbar 2 to cabinet 4</action>",
+    ),
+)
+"""Task 219 of the generated split "train"."""
+
 
 class AlfworldEnv:
     """One household at a time.
@@ -51,6 +88,7 @@ class AlfworldEnv:
             list_admissible=True,
             splits=source.splits,
             reward_success=REWARD_SUCCESS,
+            example_play=EXAMPLE_PLAY,
         )
         self._engine = engine
         self._kinds = frozenset(kinds)

@@ -41,6 +41,23 @@ Actions: up, down, left, right. Each moves you one cell, or pushes the box in th
 You cannot pull. Nothing moves into a wall, and no box into another box.
 A box pushed into a corner that is not a target is lost."""
 
+EXAMPLE_PLAY = (
+    (
+        "# # # # # #\n# # # # # #\n# # # # # #\n# P # _ _ #\n# _ X _ O #\n# # # # # #",
+        "<think>The box at row 5 column 3 has to go right by two, to the target at row 5 column 5. I push it from its "
+        "left side, row 5 column 2, which is just below me.</think><action>down</action>",
+    ),
+    (
+        "# # # # # #\n# # # # # #\n# # # # # #\n# _ # _ _ #\n# P X _ O #\n# # # # # #",
+        "<think>I stand left of the box and the cell behind it is free: I push.</think><action>right</action>",
+    ),
+    (
+        "# # # # # #\n# # # # # #\n# # # # # #\n# _ # _ _ #\n# _ P X O #\n# # # # # #",
+        "<think>One more push and the box is on the target.</think><action>right</action>",
+    ),
+)
+"""Task 3 of split "train", size 6x6, one box. Shown with boards as grids; the other forms go without."""
+
 
 class SokobanEnv:
     """Sokoban with gym-sokoban's rules and rewards."""
@@ -59,6 +76,7 @@ class SokobanEnv:
             splits=SPLITS,
             reward_success=REWARD_SOLVED,
             goal="push every box onto a target",
+            example_play=EXAMPLE_PLAY if observation == "grid" else (),
         )
         self._source = source
         self._tasks: dict[str, tuple[Task, ...]] = {}  # by split, made when first asked for

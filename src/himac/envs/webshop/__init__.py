@@ -34,6 +34,42 @@ _EXAMPLES = (
     "buy it",
 )
 
+_TASK = (
+    "Instruction: [SEP] Find me long battery, hands free bluetooth speakers with color: pink, and price lower than "
+    "80.00 dollars [SEP] "
+)
+_PRODUCT = (
+    f"{_TASK}Back to Search [SEP] < Prev [SEP] color [SEP] red [SEP] grey [SEP] pink [SEP] navy [SEP] Cinder Premium "
+    "Hands Free Bluetooth Speakers [SEP] Price: $5.5 [SEP] Rating: N.A. [SEP] Description [SEP] Features [SEP] Reviews "
+    "[SEP] Buy Now"
+)
+_EXAMPLE_PLAY = (
+    (
+        f"WebShop [SEP] {_TASK}Search",
+        "<think>I search with the words of the instruction.</think>"
+        "<action>search[long battery, hands free bluetooth speakers pink]</action>",
+    ),
+    (
+        f"{_TASK}Back to Search [SEP] Page 1 (Total results: 50) [SEP] Next > [SEP] BW7Q [SEP] Cinder Premium Hands Free "
+        "Bluetooth Speakers [SEP] $5.5 [SEP] B4YO [SEP] Ember Travel Hands Free Bluetooth Speakers [SEP] $46.0 [SEP] ...",
+        "<think>The first one is hands free and costs less than 80 dollars. Whether its battery is long and it comes in "
+        "pink stands on its page.</think><action>click[bw7q]</action>",
+    ),
+    (
+        _PRODUCT,
+        "<think>Pink is offered. The features will say whether the battery is long.</think>"
+        "<action>click[features]</action>",
+    ),
+    (
+        f"{_TASK}Back to Search [SEP] < Prev [SEP] Hands free. [SEP] Water resistant. [SEP] Long battery.",
+        "<think>Long battery and hands free: it fits. I go back to choose the colour.</think>"
+        "<action>click[< prev]</action>",
+    ),
+    (_PRODUCT, "<think>The instruction wants pink.</think><action>click[pink]</action>"),
+    (_PRODUCT, "<think>Everything that was wanted is chosen.</think><action>click[buy now]</action>"),
+)
+"""Task 0 of the generated shop's split "train"; the page of results is cut at "..."."""
+
 
 def make(
     items: str | os.PathLike[str] | None = None,
@@ -128,6 +164,7 @@ def make(
         list_admissible=True,
         splits=shop.splits,
         reward_success=10.0,
+        example_play=_EXAMPLE_PLAY if observation == "text" else (),
     )
     return WebShopEnv(shop, spec, observation, dense=dense)  # type: ignore[arg-type]
 
