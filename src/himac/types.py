@@ -39,6 +39,7 @@ class StopReason(StrEnum):
     MAX_CALLS = "max_calls"  # episode limit on model calls
     PROMPT_TOO_LONG = "prompt_too_long"  # the context does not fit, even trimmed
     ENV_ERROR = "env_error"  # the environment raised
+    ENGINE_ERROR = "engine_error"  # an endpoint refused the prompt (too long for it, filtered)
     SUB_DONE = "sub_done"  # segment: the executor said <sub_done>
     BUDGET = "budget"  # segment: the fallback advanced the sub-goal
     EPISODE_END = "episode_end"  # segment: the episode ended while it was active
@@ -57,6 +58,7 @@ class EnvSpec:
     reward_success: float  # reward that the published protocol gives for a solved task
     goal: str = ""  # the task in words when all tasks share it; "": the first observation states it
     deterministic: bool = True  # same (task, seed, actions) -> same results
+    example_play: tuple[tuple[str, str], ...] = ()  # (seen, answer) of a short exemplary play, for few-shot prompts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,19 +128,28 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """One completion asked of an engine: tokens in."""
+    """One completion asked of an engine: tokens in, or messages to an engine behind an endpoint."""
 
-    prompt: tuple[int, ...] | np.ndarray  # (T,) token ids
+    prompt: tuple[int, ...] | np.ndarray = ()  # (T,) token ids; empty where messages are sent
+    messages: tuple[Message, ...] = ()  # the same as chat, for engines that have no tokens to show
     sampling: Sampling
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completion:
-    """What an engine returns: tokens out, exactly as sampled (the end-of-turn token included)."""
+    """What an engine returns: tokens out, exactly as sampled (the end-of-turn token included), or text."""
 
-    ids: tuple[int, ...]  # (T,) sampled token ids
-    logps: tuple[float, ...]  # (T,) log-probability of each, at the sampling temperature (at 1 when greedy)
-    finish: Literal["stop", "length"]  # "stop": end-of-turn token or stop string; "length": max_tokens
+    ids: tuple[int, ...] = ()  # (T,) sampled token ids; empty from an endpoint, which shows none
+    logps: tuple[float, ...] = ()  # (T,) log-probability of each, at the sampling temperature (at 1 when greedy)
+    finish: Literal["stop", "length", "refused"]  # end-of-turn token or stop string; max_tokens; no answer
+    text: str | None = None  # what an endpoint wrote; None: the ids say it
+    num_tokens: int = 0  # tokens of `text`, as the endpoint counts them; 0 where ids say it
+    error: str = ""  # why an endpoint refused this one request; "" otherwise
+
+    @property
+    def length(self) -> int:
+        """Tokens that were sampled."""
+        return len(self.ids) or self.num_tokens
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,7 +218,7 @@ class Episode:
     calls: int  # completions asked of the engine
     tokens: int  # tokens sampled
     is_copy: bool = False  # shares another episode's execution (identical blueprint, greedy, deterministic)
-    error: str = ""  # traceback when stop is ENV_ERROR
+    error: str = ""  # traceback when stop is ENV_ERROR, the endpoint's words when ENGINE_ERROR
 
     @property
     def ret(self) -> float:
