@@ -126,6 +126,7 @@ class SftConfig:
     """The warm start from the environment's expert."""
 
     demonstrations: int = 0  # 0: no warm start; a "tiny" model needs one
+    kinds: tuple[str, ...] = ()  # task types that are demonstrated; empty for all there are
     noise: float = 0.1  # share of random actions: seen in the context, never imitated
     epochs: float = 1.0  # passes over the demonstrations
     batch: int = 32  # demonstrations an optimiser step

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from himac.agent.prompts import observation_view
 from himac.envs.alfworld import data
 from himac.envs.alfworld.catalog import index_file
 from himac.envs.alfworld.game import compile_game, load_game
@@ -233,6 +234,23 @@ def test_kinds_filters_tasks_and_leaves_their_indices_alone():
     assert [task.index for task in some.tasks("valid_seen")] == list(range(140))
 
 
+def test_validation_splits_can_be_longer_and_begin_as_the_usual_ones_do():
+    usual, longer = make_env("alfworld", path="generated"), make_env("alfworld", eval_games=200)
+    for split in ("valid_seen", "valid_unseen"):
+        tasks = longer.tasks(split)
+        assert len(tasks) == 200
+        assert tuple(tasks[:134]) == tuple(usual.tasks(split)[:134])
+    assert len(longer.tasks("train")) == len(usual.tasks("train"))
+
+
+def test_prompts_can_leave_the_admissible_commands_out_but_an_episode_knows_them():
+    env = make_env("alfworld", path="generated", list_admissible=False)
+    observation = env.reset(env.tasks("train")[0])
+    assert observation.admissible
+    assert "Admissible" not in observation_view(env.spec, observation)
+    assert "Admissible" in observation_view(make_env("alfworld", path="generated").spec, observation)
+
+
 def test_kinds_filters_files_too(folder: Path):
     kinds = [task.kind for task in make_env("alfworld", path=folder).tasks("train")]
     env = make_env("alfworld", path=folder, kinds=(kinds[1],))
@@ -256,6 +274,9 @@ def test_kinds_filters_files_too(folder: Path):
         ({"receptacles": 2}, "receptacles must be at least 5"),
         ({"rooms": ("bathroom",), "kinds": ("heat",)}, "they are set in: kitchen"),
         ({"path": ".", "seed": 3}, "concern generated games"),
+        ({"path": ".", "eval_games": 3}, "concern generated games"),
+        ({"eval_games": 0}, "at least 1"),
+        ({"list_admissible": "no"}, "list_admissible must be true or false, got 'no'"),
     ],
 )
 def test_wrong_settings_say_what_is_allowed(settings: dict, said: str):

@@ -20,12 +20,12 @@ from himac.agent.hierarchical import HierarchicalAgent
 from himac.chat import ChatFormat
 from himac.config import Config, SftConfig
 from himac.envs.base import Env, Expert
-from himac.errors import RunError
+from himac.errors import ConfigError, RunError, closest
 from himac.rollout.live import Job, LiveEpisode, Penalties
 from himac.rollout.phases import flat_settings, hierarchy_settings, next_tasks
 from himac.seeds import derive, generator
 from himac.train.learner import Learner
-from himac.types import Completion, Context, Demonstration, Episode, Sample
+from himac.types import Completion, Context, Demonstration, Episode, Sample, Task
 
 
 def demonstrations(
@@ -34,11 +34,12 @@ def demonstrations(
     """Ask the expert for the configured number of demonstrations on training tasks.
 
     Raises:
+        ConfigError: no training task is of a kind in `sft.kinds`.
         RunError: the expert solves too few tasks to go on.
     """
     wanted, tried = config.sft.demonstrations, 0
     found: list[Demonstration] = []
-    tasks = env.tasks(config.env.train_split)
+    tasks = _demonstrated(env.tasks(config.env.train_split), config.sft.kinds)
     while len(found) < wanted:
         task = next_tasks(tasks, start=tried, count=1, seed=derive(config.run.seed, "sft"))[0]
         demo = expert.demonstrate(task, seed=derive(config.run.seed, "sft", tried), noise=config.sft.noise)
@@ -50,6 +51,17 @@ def demonstrations(
         if tried >= 100 and len(found) < tried / 20:
             raise RunError(f"the expert of {config.env.name!r} solved {len(found)} of {tried} tasks")
     return found
+
+
+def _demonstrated(tasks: Sequence[Task], kinds: Sequence[str]) -> Sequence[Task]:
+    """Return the tasks of some kinds; of all kinds when none is named."""
+    known = sorted({task.kind for task in tasks})
+    for kind in kinds:
+        if kind not in known:
+            raise ConfigError(
+                f"sft.kinds has {kind!r}; the training tasks have: {', '.join(known)}{closest(kind, known)}"
+            )
+    return [task for task in tasks if task.kind in kinds] if kinds else tasks
 
 
 def script(demo: Demonstration, *, flat: bool) -> list[tuple[str, bool]]:

@@ -39,7 +39,9 @@ def make(
     engine: str = "himac",
     max_steps: int = 50,
     kinds: Sequence[str] = (),
+    list_admissible: bool = True,
     games: int | None = None,
+    eval_games: int | None = None,
     seed: int = 0,
     rooms: Sequence[str] = ROOMS,
     receptacles: int | None = None,
@@ -54,8 +56,12 @@ def make(
         engine: "himac", or "textworld" for the reference engine (an extra).
         max_steps: steps after which an unsolved episode is truncated; the published limit is 50.
         kinds: task types to offer, of pick, look, clean, heat, cool, pick2; empty for all there are.
+        list_admissible: whether prompts list the admissible commands, as the published ones do; they are
+            most of a prompt's tokens.
         games: number of generated training games; None for as many as ALFWorld has, 3,553. This and the
             following settings concern generated games alone and choose them when `path` is None.
+        eval_games: number of generated games in each validation split; None for as many as ALFWorld has,
+            140 seen and 134 unseen.
         seed: of the generated rooms and games.
         rooms: kinds of room, of kitchen, livingroom, bedroom, bathroom.
         receptacles: most receptacles a room has, at least 5; None for as many as ALFRED's rooms.
@@ -75,15 +81,19 @@ def make(
         _check_choice("kinds", kind, KINDS)
     for name, number in (
         ("games", games),
+        ("eval_games", eval_games),
         ("receptacles", receptacles),
         ("objects", objects),
         ("layouts", layouts),
     ):
         if number is not None:
             _check_number(name, number, least=1)
+    if not isinstance(list_admissible, bool):
+        raise ConfigError(f"alfworld: list_admissible must be true or false, got {list_admissible!r}")
     if not isinstance(path, str | os.PathLike | None):
         raise ConfigError(f"alfworld: path must be a file, a folder or 'generated', got {path!r}")
-    chosen = (games, seed, rooms, receptacles, objects, layouts) != (None, 0, ROOMS, None, None, 27)
+    given = (games, eval_games, seed, rooms, receptacles, objects, layouts)
+    chosen = given != (None, None, 0, ROOMS, None, None, 27)
     where = path if path is not None else "" if chosen else os.environ.get("ALFWORLD_DATA", "")
     source: Source
     if where in ("", GENERATED):
@@ -95,17 +105,21 @@ def make(
             objects=objects,
             layouts=layouts,
         )
-        source = GeneratedGames(settings, OFFICIAL_COUNTS | ({"train": games} if games is not None else {}))
+        wanted = {"train": games, "valid_seen": eval_games, "valid_unseen": eval_games}
+        counts = {split: wanted[split] or number for split, number in OFFICIAL_COUNTS.items()}
+        source = GeneratedGames(settings, counts)
     else:
         if chosen:
             raise ConfigError(
-                "alfworld: games, seed, rooms, receptacles, objects and layouts concern generated games, "
-                f"but path is {str(where)!r}",
+                "alfworld: games, eval_games, seed, rooms, receptacles, objects and layouts concern generated "
+                f"games, but path is {str(where)!r}",
                 hint='leave them out, or use path="generated"',
             )
         source = open_games(Path(where).expanduser())
         read_rules(domain_text())  # what games' domains are compared with; here, so that no reset pays for it
-    return AlfworldEnv(source, engine=engine, max_steps=max_steps, kinds=kinds)
+    return AlfworldEnv(
+        source, engine=engine, max_steps=max_steps, kinds=kinds, list_admissible=list_admissible
+    )
 
 
 def expert(env: Env) -> Expert:

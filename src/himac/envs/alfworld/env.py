@@ -76,16 +76,25 @@ class AlfworldEnv:
         engine: who plays them, "himac" or "textworld".
         max_steps: steps after which an unsolved episode is truncated.
         kinds: task types to offer; empty for all.
+        list_admissible: whether prompts list the admissible commands.
     """
 
-    def __init__(self, source: Source, *, engine: str, max_steps: int, kinds: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        source: Source,
+        *,
+        engine: str,
+        max_steps: int,
+        kinds: Sequence[str] = (),
+        list_admissible: bool = True,
+    ) -> None:
         self.source = source
         self.spec = EnvSpec(
             name="alfworld",
             rules=RULES,
             example_subgoals=EXAMPLE_SUBGOALS,
             max_steps=max_steps,
-            list_admissible=True,
+            list_admissible=list_admissible,
             splits=source.splits,
             reward_success=REWARD_SUCCESS,
             example_play=EXAMPLE_PLAY,
