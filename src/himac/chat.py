@@ -3,7 +3,7 @@
 One idea: a context only ever grows. It opens with a rendered prompt, takes the completion's ids as they were
 sampled, and goes on with the tokens that the chat template puts between that completion and the next
 one. Nothing the model said is ever tokenised again, so the ids here are the ids it saw and the ids it
-is trained on.
+is trained on. An engine behind an endpoint shows no ids: for it the same conversation is kept as messages.
 
 Left out: images (a processor's business) and tool-call templates.
 """
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from himac.errors import ModelError
-from himac.types import Completion, Context, Message
+from himac.types import Completion, Context, Message, Request, Role, Sampling
 
 _ANSWER, _QUESTION = "himac-answer-7f3a", "himac-question-91bc"
 
@@ -42,6 +42,10 @@ class ChatFormat:
         self.tokenizer = tokenizer
         self._between, self._after = self._cut_template()
         self._encode = functools.lru_cache(maxsize=8192)(self._encode_text)  # peers see the same states
+
+    def conversation(self, messages: Sequence[Message]) -> Conversation:
+        """Open a conversation."""
+        return Conversation(self, messages)
 
     def open(self, messages: Sequence[Message]) -> list[int]:
         """Return the ids of a fresh prompt, up to where the model begins to write."""
@@ -110,6 +114,14 @@ class Conversation:
         """(T,) int32: everything so far, which is what the model reads next."""
         return np.array(self._ids, np.int32)
 
+    def request(self, sampling: Sampling, role: Role) -> Request:
+        """Return what to ask the engine next."""
+        return Request(prompt=self.prompt, sampling=sampling, role=role)
+
+    def read(self, completion: Completion) -> str:
+        """Return a completion's text."""
+        return self._chat.decode(completion.ids)
+
     def add_completion(self, completion: Completion) -> tuple[int, int]:
         """Append what the model wrote; return its span [start, end) in the context."""
         start = len(self._ids)
@@ -148,3 +160,61 @@ class Conversation:
             sampled[start:end] = True
             logps[start:end] = values
         return Context(ids=self.prompt, sampled=sampled, logps=logps)
+
+
+class MessageFormat:
+    """The format of an engine behind an endpoint: messages stay messages, and nothing is known of tokens."""
+
+    def conversation(self, messages: Sequence[Message]) -> Dialogue:
+        """Open a conversation."""
+        return Dialogue(messages)
+
+
+class Dialogue:
+    """One growing list of messages, used as a `Conversation` is.
+
+    Its length is an estimate, a quarter of its bytes: only the endpoint can count its tokens. Its context is empty,
+    so an episode made of dialogues can be read and evaluated, and never trained on.
+    """
+
+    def __init__(self, messages: Sequence[Message]) -> None:
+        self._messages = list(messages)
+        self._head = len(self._messages)  # messages of the first prompt, which always stay
+
+    def __len__(self) -> int:
+        return sum(len(message.content.encode("utf-8", "replace")) for message in self._messages) // 4
+
+    def request(self, sampling: Sampling, role: Role) -> Request:
+        """Return what to ask the engine next."""
+        return Request(messages=tuple(self._messages), sampling=sampling, role=role)
+
+    def read(self, completion: Completion) -> str:
+        """Return a completion's text."""
+        return completion.text or ""
+
+    def add_completion(self, completion: Completion) -> tuple[int, int]:
+        """Append what the model wrote; its span in the context is empty."""
+        self._messages.append(Message(role="assistant", content=completion.text or ""))
+        return 0, 0
+
+    def add_question(self, text: str) -> None:
+        """Append the next user message."""
+        self._messages.append(Message(role="user", content=text))
+
+    def trimmed(self, max_tokens: int) -> tuple[Dialogue, int] | None:
+        """Return (a dialogue without its oldest exchanges that fits, how many were dropped); None when none fits."""
+        head, rest = self._messages[: self._head], self._messages[self._head :]
+        for dropped in range(1, len(rest) // 2):
+            shorter = Dialogue(head + rest[2 * dropped :])
+            shorter._head = self._head
+            if len(shorter) <= max_tokens:
+                return shorter, dropped
+        return None
+
+    def context(self) -> Context:
+        """Return an empty context: an endpoint shows no tokens."""
+        return Context(ids=np.empty(0, np.int32), sampled=np.empty(0, bool), logps=np.empty(0, np.float32))
+
+
+Format = ChatFormat | MessageFormat
+"""How an engine is talked to."""

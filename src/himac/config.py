@@ -15,7 +15,9 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from himac.errors import ConfigError, MissingFileError, closest
 
-Method = Literal["himac", "flat"]
+Method = Literal["himac", "flat", "react", "reflexion"]
+PROMPTING = ("react", "reflexion")
+"""Methods that ask a frozen model: evaluated, never trained."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,6 +147,22 @@ class EvalConfig:
     every: int = 10  # iterations between evaluations; 0 is never
     final: str = ""  # split evaluated whole before and after training; "" is none
     temperature: float = 0.0  # 0 is greedy; the published protocol's 0.4 is the other one we report
+    planner: str = ""  # model or endpoint that plans in `himac eval`; "" is the evaluated model
+    executor: str = ""  # model or endpoint that acts in `himac eval`; "" is the evaluated model
+    trials: int = 3  # attempts a task for method = "reflexion"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndpointConfig:
+    """OpenAI-compatible endpoints, for evaluation. What is set here changes no result."""
+
+    key_env: str = "OPENAI_API_KEY"  # environment variable with the key; the key itself is never in a config
+    planner_key_env: str = ""  # the planner's, where it is another; "" is key_env
+    timeout_s: float = 120.0  # seconds for one attempt
+    retries: int = 8  # further attempts of a request, about two minutes in all, before the evaluation stops
+    concurrency: int = 8  # requests, and so episodes, under way at once
+    max_requests: int = 0  # attempts one command may send; 0 is no limit
+    max_tokens: int = 0  # prompt and completion tokens one command may use; 0 is no limit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,6 +178,7 @@ class Config:
     optim: OptimConfig = field(default_factory=OptimConfig)
     sft: SftConfig = field(default_factory=SftConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
+    endpoint: EndpointConfig = field(default_factory=EndpointConfig)
 
 
 _SHORT = {
@@ -237,6 +256,27 @@ def differences(config: Config, base: Config) -> dict[str, tuple[Any, Any]]:
     ours, theirs = _flat(asdict(config)), _flat(asdict(base))
     keys = list(dict.fromkeys([*theirs, *ours]))
     return {k: (theirs.get(k), ours.get(k)) for k in keys if theirs.get(k) != ours.get(k)}
+
+
+def check_trainable(config: Config) -> None:
+    """Refuse to train what is only asked: prompting methods, and models behind endpoints.
+
+    Raises:
+        ConfigError: the config describes an evaluation.
+    """
+    if config.algo.method in PROMPTING:
+        raise ConfigError(
+            f"algo.method = {config.algo.method!r} prompts a frozen model and is not trained",
+            hint="himac eval MODEL method=" + config.algo.method,
+        )
+    if config.model.name.startswith(("http://", "https://")):
+        raise ConfigError(
+            "model.name is an endpoint, which shows no tokens and no log-probabilities and cannot be trained",
+            hint="himac eval takes endpoints; himac train takes local models",
+        )
+    for key in ("planner", "executor"):
+        if name := getattr(config.eval, key):
+            raise ConfigError(f"eval.{key} is for himac eval; training has one model, got {name!r}")
 
 
 def override(config: Config, **sections: dict[str, Any]) -> Config:
@@ -342,6 +382,8 @@ _AT_LEAST = {
     "algo.clip_low": 0, "algo.clip_high": 0, "algo.kl_coef": 0, "optim.lr": 0, "optim.warmup": 0,
     "optim.grad_clip": 0, "optim.max_tokens": 64, "sft.demonstrations": 0, "sft.noise": 0, "sft.epochs": 0,
     "sft.batch": 1, "sft.macro_weight": 0, "sft.context_weight": 0, "sft.lr": 0, "eval.tasks": 0, "eval.every": 0, "eval.temperature": 0,
+    "eval.trials": 1, "endpoint.timeout_s": 0.1, "endpoint.retries": 0, "endpoint.concurrency": 1,
+    "endpoint.max_requests": 0, "endpoint.max_tokens": 0,
 }  # fmt: skip
 _WHY = {
     "rollout.group_size": "a group-relative advantage compares at least two",

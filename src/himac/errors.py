@@ -54,6 +54,10 @@ class RunError(HimacError, RuntimeError):
     """A run cannot start, go on or be resumed (folder in use, disk full, too many failed episodes)."""
 
 
+class EndpointError(HimacError, RuntimeError):
+    """An endpoint cannot be used any further, or its budget is spent; what was finished is kept."""
+
+
 def closest(name: str, known: Iterable[str]) -> str:
     """Return `"; did you mean 'x'?"` for the closest known name, or an empty string.
 

@@ -133,6 +133,7 @@ class Request:
     prompt: tuple[int, ...] | np.ndarray = ()  # (T,) token ids; empty where messages are sent
     messages: tuple[Message, ...] = ()  # the same as chat, for engines that have no tokens to show
     sampling: Sampling
+    role: Role = "micro"  # who is asked: roles may have weights, and engines, of their own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

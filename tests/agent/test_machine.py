@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from himac.agent.base import Agent, Limits
 from himac.agent.flat import FlatAgent, FlatSettings
 from himac.agent.hierarchical import HierarchicalAgent, HierarchySettings
-from himac.types import Blueprint, EnvSpec, Observation, StepResult, StopReason
+from himac.agent.react import ReActAgent
+from himac.agent.reflexion import ReflexionAgent
+from himac.types import Blueprint, EnvSpec, Observation, Sampling, StepResult, StopReason
 
 SPEC = EnvSpec(
     name="void", rules="Nothing ever happens.", example_subgoals=("wait",), max_steps=6,
@@ -195,3 +197,42 @@ def test_whatever_is_written_the_flat_agent_ends_within_its_limits(texts: list[s
         if reply.action is not None:
             agent.observe(_after(reply.action))
     assert calls == LIMITS.max_steps and agent.stop is StopReason.MAX_STEPS
+
+
+@pytest.mark.parametrize("context", ["full", "step"])
+@given(texts=st.lists(ANY_TEXT, min_size=1, max_size=5), notes=st.lists(st.text(max_size=50), max_size=5))
+@settings(max_examples=60, deadline=None)
+def test_whatever_is_written_react_ends_within_its_limits(
+    context: str, texts: list[str], notes: list[str]
+) -> None:
+    agent = ReActAgent(SPEC, FlatSettings(limits=LIMITS, context=context), notes=notes)  # type: ignore[arg-type]
+    agent.start(HELLO)
+    calls = _play(agent, texts)
+    assert calls == LIMITS.max_steps and agent.stop is StopReason.MAX_STEPS
+
+
+@pytest.mark.parametrize("reflect", [True, False])
+@given(texts=st.lists(ANY_TEXT, min_size=1, max_size=5), notes=st.lists(st.text(max_size=50), max_size=5))
+@settings(max_examples=60, deadline=None)
+def test_whatever_is_written_a_trial_of_reflexion_ends_within_its_limits(
+    reflect: bool, texts: list[str], notes: list[str]
+) -> None:
+    agent = ReflexionAgent(
+        SPEC, FlatSettings(limits=LIMITS), sampling=Sampling(), notes=notes, reflect=reflect
+    )
+    agent.start(HELLO)
+    calls = _play(agent, texts)
+    assert calls == LIMITS.max_steps + reflect and agent.stop is StopReason.MAX_STEPS
+
+
+def _play(agent: Agent, texts: list[str]) -> int:
+    """Say the texts round and round until the agent stops; return how many were said."""
+    calls = 0
+    while agent.stop is None:
+        ask = agent.prompt()
+        assert ask.messages and ask.messages[-1].role == "user"
+        reply = agent.receive(texts[calls % len(texts)])
+        calls += 1
+        if reply.action is not None:
+            agent.observe(_after(reply.action))
+    return calls

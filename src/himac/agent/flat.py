@@ -1,7 +1,8 @@
 """The flat agent: one stream that plans and acts at once. Layer 2.
 
-What GRPO, GiGPO, RLOO and PPO train in the paper's comparison, and what ReAct prompts. It shares the
-hierarchical agent's memory and grammar, so that the two differ in the hierarchy and in nothing else.
+What GRPO, GiGPO, RLOO and PPO train in the paper's comparison, and, with another system prompt, what ReAct
+prompts. It shares the hierarchical agent's memory and grammar, so that the two differ in the hierarchy and in
+nothing else.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from himac.agent.base import Ask, ContextMode, Limits, Reply, ending
 from himac.agent.grammar import read_turn
 from himac.agent.memory import Memory
 from himac.agent.prompts import NOTHING, flat_system, observation_view
-from himac.types import Blueprint, EnvSpec, Observation, Sampling, StepResult, StopReason
+from himac.types import Blueprint, EnvSpec, Message, Observation, Sampling, StepResult, StopReason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,15 +32,19 @@ class FlatAgent:
     Args:
         spec: the world.
         settings: limits, context mode, sampling.
+        system: the system prompt; None takes the flat agent's.
+        notes: what the first message says after the task; "" says nothing.
     """
 
-    def __init__(self, spec: EnvSpec, settings: FlatSettings) -> None:
+    def __init__(
+        self, spec: EnvSpec, settings: FlatSettings, *, system: Message | None = None, notes: str = ""
+    ) -> None:
         self.stop: StopReason | None = None
         self.segment = 0
         self.subgoal = ""
         self.blueprint: Blueprint | None = None
-        self._spec, self._settings = spec, settings
-        self._memory = Memory(settings.context, flat_system(spec), last_pairs=settings.last_pairs)
+        self._spec, self._settings, self._notes = spec, settings, notes
+        self._memory = Memory(settings.context, system or flat_system(spec), last_pairs=settings.last_pairs)
         self._calls = self._steps = 0
 
     def start(self, observation: Observation) -> None:
@@ -48,6 +53,7 @@ class FlatAgent:
             if not self._spec.goal and self._settings.context != "step"
             else (f"Task: {self._spec.goal or observation.text}")
         )
+        head = "\n\n".join(part for part in (head, self._notes) if part)
         self._memory.open_segment(head, observation_view(self._spec, observation))
 
     def prompt(self) -> Ask:

@@ -1,4 +1,4 @@
-"""What a model's words mean: blueprints, actions, `<sub_done>`. Layer 2.
+"""What a model's words mean: blueprints, actions, `<sub_done>`, notes. Layer 2.
 
 One idea: write one form, read many. Prompts ask for the tags; the readers below accept what language
 models really write around and instead of them, and say when they could not read.
@@ -18,6 +18,7 @@ _ACTION = re.compile(r"<action>(.*?)</action>", re.DOTALL | re.IGNORECASE)
 _SUB_DONE = re.compile(r"<sub_done\s*/?>|</sub_done>", re.IGNORECASE)
 _ITEM = re.compile(r"^\s*(?:(?:step|sub-?goal)\s*)?(?:\d{1,3}\s*[.):-]|[-*\u2022+])\s*(.*)$", re.IGNORECASE)
 _MAX_SUBGOAL_CHARS = 300
+_MAX_NOTE_CHARS = 1000
 _MAX_READ_CHARS = 20_000  # a runaway completion is not worth searching further
 
 
@@ -82,6 +83,17 @@ def read_turn(text: str) -> tuple[str | None, bool]:
         return None, False
     words = _printable(action.group(1)).strip()
     return (words, False) if words else (None, False)
+
+
+def read_note(text: str) -> str:
+    """Read what a model noted after a failed attempt, as one line; "" when there is nothing to read.
+
+    >>> read_note("<think>hm</think>I took\\nthe wrong key. <action>go</action>")
+    'I took the wrong key. go'
+    """
+    body = _THINK.sub("", text[:_MAX_READ_CHARS])
+    bare = re.sub(r"</?\w{1,20}\s*/?>", " ", _printable(body))
+    return " ".join(bare.split())[:_MAX_NOTE_CHARS].strip()
 
 
 def _clean(line: str) -> str:

@@ -1,6 +1,6 @@
 """Every word that himac says to a model. Layer 2.
 
-One idea: two short system prompts (planner, executor) plus one for the flat baseline, each made of the
+One idea: two short system prompts (planner, executor) plus one for each baseline, each made of the
 world's rules and the answer's form. The parts that all episodes share come first, so that engines
 compute them once.
 """
@@ -14,6 +14,10 @@ from himac.types import EnvSpec, Message, Observation
 
 FINISH = "finish the task"
 NOTHING = "Nothing happens: answer with <action>...</action>."
+REFLECT = (
+    "The attempt is over and the task is not solved. Another attempt at the same task will follow. Do not act now: "
+    "in a few sentences, say where this attempt went wrong and what you will do differently."
+)
 
 
 def macro_messages(spec: EnvSpec, task: str, *, max_subgoals: int) -> tuple[Message, ...]:
@@ -52,6 +56,39 @@ def flat_system(spec: EnvSpec) -> Message:
     return Message(
         role="system", content=f"You act. {spec.rules}\nAnswer each turn with one <action>...</action>."
     )
+
+
+def react_system(spec: EnvSpec) -> Message:
+    """The ReAct agent's system prompt: a thought before every action, shown on the world's example where it has one.
+
+    Source: arXiv 2210.03629, whose prompts are few-shot; the wording and the examples are ours.
+    """
+    return Message(
+        role="system",
+        content=f"You act. {spec.rules}\nEach turn, think about what you see and what to do next, then act once. Answer "
+        f"each turn as\n<think>...</think><action>...</action>{_example_view(spec.example_play)}",
+    )
+
+
+def _example_view(pairs: Sequence[tuple[str, str]]) -> str:
+    """Show an exemplary play after the rest of a system prompt; "" without one."""
+    if not pairs:
+        return ""
+    turns = "\n".join(f"Seen: {seen}\nAnswer: {answer}" for seen, answer in pairs)
+    return f"\n\nAn example, from another task:\n{turns}\n(end of the example)"
+
+
+def notes_view(notes: Sequence[str]) -> str:
+    """Show what was noted after earlier attempts, the oldest first; "" without any.
+
+    >>> print(notes_view(["I took the wrong key first."]))
+    What you noted after earlier, failed attempts at this task:
+    1. I took the wrong key first.
+    """
+    if not notes:
+        return ""
+    lines = [f"{number}. {note}" for number, note in enumerate(notes, 1)]
+    return "\n".join(["What you noted after earlier, failed attempts at this task:", *lines])
 
 
 def plan_view(task: str, subgoals: Sequence[str], active: int) -> str:

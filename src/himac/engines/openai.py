@@ -1,0 +1,428 @@
+"""Generation behind an OpenAI-compatible endpoint: messages out, text back. Layer 2.
+
+One idea: an endpoint is metered and unreliable, so each request is an attempt that is counted, bounded in
+time and, where that can help, tried again after a growing, jittered wait; when one request is told to slow
+down, all wait. What cannot be mended stops the caller with one line, and what a single prompt is to blame
+for comes back as a refused completion.
+
+An address is a URL and, after `#`, the model: `https://api.openai.com/v1#gpt-4.1-mini`. The key comes from
+the environment and goes into the request's header, nowhere else.
+
+Left out: token ids and log-probabilities (such episodes cannot be trained on), images, streaming, tools, and
+use from inside a running asyncio loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+from himac.config import EndpointConfig
+from himac.errors import ConfigError, EndpointError, ModelError, missing_extra
+from himac.types import Completion, Request
+
+_FIRST_WAIT_S, _MAX_WAIT_S = 0.5, 60.0  # before the first retry; before any
+_MAX_ASKED_WAIT_S = 300.0  # an endpoint that asks for more is not waited for
+_TRY_AGAIN = {408, 409, 425, 429}  # and everything from 500 on
+_NO_KEY = "none"  # what a local server that wants no key is sent
+_TOO_LONG = re.compile(
+    r"context.{0,8}(length|window|size)|maximum.{0,20}tokens|too (long|large|many tokens)", re.I
+)
+_FILTERED = re.compile(r"content.{0,3}(filter|policy|management)|flagged", re.I)
+
+
+def is_endpoint(name: str | os.PathLike[str]) -> bool:
+    """Say whether a model's name is an endpoint's address."""
+    return str(name).startswith(("http://", "https://"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """Where a model is served."""
+
+    url: str  # of the API, usually ending in /v1
+    model: str  # "" when the endpoint serves only one
+
+    @classmethod
+    def read(cls, text: str) -> Address:
+        """Read `URL#MODEL`.
+
+        >>> Address.read("http://localhost:8000/v1/#org/name")
+        Address(url='http://localhost:8000/v1', model='org/name')
+
+        Raises:
+            ConfigError: no host, or a user name, a password or a query, where keys would hide.
+        """
+        url, _, model = text.partition("#")
+        parts = urlsplit(url)
+        if not parts.hostname:
+            raise ConfigError(
+                f"an endpoint's address is URL#MODEL, got {text!r}", hint="http://localhost:8000/v1#NAME"
+            )
+        if "@" in parts.netloc or parts.query:
+            raise ConfigError(
+                f"an endpoint's address is URL#MODEL without user or query, got more for host {parts.hostname!r}",
+                hint="put the key into the environment: endpoint.key_env names the variable",
+            )
+        return cls(url=url.rstrip("/"), model=model)
+
+
+@dataclass(slots=True, kw_only=True)
+class Meter:
+    """What endpoints have been asked for, and what they may be asked for at most. Shared by all engines of a command."""
+
+    max_requests: int = 0  # attempts, retries included; 0 is no limit
+    max_tokens: int = 0  # prompt and completion together; 0 is no limit
+    requests: int = 0
+    retries: int = 0  # those of the requests that followed a failure
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    estimated: int = 0  # answers that did not say their tokens: counted as a quarter of their bytes
+
+    def spend(self) -> None:
+        """Count one request that is about to be sent.
+
+        Raises:
+            BudgetSpent: the budget does not hold it.
+        """
+        if self.max_requests and self.requests >= self.max_requests:
+            raise BudgetSpent(f"the budget of {self.max_requests} requests (endpoint.max_requests) is spent")
+        if self.max_tokens and self.prompt_tokens + self.completion_tokens >= self.max_tokens:
+            raise BudgetSpent(f"the budget of {self.max_tokens} tokens (endpoint.max_tokens) is spent")
+        self.requests += 1
+
+    def usage(self) -> dict[str, int]:
+        """Return the counts."""
+        return {key: count for key, count in asdict(self).items() if not key.startswith("max_")}
+
+
+class BudgetSpent(EndpointError):
+    """The budget of requests or tokens is used up."""
+
+
+class _Refused(Exception):
+    """One prompt cannot be answered; others can."""
+
+
+class _TryAgain(Exception):
+    """An attempt failed in a way that another one may not. `after_s`: what the endpoint asks to wait; 0 is nothing."""
+
+    def __init__(self, reason: str, *, after_s: float = 0.0) -> None:
+        super().__init__(reason)
+        self.after_s = after_s
+
+
+class OpenAIEngine:
+    """An `Engine` behind an address. It takes requests that carry messages, and returns text.
+
+    Args:
+        address: see `Address.read`; without a model, the only one that the endpoint serves.
+        settings: time limit, retries, concurrency, and the name of the key's variable.
+        meter: counts and limits; shared with other engines of the same command.
+        key_env: environment variable with the key; "" takes the settings'.
+
+    Raises:
+        MissingExtraError: the package openai is not installed.
+        ConfigError: the address carries a key.
+    """
+
+    def __init__(
+        self, address: str, settings: EndpointConfig, *, meter: Meter | None = None, key_env: str = ""
+    ) -> None:
+        try:
+            import openai
+        except ImportError as error:
+            raise missing_extra("openai", "openai", f"the endpoint {address.partition('#')[0]!r}") from error
+        self._openai = openai
+        self.address = Address.read(address)
+        self.meter = meter or Meter(max_requests=settings.max_requests, max_tokens=settings.max_tokens)
+        self._settings = settings
+        self._key_env = key_env or settings.key_env
+        self._key = os.environ.get(self._key_env, "").strip()
+        self._model = self.address.model
+        self._length_field = "max_tokens"  # newer models of OpenAI's want max_completion_tokens
+        self._dropped: set[str] = set()  # fields that this endpoint does not take and we can do without
+        self._resume_at = 0.0  # monotonic time before which nobody sends
+        self._runner = asyncio.Runner()
+        self._client: Any = None  # belongs to the runner's loop
+        self._places: asyncio.Semaphore | None = None
+
+    def generate(self, requests: Sequence[Request]) -> list[Completion]:
+        """Return one completion per request, in order; several are under way at once.
+
+        Raises:
+            EndpointError: the endpoint cannot be used any further, or the budget is spent.
+            ModelError: a request carries token ids instead of messages.
+        """
+        if any(not request.messages for request in requests):
+            raise ModelError(
+                "an endpoint takes messages, got token ids",
+                hint="collect with MessageFormat instead of ChatFormat",
+            )
+        return self._runner.run(self._generate(requests))
+
+    def load_weights(self, state: Any, version: int) -> None:
+        """Refuse: an endpoint's weights are its own.
+
+        Raises:
+            ModelError: always.
+        """
+        raise ModelError("an endpoint's weights cannot be changed", hint="train a local model")
+
+    def close(self) -> None:
+        """Close the connections. Closing twice is allowed."""
+        if self._client is not None:
+            self._runner.run(self._client.close())
+            self._client = None
+        self._runner.close()
+
+    # one batch
+
+    async def _generate(self, requests: Sequence[Request]) -> list[Completion]:
+        if self._client is None:
+            self._client = self._openai.AsyncOpenAI(
+                base_url=self.address.url, api_key=self._key or _NO_KEY, timeout=self._settings.timeout_s, max_retries=0
+            )  # fmt: skip
+            self._places = asyncio.Semaphore(self._settings.concurrency)
+        if not self._model:
+            self._model = await self._only_model()
+        tasks = [asyncio.create_task(self._complete(request)) for request in requests]
+        try:
+            return list(await asyncio.gather(*tasks))
+        except BudgetSpent:  # what is under way has been paid for: let it come in and be counted
+            await asyncio.gather(*tasks, return_exceptions=True)
+            raise
+        except BaseException:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            raise
+
+    async def _only_model(self) -> str:
+        answer = await self._persist(lambda: self._client.models.list())
+        names = [str(model.id) for model in getattr(answer, "data", None) or []]
+        if len(names) != 1:
+            listed = f": {', '.join(names[:5])}" if names else ""
+            raise EndpointError(
+                f"{self.address.url} serves {len(names)} models{listed}; an address without a model needs exactly one",
+                hint=f"name it: {self.address.url}#{names[0] if names else 'MODEL'}",
+            )
+        return names[0]
+
+    async def _complete(self, request: Request) -> Completion:
+        assert self._places is not None
+        async with self._places:
+            try:
+                return await self._persist(lambda: self._ask(request))
+            except _Refused as refusal:
+                return Completion(finish="refused", text="", error=str(refusal))
+
+    # one request
+
+    async def _ask(self, request: Request) -> Completion:
+        """Send one attempt and read its answer."""
+        self.meter.spend()
+        body = self._body(request)
+        try:
+            answer = await self._client.chat.completions.create(**body)
+        except (self._openai.BadRequestError, self._openai.UnprocessableEntityError) as error:
+            said = f"{error.param} {self._said(error)}"
+            if not self._adapt(body, said):
+                raise
+            raise _TryAgain(f"status {error.status_code}: {said}") from None
+        return self._read(answer, request)
+
+    def _body(self, request: Request) -> dict[str, Any]:
+        sampling = request.sampling
+        body: dict[str, Any] = {
+            "model": self._model,
+            "messages": [{"role": m.role, "content": m.content} for m in request.messages],
+            "temperature": sampling.temperature,
+            self._length_field: sampling.max_tokens,
+            "seed": sampling.seed & 0x7FFFFFFF,
+        }
+        if sampling.top_p < 1:
+            body["top_p"] = sampling.top_p
+        if stops := _sendable(sampling.stop):
+            body["stop"] = stops
+        return {key: value for key, value in body.items() if key not in self._dropped}
+
+    def _read(self, answer: Any, request: Request) -> Completion:
+        choices = getattr(answer, "choices", None)
+        choice = choices[0] if isinstance(choices, list) and choices else None
+        message = getattr(choice, "message", None)
+        content = getattr(message, "content", None)
+        if message is None or not (content is None or isinstance(content, str)):
+            raise _TryAgain("an answer that is no chat completion")
+        text = self._without_key(_whole(content or ""))
+        num_tokens = self._count(getattr(answer, "usage", None), request, text)
+        is_cut = getattr(choice, "finish_reason", None) == "length"
+        return Completion(
+            finish="length" if is_cut else "stop",
+            text=text if is_cut else until_stop(text, request.sampling.stop),
+            num_tokens=num_tokens,
+        )
+
+    def _count(self, usage: Any, request: Request, text: str) -> int:
+        """Count an answer's tokens on the meter; return those of the completion."""
+        asked, written = getattr(usage, "prompt_tokens", None), getattr(usage, "completion_tokens", None)
+        if not (isinstance(asked, int) and isinstance(written, int)):
+            asked = sum(len(message.content.encode()) for message in request.messages) // 4
+            written = -(-len(text.encode()) // 4)
+            self.meter.estimated += 1
+        self.meter.prompt_tokens += asked
+        self.meter.completion_tokens += written
+        return written
+
+    # attempts
+
+    async def _persist(self, attempt: Any) -> Any:
+        """Attempt something until it succeeds, cannot succeed, or has failed too often."""
+        began, failures = time.monotonic(), 0
+        while True:
+            while (left := self._resume_at - time.monotonic()) > 0:
+                await asyncio.sleep(left * random.uniform(1.0, 1.2))
+            try:
+                return await self._attempt(attempt)
+            except _TryAgain as failure:
+                failures += 1
+                if failures > self._settings.retries:
+                    raise EndpointError(
+                        f"{self.address.url} failed {failures} times in {time.monotonic() - began:.0f} s (last: {failure})",
+                        hint="the same command goes on where this one stopped; endpoint.retries and endpoint.timeout_s "
+                        "say how patient it is",
+                    ) from failure
+                self.meter.retries += 1
+                await asyncio.sleep(max(failure.after_s, wait_s(failures)))
+
+    async def _attempt(self, attempt: Any) -> Any:
+        """Attempt once; say of a failure what it means.
+
+        Raises:
+            _TryAgain: it may pass.
+            _Refused: it is this prompt's fault.
+            EndpointError: it will not pass.
+        """
+        openai = self._openai
+        try:
+            async with asyncio.timeout(self._settings.timeout_s):
+                return await attempt()
+        except (TimeoutError, openai.APITimeoutError):
+            raise _TryAgain(f"no answer within {self._settings.timeout_s:g} s") from None
+        except openai.APIConnectionError as error:
+            raise _TryAgain(f"no connection: {self._said(error.__cause__ or error)}") from None
+        except openai.APIStatusError as error:
+            raise self._meaning(error) from None
+        except (openai.APIError, ValueError) as error:  # a body that is no JSON, or not what it should be
+            raise _TryAgain(f"an answer that cannot be read: {self._said(error)}") from None
+
+    def _meaning(self, error: Any) -> Exception:
+        """Sort an answer with an error status."""
+        status, said, url = error.status_code, self._said(error), self.address.url
+        if (status in _TRY_AGAIN or status >= 500) and error.code != "insufficient_quota":
+            after_s = asked_wait_s(error.response.headers)
+            if after_s > _MAX_ASKED_WAIT_S:
+                return EndpointError(f"{url} asks to wait {after_s:.0f} s (status {status}): {said}")
+            if after_s:
+                self._resume_at = max(self._resume_at, time.monotonic() + after_s)
+            return _TryAgain(f"status {status}: {said}", after_s=after_s)
+        if status in (400, 413, 422) and any(
+            p.search(f"{error.code} {said}") for p in (_TOO_LONG, _FILTERED)
+        ):
+            return _Refused(f"status {status}: {said}")
+        hints = {
+            401: f"put a valid key into ${self._key_env} (endpoint.key_env names the variable)",
+            403: f"the key in ${self._key_env} may not use this model",
+            404: f"check the model {self._model!r} and the address, which usually ends in /v1",
+        }
+        return EndpointError(
+            f"{url} refused the request (status {status}): {said}", hint=hints.get(status, "")
+        )
+
+    def _adapt(self, body: dict[str, Any], said: str) -> bool:
+        """Give up a field of the body that the endpoint does not take, where nothing is lost; say whether there was one."""
+        if "max_tokens" in body and "max_tokens" in said and "max_completion_tokens" in said:
+            self._length_field = "max_completion_tokens"
+            return True
+        found = [field for field in ("stop", "seed") if field in body and re.search(rf"\b{field}\b", said)]
+        self._dropped.update(found)
+        return bool(found)
+
+    def _said(self, error: Any) -> str:
+        """Return the first line of what went wrong, without the key."""
+        body = getattr(error, "body", None)
+        message = body.get("message") or body.get("detail") if isinstance(body, dict) else None
+        text = str(message or getattr(error, "message", "") or error or type(error).__name__)
+        return self._without_key(text.strip().splitlines()[0] if text.strip() else type(error).__name__)[:200]
+
+    def _without_key(self, text: str) -> str:
+        return text.replace(self._key, "[key]") if self._key else text
+
+
+def wait_s(failures: int) -> float:
+    """Return the seconds to wait after so many failures: doubling, capped, and shortened at random by up to a half.
+
+    >>> 0.25 <= wait_s(1) <= 0.5 and 1.0 <= wait_s(3) <= 2.0 and 30.0 <= wait_s(50) <= 60.0
+    True
+    """
+    longest = min(_MAX_WAIT_S, _FIRST_WAIT_S * 2.0 ** min(failures - 1, 30))
+    return longest * random.uniform(0.5, 1.0)
+
+
+def asked_wait_s(headers: Any) -> float:
+    """Return the seconds that a `Retry-After` header asks to wait; 0 when there is none that can be read.
+
+    >>> asked_wait_s({"retry-after": "2.5"}), asked_wait_s({"retry-after-ms": "40"}), asked_wait_s({"retry-after": "soon"})
+    (2.5, 0.04, 0.0)
+    """
+    for name, unit_s in (("retry-after-ms", 1e-3), ("retry-after", 1.0)):
+        value = headers.get(name, "")
+        if re.fullmatch(r"\d{1,9}(\.\d*)?", value.strip()):
+            return float(value) * unit_s
+    try:
+        return max(0.0, parsedate_to_datetime(headers.get("retry-after", "")).timestamp() - time.time())
+    except (TypeError, ValueError):
+        return 0.0
+
+
+def until_stop(text: str, stops: Sequence[str]) -> str:
+    """Return a text up to and with the first stop string, as engines that see tokens end it.
+
+    Most endpoints leave out the stop string that ended a completion. Of a closing tag that is missed in
+    `<action>go`, the sent stop was the reason, so it is put back.
+
+    >>> until_stop("<action>go</action> and then", ("</action>",))
+    '<action>go</action>'
+    >>> until_stop("<think>so</think><action>go", ("</action>", "<sub_done>"))
+    '<think>so</think><action>go</action>'
+    """
+    ends = [(at, stop) for stop in stops if (at := text.find(stop)) >= 0]
+    if ends:
+        at, stop = min(ends)
+        return text[: at + len(stop)]
+    for stop in _sendable(stops):
+        if text.rfind(stop.replace("</", "<")) >= 0:
+            return text + stop
+    return text
+
+
+def _whole(text: str) -> str:
+    r"""Return a text that can be written down: JSON can carry half a surrogate pair, files cannot.
+
+    >>> _whole("go \ud800 east")
+    'go ? east'
+    """
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _sendable(stops: Sequence[str]) -> list[str]:
+    """Return the stop strings whose absence can be told from the text: closing tags."""
+    return [stop for stop in stops if stop.startswith("</")]
