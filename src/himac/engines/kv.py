@@ -22,13 +22,15 @@ class SlotStore:
 
     nothing = np.empty(0, np.int32)  # the tokens of an empty slot
 
-    def __init__(self) -> None:
+    def __init__(self, *, max_tokens: int = 0) -> None:
+        self.max_tokens = max_tokens  # on the CPU, room for so many is asked for at once
         self.num_slots = 0
         self.capacity = 0
         self.tokens: list[np.ndarray] = []  # per slot (T,) int32: what its keys and values were computed from
         self.last_used: list[int] = []  # per slot: when it was last part of a batch
         self._keys: dict[int, Tensor] = {}
         self._values: dict[int, Tensor] = {}
+        self._spare: list[torch.UntypedStorage] = []  # CPU memory to use again: its pages have been touched
 
     def reserve(self, num_slots: int, capacity: int) -> None:
         """Make room for at least so many slots of at least so many tokens; contents stay."""
@@ -40,17 +42,18 @@ class SlotStore:
         self.num_slots, self.capacity = max(num_slots, self.num_slots), max(capacity, self.capacity)
         for storage in (self._keys, self._values):
             for layer, old in storage.items():
-                storage[layer] = fresh = self._allocate(old[0, :, 0])
-                fresh[: old.shape[0], :, : old.shape[2]] = old
+                storage[layer] = self._resized(old)
 
     def clear(self) -> None:
-        """Forget every sequence and give the memory back.
+        """Forget every sequence; memory of the CPU is kept to be used again, that of other devices given back.
 
         Sizes are forgotten too: what comes next is placed, and so rounded, as in a store that is new. A resumed
         run therefore computes to the last bit what an undisturbed one does.
         """
         self.num_slots = self.capacity = 0
         self.tokens, self.last_used = [], []
+        for old in (*self._keys.values(), *self._values.values()):
+            self._release(old)
         self._keys, self._values = {}, {}
 
     def layer(self, number: int, like: Tensor) -> tuple[Tensor, Tensor]:
@@ -77,17 +80,42 @@ class SlotStore:
         self.tokens[a], self.tokens[b] = self.tokens[b], self.tokens[a]
         self.last_used[a], self.last_used[b] = self.last_used[b], self.last_used[a]
 
-    def _allocate(self, like: Tensor) -> Tensor:
-        """Return zeros for a layer; `like` is (kv_heads, head_dim).
+    def _resized(self, old: Tensor) -> Tensor:
+        """Return a layer's storage at the current sizes, with the old contents; in place where it fits."""
+        shape = (self.num_slots, old.shape[1], self.capacity, old.shape[3])
+        held = old.untyped_storage()
+        if old.shape[2] == self.capacity and math.prod(shape) * old.element_size() <= held.nbytes():
+            return old.new_empty(0).set_(held, 0, shape)
+        fresh = self._allocate(old[0, :, 0])
+        fresh[: old.shape[0], :, : old.shape[2]] = old
+        self._release(old)
+        return fresh
 
-        Zeros, because what is masked must be finite; on the CPU they come from the operating system page by
-        page as they are touched, so room that is never used costs nothing.
+    def _allocate(self, like: Tensor) -> Tensor:
+        """Return storage for a layer; `like` is (kv_heads, head_dim).
+
+        Zeros, or what was computed before: what is masked must be finite. On the CPU the operating system gives
+        pages as they are touched, so room that is never used costs nothing, and touching a page for the
+        first time costs much more than writing to it again.
         """
         shape = (self.num_slots, like.shape[0], self.capacity, like.shape[1])
         if like.device.type != "cpu":
             return torch.zeros(shape, dtype=like.dtype, device=like.device)
         num_bytes = math.prod(shape) * like.element_size()
-        return torch.from_numpy(np.zeros(num_bytes, np.uint8)).view(like.dtype).view(shape)
+        fitting = [storage for storage in self._spare if storage.nbytes() >= num_bytes]
+        if fitting:
+            taken = min(fitting, key=lambda storage: storage.nbytes())
+            self._spare = [storage for storage in self._spare if storage is not taken]
+        else:
+            self._spare.clear()  # all too small from now on
+            most = self.max_tokens * like.numel() * like.element_size()
+            taken = torch.from_numpy(np.zeros(max(num_bytes, most), np.uint8)).untyped_storage()
+        return like.new_empty(0).set_(taken, 0, shape)
+
+    def _release(self, old: Tensor) -> None:
+        """Keep memory of the CPU for later."""
+        if old.device.type == "cpu":
+            self._spare.append(old.untyped_storage())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -55,10 +55,10 @@ def place(
     given_up: set[int] = set()
     while True:
         kept = {slot: ids for slot, ids in enumerate(slots) if len(ids) and slot not in given_up}
-        placements, short_of = _try(prompts, kept, len(slots), last_used, live)
-        if short_of is None:
+        placements, in_the_way = _try(prompts, kept, len(slots), last_used, live)
+        if not in_the_way:
             return placements
-        given_up.add(short_of)
+        given_up.update(in_the_way)
 
 
 def _try(
@@ -67,8 +67,8 @@ def _try(
     num_slots: int,
     last_used: Sequence[int],
     live: Set[int],
-) -> tuple[list[Placement], int | None]:
-    """Place the prompts, or say which slot has to be given up first."""
+) -> tuple[list[Placement], list[int]]:
+    """Place the prompts, or say which slots have to be given up first."""
     cached = sorted((lexical_key(ids), slot) for slot, ids in kept.items())
     order = sorted((lexical_key(ids), number) for number, ids in enumerate(prompts))
     found = [_longest(prompts[number], key, cached, kept) for key, number in order]
@@ -83,10 +83,11 @@ def _try(
     needed = {slots[0] for slots, _ in found if slots}
     free = sorted(set(range(num_slots)) - claimed - needed, key=lambda slot: (slot in kept, last_used[slot]))
     free.reverse()
+    missing = len(prompts) - len(own) - len(free)
+    if missing > 0:
+        return [], sorted(needed - claimed, key=lambda slot: last_used[slot])[:missing]
     placements: list[Placement] = []
     for (_, number), (slots, length) in zip(order, found):
-        if number not in own and not free:
-            return [], min(needed - claimed, key=lambda slot: last_used[slot])
         slot = own[number] if number in own else free.pop()
         source, wave, twin = slot if number in own or not slots else slots[0], 0, -1
         if placements:
@@ -100,7 +101,7 @@ def _try(
         placements.append(
             Placement(prompt=number, slot=slot, source=source, start=length, wave=wave, twin=twin)
         )
-    return placements, None
+    return placements, []
 
 
 def _longest(

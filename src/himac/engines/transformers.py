@@ -81,7 +81,7 @@ class TransformersEngine:
         self.stats = EngineStats()
         self.eos_ids = frozenset(_end_ids(model, tokenizer))
         self._max_length = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-        self._store = SlotStore()
+        self._store = SlotStore(max_tokens=max_kv_tokens)
         self._tick = 0
         self._live: list[_Row] = []  # row i is in slot i
         self._text_of: dict[int, str] = {}

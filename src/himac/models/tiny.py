@@ -20,8 +20,9 @@ TAGS = ("<blueprint>", "</blueprint>", "<action>", "</action>", "<sub_done>", "<
 """The agents' tags: one token each, but ordinary text (decoding shows them)."""
 
 _SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
-_WORDS = r" ?\p{L}+| ?\p{N}|\n| ?[^\s\p{L}\p{N}]|\s"
-"""Words with their leading space; digits and symbols one by one, so that a board's cell is a token."""
+_WORDS = r"[#_√OXPS]{4,}| ?\p{L}+| ?\p{N}|\n| ?[^\s\p{L}\p{N}]|\s"
+"""Words with their leading space; digits and symbols one by one, so that a board's cell is a token, unless a
+row is written without spaces, which asks for few tokens."""
 
 _CHATML = (
     "{% for message in messages %}"
@@ -95,7 +96,8 @@ def build_tokenizer(texts: Iterable[str], *, vocab: int) -> PreTrainedTokenizerF
         show_progress=False,
     )
     symbols = ["√ √ √", " √"] * 50  # the one board symbol of several bytes must become one token
-    bpe.train_from_iterator([*texts, *symbols], trainer)
+    roles = ["system", "user", "assistant"] * 5000  # so must what the chat template adds to every turn
+    bpe.train_from_iterator([*texts, *symbols, *roles], trainer)
     bpe.add_tokens([AddedToken(tag, special=False, normalized=False) for tag in TAGS])
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=bpe,

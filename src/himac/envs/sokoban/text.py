@@ -1,15 +1,17 @@
 """Boards as text and text as boards. Layer 2.
 
 One idea: an observation always shows the whole board, so a plan can be made, and resumed, from any one of
-them. Four forms: "grid" (symbols apart by spaces), "coord" (positions in words), "grid_coord" (both) and
-"published" (the cells exactly as the published agents print them: ` # ` and a tab, rows by newlines).
+them. Five forms: "grid" (symbols apart by spaces), "coord" (positions in words), "grid_coord" (both),
+"near" (both, shorter, and everything as seen from the player: a model that is too small to subtract
+coordinates reads the difference) and "published" (the cells exactly as the published agents print them:
+` # ` and a tab, rows by newlines).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from himac.envs.sokoban.rules import Level, State, cells
+from himac.envs.sokoban.rules import Level, State, cells, offsets
 from himac.errors import DataError
 
 SYMBOLS = ("#", "_", "O", "√", "X", "P", "S")
@@ -62,10 +64,21 @@ def grid_coord(level: Level, state: State) -> str:
     return "\n".join(lines)
 
 
+def near(level: Level, state: State) -> str:
+    """Return the board in few symbols, and in words where things are, also as seen from the player."""
+    lines = ["".join(SYMBOLS[code] for code in row) for row in cell_codes(level, state)]
+    beside = [f"{way} {_what_is(level, state, state.player + o)}" for way, o in offsets(level.width).items()]
+    lines.append(f"player: {level.name_of(state.player)}, {', '.join(beside)}")
+    for name, mask in _things(level, state):
+        lines.append(f"{name}: {'; '.join(_seen_from(level, state.player, cell) for cell in cells(mask))}")
+    return "\n".join(lines)
+
+
 FORMS: dict[str, Callable[[Level, State], str]] = {
     "grid": grid,
     "coord": coord,
     "grid_coord": grid_coord,
+    "near": near,
     "published": published,
 }
 """Name of `observation` -> what writes it."""
@@ -108,6 +121,21 @@ def _things(level: Level, state: State) -> list[tuple[str, int]]:
 
 def _names(level: Level, mask: int) -> str:
     return ", ".join(level.name_of(cell) for cell in cells(mask))
+
+
+def _seen_from(level: Level, player: int, cell: int) -> str:
+    """Return a cell in words, its way from the player included: "row 2 column 3, 1 up 2 left"."""
+    (row, column), (own_row, own_column) = level.row_column(cell), level.row_column(player)
+    down, right = row - own_row, column - own_column
+    ways = [f"{abs(down)} {'down' if down > 0 else 'up'}"] if down else []
+    ways += [f"{abs(right)} {'right' if right > 0 else 'left'}"] if right else []
+    return f"{level.name_of(cell)}, {' '.join(ways) or 'under you'}"
+
+
+def _what_is(level: Level, state: State, cell: int) -> str:
+    if state.boxes >> cell & 1:
+        return "box"
+    return "free" if level.floor >> cell & 1 else "wall"
 
 
 def _known() -> str:
