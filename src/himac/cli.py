@@ -148,6 +148,7 @@ def _sft(args: argparse.Namespace) -> None:
 
 def _eval(args: argparse.Namespace) -> None:
     """Evaluate a run's checkpoint, a model folder or a Hugging Face name."""
+    from himac.envs.base import provenance
     from himac.evaluate import evaluate
     from himac.report.console import RunConsole
     from himac.report.tables import evaluation_table
@@ -167,6 +168,9 @@ def _eval(args: argparse.Namespace) -> None:
     )
     console.close()
     row = {"model": str(model), "env": config.env.name, "split": config.eval.split, **summary}
+    told = provenance(bench.env)
+    if told:
+        row["provenance"] = told
     target = Path(args.out) if args.out else None
     if target is None and run is not None:
         name = f"{config.env.name}-{config.eval.split}-t{config.eval.temperature:g}-{model.parent.name}.json"

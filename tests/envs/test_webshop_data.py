@@ -248,11 +248,13 @@ def test_splits_are_disjoint_and_each_goal_belongs_to_one() -> None:
 def test_the_published_protocol_shuffles_per_worker_and_says_that_splits_overlap() -> None:
     env = make_env("webshop", generated=600, protocol="verl-agent")
     assert env.provenance == {
+        "catalogue": "generated from seed 0, 600 products",
         "reward": "corrected",
         "protocol": "verl-agent",
         "goals": "synthetic",
         "tagger": env.provenance["tagger"],
         "splits_overlap": True,
+        "results_per_page": 10,
     }
     assert make_env("webshop", generated=600).provenance["splits_overlap"] is False
     total = len(env.shop.goals)

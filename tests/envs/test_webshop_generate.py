@@ -120,7 +120,8 @@ def test_instructions_are_taken_apart() -> None:
     assert wish.options == {"color": "dark heather | white", "fit type": "men", "size": "x-small"}
     assert wish.price == 50.0
     assert plan(wish) == (
-        "search for wash cold, machine wash men's shirts with polyester heathers, classic fit",
+        "search for wash cold, machine wash men's shirts with polyester heathers, classic fit dark heather | white "
+        "men x-small",
         "open the product that fits for less than 50 dollars",
         "choose color dark heather | white",
         "choose fit type men",
@@ -182,3 +183,36 @@ def _check_shape(demonstration: Demonstration) -> None:
     assert len(demonstration.actions) == len(demonstration.segment_of) == len(demonstration.is_noise) <= 15
     assert list(demonstration.segment_of) == sorted(demonstration.segment_of)
     assert max(demonstration.segment_of) < len(demonstration.subgoals)
+
+
+def test_a_plain_shop_writes_every_word_one_way() -> None:
+    items, goals = generate.files(generate.Recipe(num_products=6000, plain=True, max_wanted=1), 0)
+    assert len({item["asin"] for item in items}) == 6000
+    assert all(item["asin"].isalpha() and item["asin"].islower() for item in items)
+    assert all(item["name"] == item["name"].lower() for item in items)
+    for item in items[:200]:
+        (wanted,) = goals[item["asin"]]["instruction_attributes"]
+        assert wanted in item["name"]
+
+
+def test_a_short_form_of_the_pages_keeps_search_clicks_and_reward() -> None:
+    shop = {"generated": 400, "plain": True, "tagger": "rule"}
+    full = make_env("webshop", **shop)
+    short = make_env(
+        "webshop", **shop, results_per_page=4, repeat_instruction=False, list_admissible=False, rules=False
+    )
+    assert (short.spec.rules, short.spec.example_subgoals, short.spec.list_admissible) == ("", (), False)
+    for task in full.tasks("test")[:20]:
+        first = full.reset(task).text
+        assert short.reset(task).text == first
+        wish = first.split(" [SEP] ")[2]
+        demonstration, _ = make_expert("webshop", short).play(task)
+        for action in demonstration.actions:
+            a, b = full.step(action), short.step(action)
+            assert b.valid and (a.reward, a.score, a.terminated) == (b.reward, b.score, b.terminated)
+            if not a.terminated:
+                assert wish not in b.observation.text
+                head, _, rest = a.observation.text.partition(f"{wish} [SEP] ")
+                assert head == "Instruction: [SEP] "
+                assert rest.startswith(b.observation.text)  # a page of results ends after four products
+                assert set(b.observation.admissible) <= set(a.observation.admissible)

@@ -66,7 +66,7 @@ class Expert(Protocol):
         ...
 
 
-__all__ = ["Env", "EnvSpec", "Expert", "env_names", "make_env", "make_expert", "register_env"]
+__all__ = ["Env", "EnvSpec", "Expert", "env_names", "make_env", "make_expert", "provenance", "register_env"]
 
 _MODULES = {
     "toy": "himac.envs.toy",
@@ -107,6 +107,15 @@ def make_expert(name: str, env: Env) -> Expert:
     if not hasattr(module, "expert"):
         raise ConfigError(f"environment {name!r} has no expert", hint="bring demonstrations of your own")
     return module.expert(env)
+
+
+def provenance(env: Env) -> dict[str, Any]:
+    """Return what every result made in a world has to be reported with; {} where the world has nothing to say.
+
+    A world says it with a property `provenance`: data, variant of the reward, protocol of the splits. A true
+    `splits_overlap` makes every table warn that tasks of the evaluation were trained on.
+    """
+    return dict(getattr(env, "provenance", {}))
 
 
 def register_env(name: str, module: str) -> None:

@@ -20,9 +20,10 @@ TAGS = ("<blueprint>", "</blueprint>", "<action>", "</action>", "<sub_done>", "<
 """The agents' tags: one token each, but ordinary text (decoding shows them)."""
 
 _SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
-_WORDS = r"[#_√OXPS]{4,}| ?\p{L}+| ?\p{N}|\n| ?[^\s\p{L}\p{N}]|\s"
+_WORDS = r" ?\[\p{Lu}+\] ?|[#_√OXPS]{4,}| ?\p{L}+| ?\p{N}|\n| ?[^\s\p{L}\p{N}]|\s"
 """Words with their leading space; digits and symbols one by one, so that a board's cell is a token, unless a
-row is written without spaces, which asks for few tokens."""
+row is written without spaces, which asks for few tokens. Markers such as ` [SEP] ` are whole, with the space behind
+them, so that what a page lists has the tokens of what is clicked."""
 
 _CHATML = (
     "{% for message in messages %}"

@@ -60,7 +60,8 @@ function lead(run) {
   const method = of("algo.method") === "flat" ? "A flat agent" : "HiMAC";
   const world = of("env.name") ?? episodeWorld(run);
   const model = of("model.name");
-  return `${method}${world ? ` on ${world}` : ""}${model ? `, starting from ${model}` : ""}. Seed ${of("run.seed") ?? 0}.`;
+  const overlap = run.machine.world?.splits_overlap ? " Careful: under this protocol the splits overlap; goals of the evaluation are also trained on." : "";
+  return `${method}${world ? ` on ${world}` : ""}${model ? `, starting from ${model}` : ""}. Seed ${of("run.seed") ?? 0}.${overlap}`;
 }
 const episodeWorld = (run) => run.world || run.evaluations[0]?.env;
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
+OVERLAP = "Careful: under this protocol the splits overlap; goals of the evaluation are also trained on."
 _NAMES = {
     "iteration": "iteration",
     "split": "split",
@@ -34,7 +36,18 @@ def evaluation_table(rows: Sequence[dict[str, Any]]) -> str:
     lines = [line for row in rows for line in _with_kinds(row)]
     keys = [key for key in _NAMES if any(key in line for line in lines)]
     cells = [[_cell(line, key) for key in keys] for line in lines]
-    return markdown([_NAMES[key] for key in keys], cells)
+    return "\n".join([markdown([_NAMES[key] for key in keys], cells), *_provenance(rows)])
+
+
+def _provenance(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Say below a table what its numbers have to be reported with, and warn where test tasks were trained on."""
+    told = list(dict.fromkeys(json.dumps(r["provenance"]) for r in rows if r.get("provenance")))
+    lines = []
+    for fact in map(json.loads, told):
+        lines += ["", "; ".join(f"{key}: {value}" for key, value in fact.items())]
+        if fact.get("splits_overlap"):
+            lines += ["", OVERLAP]
+    return lines
 
 
 def markdown(head: Sequence[str], cells: Sequence[Sequence[str]]) -> str:

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import torch
 
 from himac.config import Config, config_from_dict, to_toml
-from himac.envs.base import make_expert
+from himac.envs.base import make_expert, provenance
 from himac.errors import ConfigError, RunError
 from himac.evaluate import evaluate
 from himac.models.load import save_model
@@ -94,6 +94,7 @@ def train(config: Config, folder: Path, console: Console) -> Outcome:
     start = starting_model(config, folder, console)
     saved = ckpt.find(folder)
     bench = Workbench(config, ckpt.model_folder(saved) if saved else start)
+    _note_world(folder, bench)
     learner = bench.learner()
     if config.algo.kl_coef:
         if saved:
@@ -114,6 +115,15 @@ def train(config: Config, folder: Path, console: Console) -> Outcome:
     finally:
         writer.close()
         bench.collector.close()
+
+
+def _note_world(folder: Path, bench: Workbench) -> None:
+    """Write beside the machine's description what results of this world have to be reported with."""
+    told = provenance(bench.env)
+    if told:
+        path = folder / MACHINE
+        found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        write_text(path, json.dumps(found | {"world": told}, indent=1) + "\n")
 
 
 def starting_model(config: Config, folder: Path, console: Console) -> str | Path:
@@ -250,6 +260,9 @@ class _Session:
             "total_train_s": round(progress.train_s, 2),
             **summary,
         }
+        told = provenance(self._bench.env)
+        if told:
+            row["provenance"] = told
         self._console.evaluation(row, episodes)
         return row
 

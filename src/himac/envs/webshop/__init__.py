@@ -11,6 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from himac.envs.webshop.pages import RESULTS_PER_PAGE
 from himac.errors import ConfigError, closest
 from himac.types import EnvSpec
 
@@ -92,6 +93,12 @@ def make(
     max_options: int = 2,
     max_values: int = 5,
     family: int = 4,
+    max_wanted: int = 2,
+    plain: bool = False,
+    results_per_page: int = RESULTS_PER_PAGE,
+    repeat_instruction: bool = True,
+    list_admissible: bool = True,
+    rules: bool = True,
 ) -> WebShopEnv:
     """Make a WebShop environment.
 
@@ -115,6 +122,12 @@ def make(
         max_options: options a generated product has at most, 0 to 2.
         max_values: values a generated option has at most, 2 to 8.
         family: near-duplicates in a generated catalogue: products of a family at most, 1 to 8.
+        max_wanted: attributes a generated goal wants at most, 1 or 2.
+        plain: generated titles in lower case and ids of syllables, so that every word has one form.
+        results_per_page: products on a page of search results; the original shows 10.
+        repeat_instruction: False leaves the instruction out of all pages but the first: prompts state it anyway.
+        list_admissible: False leaves the list of admissible actions out of the prompts: pages name what can be clicked.
+        rules: False leaves the shop's rules and the example out of the prompts, for models that learn them by imitation.
 
     Raises:
         ConfigError: a setting has an unknown value or contradicts another one.
@@ -128,7 +141,12 @@ def make(
     _check("protocol", protocol, ("himac", "verl-agent"))
     _check("goals", goals, ("synthetic", "human"))
     _check("tagger", tagger, ("auto", "rule", "spacy"))
-    numbers = {"max_steps": max_steps, "generated": generated, "max_products": max_products}
+    numbers = {
+        "max_steps": max_steps,
+        "generated": generated,
+        "max_products": max_products,
+        "results_per_page": results_per_page,
+    }
     for name, number in numbers.items():
         if name != "max_products" or number is not None:
             _check_count(name, number, 1)
@@ -152,21 +170,32 @@ def make(
         tagger=tagger,
         max_products=max_products,
         search_cache=search_cache,
-        recipe=(generated, num_types, max_options, max_values, family) if items is None else None,
+        recipe=(
+            (generated, num_types, max_options, max_values, family, max_wanted, plain)
+            if items is None
+            else None
+        ),
         catalogue_seed=catalogue_seed if items is None else 0,
         changed=tuple(_changed(path) for path in (items, instructions, human)),
     )
     spec = EnvSpec(
         name="webshop",
-        rules=_RULES,
-        example_subgoals=_EXAMPLES,
+        rules=_RULES if rules else "",
+        example_subgoals=_EXAMPLES if rules else (),
         max_steps=max_steps,
-        list_admissible=True,
+        list_admissible=list_admissible,
         splits=shop.splits,
         reward_success=10.0,
         example_play=_EXAMPLE_PLAY if observation == "text" else (),
     )
-    return WebShopEnv(shop, spec, observation, dense=dense)  # type: ignore[arg-type]
+    return WebShopEnv(
+        shop,
+        spec,
+        observation,  # type: ignore[arg-type]
+        dense=dense,
+        page_size=results_per_page,
+        repeat_instruction=repeat_instruction,
+    )
 
 
 def expert(env: Any) -> Any:
@@ -184,11 +213,13 @@ def _shop(items: Path | None, instructions: Path | None, human: Path | None, **s
     if items is None:
         from himac.envs.webshop import generate
 
-        names = ("num_products", "num_types", "max_options", "max_values", "family")
+        names = ("num_products", "num_types", "max_options", "max_values", "family", "max_wanted", "plain")
         recipe = generate.Recipe(**dict(zip(names, settings["recipe"], strict=True)))
         stock = generate.catalogue(recipe, seed=settings["catalogue_seed"])
+        source = f"generated from seed {settings['catalogue_seed']}{recipe.told()}"
     else:
         stock = catalogue.from_files(items, instructions, max_products=settings["max_products"])
+        source = items.name
     return Shop(
         stock,
         human=None if human is None else records.read_mapping(human),
@@ -197,6 +228,7 @@ def _shop(items: Path | None, instructions: Path | None, human: Path | None, **s
         protocol_seed=settings["protocol_seed"],
         tagger_name=settings["tagger"],
         search_cache=settings["search_cache"],
+        source=source,
     )
 
 

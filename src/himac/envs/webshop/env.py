@@ -38,10 +38,21 @@ PageKind = Literal["start", "search_results", "item_page", "item_sub_page", "don
 class WebShopEnv:
     """One shopping session at a time. Make it with `himac.make_env("webshop", ...)`."""
 
-    def __init__(self, shop: Shop, spec: EnvSpec, mode: ObservationMode, *, dense: bool) -> None:
+    def __init__(
+        self,
+        shop: Shop,
+        spec: EnvSpec,
+        mode: ObservationMode,
+        *,
+        dense: bool,
+        page_size: int = RESULTS_PER_PAGE,
+        repeat_instruction: bool = True,
+    ) -> None:
         self.spec = spec
         self.shop = shop
         self.dense = dense
+        self.page_size = page_size
+        self._repeat = repeat_instruction
         self.verdict: Verdict | None = None
         self._mode: ObservationMode = mode
         self._goal: Goal | None = None
@@ -68,7 +79,7 @@ class WebShopEnv:
         """Open the shop for the task's goal. The seed is not used: a session has no randomness."""
         self._goal, self._prices = self.shop.goal(task)
         self._session = task.index
-        self._pages = Pages(self._mode, self._goal.instruction)
+        self._pages = Pages(self._mode, self._goal.instruction, repeat=self._repeat)
         self._steps = 0
         self.verdict = None
         self._to_start()
@@ -115,9 +126,9 @@ class WebShopEnv:
         return {"has_search_bar": self._kind == "start", "clickables": list(self._clickables)}
 
     @property
-    def provenance(self) -> dict[str, str | bool]:
-        """What every result made with this environment has to say: reward, protocol, goals, tagger, overlap."""
-        return self.shop.provenance
+    def provenance(self) -> dict[str, str | bool | int]:
+        """What every result has to say: catalogue, reward, protocol, goals, tagger, overlap, page size."""
+        return {**self.shop.provenance, "results_per_page": self.page_size}
 
     # ---- actions -------------------------------------------------------------------------------------
 
@@ -161,7 +172,7 @@ class WebShopEnv:
         """Show one page of what a query found; the chosen options are forgotten."""
         self._keywords, self._page, self._found = keywords, page, found
         self._chosen, self._item = {}, None
-        window = found[(page - 1) * RESULTS_PER_PAGE : page * RESULTS_PER_PAGE]
+        window = found[(page - 1) * self.page_size : page * self.page_size]
         self._cards = [self.shop.card(number) for number in window]
         arrows = ("back to search", "< prev", "next >") if page > 1 else ("back to search", "next >")
         self._clickables = (*arrows, *dict.fromkeys(card.link for card in self._cards))
@@ -183,7 +194,7 @@ class WebShopEnv:
         return self.shop.search(" ".join(keywords))
 
     def _open(self, card: Card) -> None:
-        self._visited.add(card.product.asin.upper())
+        self._visited.add(card.product.asin)
         self._item, self._kind, self._clickables = card, "item_page", card.clickables
 
     def _choose(self, card: Card, name: str) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,22 @@ class Recipe:
     max_options: int = 2  # options a product has at most, 0 to 2
     max_values: int = 5  # values an option has at most, 2 to 8
     family: int = 4  # products of a family at most; 1 is a shop without near-duplicates
+    max_wanted: int = (
+        2  # attributes a goal wants at most, 1 or 2; the second may stand on the features page alone
+    )
+    plain: bool = False  # titles in lower case and ids of syllables: every word has one form
+
+    def told(self) -> str:
+        """Return the settings that are not the usual ones, the number of products aside.
+
+        >>> Recipe(num_products=50, plain=True).told(), Recipe().told()
+        (' (plain True)', '')
+        """
+        usual, names = Recipe(num_products=self.num_products), [f.name for f in fields(self)]
+        changed = [
+            f"{name} {getattr(self, name)}" for name in names if getattr(self, name) != getattr(usual, name)
+        ]
+        return f" ({', '.join(changed)})" if changed else ""
 
     def check(self) -> None:
         """Raise ConfigError for a value out of range."""
@@ -46,6 +62,7 @@ class Recipe:
             "max_options": (0, 2),
             "max_values": (2, 8),
             "family": (1, 8),
+            "max_wanted": (1, 2),
         }
         for name, (low, high) in limits.items():
             value = getattr(self, name)
@@ -104,7 +121,7 @@ def files(recipe: Recipe, seed: int) -> tuple[list[dict[str, Any]], dict[str, di
 
 
 def _products(recipe: Recipe, seed: int) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    ids = _ids(recipe.num_products)
+    ids = _spoken_ids(recipe.num_products) if recipe.plain else _ids(recipe.num_products)
     number = family = 0
     types = _types()[:: max(1, len(_types()) // recipe.num_types)][: recipe.num_types]
     while number < recipe.num_products:
@@ -134,9 +151,10 @@ def _member(
     attributes = shuffled(rng, (*core, *own))
     shown = own[0] if rng.random() < 0.7 else core[0]
     cents = round(price * (0.7 + 0.8 * rng.random())) + (0.99, 0.5, 0.0)[pick(rng, 3)]
+    title = f"{name} {shown.title()} {kind.query.title().replace(chr(39) + 'S', chr(39) + 's')}"
     item = {
         "asin": asin,
-        "name": f"{name} {shown.title()} {kind.query.title().replace(chr(39) + 'S', chr(39) + 's')}",
+        "name": title.lower() if recipe.plain else title,
         "full_description": f"{OPENERS[pick(rng, len(OPENERS))]} {name} {kind.query} with {core[1]}.",
         "small_description": [f"{attribute.capitalize()}." for attribute in attributes],
         "pricing": f"${cents:.2f}",
@@ -146,7 +164,8 @@ def _member(
         "product_category": kind.path,
         "customization_options": _options(rng, recipe, kind),
     }
-    wanted = sorted({shown, attributes[pick(rng, len(attributes))]}, key=attributes.index)
+    also = attributes[pick(rng, len(attributes))]
+    wanted = sorted({shown, also} if recipe.max_wanted > 1 else {shown}, key=attributes.index)
     goal = {
         "attributes": list(attributes),
         "instruction": f"Find me {', '.join(wanted)} {kind.query}",
@@ -195,3 +214,22 @@ def _ids(count: int) -> Iterator[str]:
             number, digit = divmod(number, 36)
             digits = _DIGITS[digit] + digits
         yield "B" + digits
+
+
+def _spoken_ids(count: int) -> Iterator[str]:
+    """Yield ids of consonants and vowels in turn, none twice, neighbours unlike one another.
+
+    >>> list(_spoken_ids(4))
+    ['babo', 'revu', 'gosa', 'wane']
+    """
+    syllables = [consonant + vowel for consonant in "bdfgklmnprstvwz" for vowel in "aeiou"]
+    base, width = len(syllables), 2
+    while base**width < 2 * count:
+        width += 1
+    step = base**width * 5 // 8 // 30 * 30 + 1  # shares no divisor with 75, so every id comes once
+    for i in range(count):
+        number, spoken = (i * step + 3) % base**width, ""
+        for _ in range(width):
+            number, syllable = divmod(number, base)
+            spoken = syllables[syllable] + spoken
+        yield spoken

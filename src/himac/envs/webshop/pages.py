@@ -72,11 +72,21 @@ def make_card(product: Product, number: int) -> Card:
 class Pages:
     """Renders pages for one goal's instruction."""
 
-    def __init__(self, mode: ObservationMode, instruction: str) -> None:
+    def __init__(self, mode: ObservationMode, instruction: str, *, repeat: bool = True) -> None:
+        """Prepare what all pages of a session share.
+
+        Args:
+            mode: how nodes are joined.
+            instruction: the goal's.
+            repeat: whether every page opens with the instruction, as the original's do, or the first alone.
+        """
         self._rich = mode == "text_rich"
         self._instruction = instruction
-        head = ("Instruction:", instruction)
-        self._head = self._lines(*head) + self._button("Back to Search")
+        button = self._button("Back to Search")
+        if repeat:
+            self._head = self._lines("Instruction:", instruction) + button
+        else:
+            self._head = button.removeprefix(SEPARATOR)
 
     def search(self) -> str:
         """Render the page with the search bar."""

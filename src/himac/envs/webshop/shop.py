@@ -47,6 +47,7 @@ class Shop:
         protocol_seed: int = 0,
         tagger_name: TaggerName = "auto",
         search_cache: int = 4096,
+        source: str = "",
     ) -> None:
         """Open a shop.
 
@@ -58,6 +59,7 @@ class Shop:
             protocol_seed: the published run's seed; used by "verl-agent" only.
             tagger_name: which words of a title count as nouns.
             search_cache: how many queries' results are remembered; 0 is off.
+            source: what `provenance` calls the catalogue.
         """
         self.catalogue = catalogue
         self.size = len(catalogue)
@@ -72,11 +74,13 @@ class Shop:
         self._cards: OrderedDict[int, Card] = OrderedDict()
         self._results: OrderedDict[str, tuple[int, ...] | None] = OrderedDict()
         self._search_cache = search_cache
+        self._source = source
 
     @property
     def provenance(self) -> dict[str, str | bool]:
         """What results have to say about how they were made."""
         return {
+            "catalogue": f"{self._source or 'given'}, {self.size} products",
             "reward": self._reward,
             "protocol": self._protocol,
             "goals": self.goals.kind,

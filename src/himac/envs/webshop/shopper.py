@@ -38,9 +38,14 @@ _ENOUGH = 0.99  # share of the wanted words a product's text must hold to be tak
 class Wish:
     """What an instruction asks for."""
 
-    description: str  # the words to search with
+    description: str  # what it is
     options: dict[str, str]  # option name -> wanted value; empty when the instruction names none
     price: float  # dollars, the limit; infinite when there is none
+
+    @property
+    def words(self) -> str:
+        """The words to search with: what it is and which options it has to offer."""
+        return " ".join((self.description, *self.options.values())).translate(_NO_BRACKETS).strip()
 
 
 def read_instruction(instruction: str) -> Wish:
@@ -68,7 +73,7 @@ def plan(wish: Wish) -> tuple[str, ...]:
     limit = f" for less than {wish.price:g} dollars" if wish.price < float("inf") else ""
     choices = tuple(f"choose {name} {value}" for name, value in wish.options.items())
     return (
-        f"search for {wish.description}",
+        f"search for {wish.words}",
         f"open the product that fits{limit}",
         *(choices or ("choose the options that are asked for",)),
         "buy it",
@@ -79,7 +84,7 @@ class ShopExpert:
     """Demonstrates shopping in one environment's shop."""
 
     def __init__(self, env: WebShopEnv) -> None:
-        self._env = WebShopEnv(env.shop, env.spec, "text", dense=False)
+        self._env = WebShopEnv(env.shop, env.spec, "text", dense=False, page_size=env.page_size)
 
     def demonstrate(self, task: Task, *, seed: int = 0, noise: float = 0.0) -> Demonstration | None:
         """Play the task; None unless the purchase is perfect."""
@@ -177,9 +182,7 @@ class _Shopper:
             self.chosen = {}
 
     def _search(self) -> str:
-        values = " ".join(self.wish.options.values())
-        words = f"{self.wish.description} {values}".translate(_NO_BRACKETS)
-        return f"search[{words.strip()}]"
+        return f"search[{self.wish.words}]"
 
     def _pick(self, parts: list[str], actions: tuple[str, ...]) -> str:
         """Open the most promising product that has not been opened, or the one already taken."""
