@@ -18,7 +18,7 @@ LAYERS = {
     "rollout": 3, "train.policy": 3, "train.learner": 3, "train.checkpoint": 3,
     "evaluate": 4, "train.bench": 4, "train.coevolve": 4, "train.sft": 4, "train.run": 4,
     "report": 5, "play": 5, "doctor": 5, "data": 5,
-    "testing": 6, "cli": 6, "__main__": 6,
+    "compare": 6, "testing": 6, "cli": 6, "__main__": 6,
 }  # fmt: skip
 SIBLINGS = ("envs", "engines", "agent", "algo")
 
@@ -85,6 +85,7 @@ def test_nothing_imports_the_command_line() -> None:
 def test_help_config_and_envs_load_no_torch() -> None:
     code = (
         "import sys, himac, himac.config, himac.cli, himac.runs, himac.report.tables\n"
+        "import himac.compare.runner, himac.compare.summary, himac.compare.tables, himac.compare.verb\n"
         "himac.make_env('sokoban'); himac.make_env('toy')\n"
         "sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     )

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from himac import __version__
+from himac.compare import verb as comparison
 from himac.config import Config, differences, load_config, to_toml
 from himac.errors import ConfigError, HimacError, MissingFileError
 from himac.report import verbs
@@ -318,6 +319,7 @@ _VERBS: list[tuple[str, Verb, str, _Arguments]] = [
         (("--index",), {"type": int, "default": 0, "help": "which task of the split"}),
         (("--split",), {"default": "", "help": "left out: the environment's first"}),
     ]),
+    ("compare", comparison.compare, "run a plan of methods and environments, or set runs side by side", comparison.ARGUMENTS),
     ("report", verbs.report, "write one HTML file about one run or several", verbs.REPORT),
     ("show", verbs.show, "print episodes of a run, readably", verbs.SHOW),
     ("watch", verbs.watch, "follow a live run", verbs.WATCH),

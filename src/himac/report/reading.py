@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from himac.config import Config, to_toml
-from himac.runs import CONFIG, EPISODES, EVALUATIONS, METRICS, RECIPE, read_rows
+from himac.runs import CONFIG, EPISODES, EVALUATIONS, MACHINE, METRICS, RECIPE, read_rows
 
 CHUNK = 16
 """Episodes a compressed chunk holds before the next group starts a new one."""
@@ -53,6 +53,15 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
     """Return the rows of metrics.jsonl; none when the run has not written any."""
     path = folder / METRICS
     return list(read_rows(path)) if path.is_file() else []
+
+
+def read_machine(folder: Path) -> dict[str, Any]:
+    """Return where a run was started; {} when it did not say."""
+    try:
+        found = json.loads((folder / MACHINE).read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def read_evaluations(folder: Path) -> list[dict[str, Any]]:

@@ -1,0 +1,333 @@
+"""A plan: which methods, in which environments, with which seeds, for how much. Layer 6; loads no torch.
+
+One idea: a plan is written in the words of recipes, and whatever could make a comparison unfair has one place in it. The
+environment's recipe says how all are evaluated and where all start; the budget is the plan's; a method may change the
+agent, the rollout, the algorithm and the optimiser, and nothing else.
+
+    seeds = [0, 1, 2]
+    target = 0.75                  # success whose cost is told
+
+    [budget]                       # a run ends with the iteration in which it has spent one of these
+    env_steps = 200_000
+    iterations = 100
+
+    [environments.sokoban]
+    recipe = "demo.toml"           # beside the plan; any further setting may follow
+    eval.every = 2
+
+    [methods.himac]                # the first is the reference that the others are compared with
+
+    [methods.grpo]
+    algo.method = "flat"
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from himac.config import Config, load_config
+from himac.errors import ConfigError, HimacError, MissingFileError, closest
+
+Tree = dict[str, Any]
+"""Settings as nested tables, as in a recipe."""
+
+_OF_METHOD = ("agent", "rollout", "algo", "optim", "model")
+_OF_PLAN = {
+    "model.name": "the start is the environment's",
+    "run.seed": "say seeds = [...]",
+    "run.name": "the plan names the runs",
+    "run.dir": "say --out",
+    **{
+        f"run.{key}": "say it under [budget]"
+        for key in ("iterations", "max_env_steps", "max_tokens", "max_minutes")
+    },
+}
+_FOREVER = 1_000_000  # iterations, where environment steps or tokens end a run
+_NAME = re.compile(r"[A-Za-z0-9_.-]+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """What a run may spend; it ends with the iteration that reaches one of them. 0 is no limit."""
+
+    iterations: int = 0
+    env_steps: int = 0
+    tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """One environment of a plan: a recipe, what the plan changes in it, and where its runs start."""
+
+    name: str
+    recipe: Path | None  # None: the defaults
+    settings: Tree
+    start: str = ""  # model to start from, "{seed}" filled in; "": the recipe's warm start or its model
+    target: float = 0.0  # success whose cost is told; 0: the plan's
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedRun:
+    """One run that a plan asks for."""
+
+    environment: str
+    method: str
+    seed: int
+    folder: Path
+    words: tuple[str, ...]  # recipe and key=value, for `himac train`
+    config: Config  # what they come to
+    needs: str = ""  # name of the warm start it needs; "": none
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """A warm start that a plan asks for: one per environment and seed, shared by all methods."""
+
+    name: str
+    folder: Path
+    words: tuple[str, ...]  # for `himac sft`
+    config: Config
+
+    @property
+    def model(self) -> Path:
+        return self.folder / "start"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A comparison to make."""
+
+    name: str
+    worlds: tuple[World, ...]
+    methods: dict[str, Tree]  # name: settings
+    seeds: tuple[int, ...]
+    budget: Budget
+    reference: str  # the method that the others are compared with
+    target: float  # success whose cost is told; 0: found from the curves
+
+
+def read_plan(path: Path) -> Plan:
+    """Read and check a plan, every run of it included.
+
+    Raises:
+        MissingFileError: no such plan, or a recipe it names is absent.
+        ConfigError: unknown key, wrong type, or a setting that would make the comparison unfair.
+    """
+    if not path.is_file():
+        raise MissingFileError(f"no plan at {str(path)!r}", hint="configs/compare-*.toml are plans")
+    try:
+        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from error
+    known = ("name", "seeds", "reference", "target", "budget", "environments", "methods")
+    _refuse_unknown(tree, known, "of the plan")
+    methods = _table(tree, "methods")
+    plan = Plan(
+        name=tree.get("name", path.stem),
+        worlds=tuple(
+            _world(name, table, path.parent) for name, table in _table(tree, "environments").items()
+        ),
+        methods=methods,
+        seeds=_seeds(tree.get("seeds", [0, 1, 2])),
+        budget=_budget(tree.get("budget", {})),
+        reference=tree.get("reference", next(iter(methods))),
+        target=_share(tree.get("target", 0.0), "target"),
+    )
+    _check_names(plan)
+    folders = [
+        run.folder for run in planned_runs(plan, Path())[1]
+    ]  # a wrong setting is said before anything runs
+    if len(set(folders)) < len(folders):
+        raise ConfigError("two runs of the plan would share a folder; rename an environment or a method")
+    return plan
+
+
+def planned_runs(plan: Plan, out: Path) -> tuple[list[Start], list[PlannedRun]]:
+    """Return every warm start and run of a plan, in the order they are worth having: seed by seed.
+
+    Args:
+        plan: the plan.
+        out: folder of the comparison; runs lie in it.
+    """
+    starts, runs = [], []
+    for seed in plan.seeds:
+        for world in plan.worlds:
+            start = _start(world, seed, out)
+            starts += [start] if start else []
+            runs += [_run(plan, world, method, seed, start, out) for method in plan.methods]
+    return starts, runs
+
+
+def words_of(tree: Tree, prefix: str = "") -> list[str]:
+    """Return nested tables as `key=value` words.
+
+    >>> words_of({"algo": {"method": "flat"}, "env": {"size": [6, 6]}})
+    ['algo.method="flat"', 'env.size=[6, 6]']
+    """
+    words: list[str] = []
+    for key, value in tree.items():
+        inside = isinstance(value, dict)
+        words += words_of(value, f"{prefix}{key}.") if inside else [f"{prefix}{key}={_toml(value)}"]
+    return words
+
+
+def _start(world: World, seed: int, out: Path) -> Start | None:
+    """Return the warm start of an environment and seed; None when its model is given."""
+    if world.start:
+        return None
+    name = f"{world.name}-{seed}"
+    folder = out / "starts" / name
+    own = [f"run.seed={seed}", f"run.dir={_toml(str(folder.parent))}", f"run.name={_toml(name)}"]
+    words = [*_recipe_words(world), *own]
+    config = _resolved(words, f"environment {world.name!r}")
+    return (
+        Start(name=name, folder=folder, words=tuple(words), config=config)
+        if config.sft.demonstrations
+        else None
+    )
+
+
+def _run(plan: Plan, world: World, method: str, seed: int, start: Start | None, out: Path) -> PlannedRun:
+    name = f"{world.name}-{method}-{seed}"
+    model = world.start.replace("{seed}", str(seed)) or (str(start.model) if start else "")
+    budget = plan.budget
+    own = [
+        *([f"model.name={_toml(model)}", "sft.demonstrations=0"] if model else []),
+        f"run.iterations={budget.iterations or _FOREVER}",
+        f"run.max_env_steps={budget.env_steps}",
+        f"run.max_tokens={budget.tokens}",
+        "run.max_minutes=0",
+        f"run.seed={seed}",
+        f"run.dir={_toml(str(out))}",
+        f"run.name={_toml(name)}",
+    ]
+    words = [*_recipe_words(world), *words_of(plan.methods[method]), *own]
+    where = f"method {method!r} in environment {world.name!r}"
+    config = _resolved(words, where)
+    _check_evaluation(config, where)
+    return PlannedRun(
+        environment=world.name,
+        method=method,
+        seed=seed,
+        folder=out / name,
+        words=tuple(words),
+        config=config,
+        needs=start.name if start else "",
+    )
+
+
+def _recipe_words(world: World) -> list[str]:
+    return [*([str(world.recipe)] if world.recipe else []), *words_of(world.settings)]
+
+
+def _resolved(words: list[str], where: str) -> Config:
+    recipe = words[0] if words and "=" not in words[0] else None
+    try:
+        return load_config(recipe, words[1:] if recipe else words)
+    except HimacError as error:
+        raise type(error)(f"{where}: {error}", hint=error.hint) from error
+
+
+def _check_evaluation(config: Config, where: str) -> None:
+    """A comparison needs curves, and a verdict on a split that training never looked at."""
+    if not config.eval.every:
+        raise ConfigError(f"{where}: eval.every must be at least 1 for learning curves, got 0")
+    if config.eval.final in ("", config.eval.split):
+        raise ConfigError(
+            f"{where}: eval.final must be a split of its own, got {config.eval.final!r} beside "
+            f"eval.split = {config.eval.split!r}",
+            hint='say eval.final = "test" under the environment',
+        )
+
+
+def _world(name: str, table: Any, folder: Path) -> World:
+    if not isinstance(table, dict):
+        raise ConfigError(f"[environments.{name}] must be a table, got {table!r}")
+    settings = {key: value for key, value in table.items() if key not in ("recipe", "start", "target")}
+    _refuse_of_plan(settings, f"environment {name!r}", allowed=("model.name",))
+    return World(
+        name=name,
+        recipe=folder / table["recipe"] if "recipe" in table else None,
+        settings=settings,
+        start=table.get("start", ""),
+        target=_share(table.get("target", 0.0), f"environments.{name}.target"),
+    )
+
+
+def _check_names(plan: Plan) -> None:
+    for name in [*plan.methods, *(world.name for world in plan.worlds)]:
+        if not _NAME.fullmatch(name):
+            raise ConfigError(f"{name!r} cannot name a folder; allowed: letters, digits, '_', '-' and '.'")
+    if plan.reference not in plan.methods:
+        raise ConfigError(
+            f"unknown reference {plan.reference!r}; methods: {', '.join(plan.methods)}"
+            f"{closest(plan.reference, plan.methods)}"
+        )
+    for name, tree in plan.methods.items():
+        if not isinstance(tree, dict):
+            raise ConfigError(f"[methods.{name}] must be a table, got {tree!r}")
+        _refuse_of_plan(tree, f"method {name!r}")
+        for section in tree:
+            if section not in _OF_METHOD:
+                raise ConfigError(
+                    f"method {name!r} sets [{section}]; allowed: {', '.join(_OF_METHOD)}",
+                    hint="what all methods share is said under the environment",
+                )
+
+
+def _refuse_of_plan(tree: Tree, where: str, allowed: tuple[str, ...] = ()) -> None:
+    for word in words_of(tree):
+        key = word.partition("=")[0]
+        if key in _OF_PLAN and key not in allowed:
+            raise ConfigError(f"{where} cannot set {key}", hint=_OF_PLAN[key])
+
+
+def _table(tree: Tree, name: str) -> Tree:
+    found = tree.get(name)
+    if not isinstance(found, dict) or not found:
+        raise ConfigError(f"a plan needs at least one [{name}.NAME] table")
+    return found
+
+
+def _seeds(value: Any) -> tuple[int, ...]:
+    if not isinstance(value, list) or not value or any(type(seed) is not int for seed in value):
+        raise ConfigError(f"seeds must be a list of whole numbers, got {value!r}")
+    return tuple(dict.fromkeys(value))
+
+
+def _budget(table: Any) -> Budget:
+    known = ("iterations", "env_steps", "tokens")
+    if not isinstance(table, dict) or not table:
+        raise ConfigError("a plan needs a [budget]", hint=f"set at least one of {', '.join(known)}")
+    _refuse_unknown(table, known, "of [budget]")
+    for key, value in table.items():
+        if type(value) is not int or value < 1:
+            raise ConfigError(f"budget.{key} must be a whole number of at least 1, got {value!r}")
+    if "env_steps" in table and len(table) == 1:
+        raise ConfigError(
+            "budget.env_steps needs budget.iterations or budget.tokens beside it",
+            hint="a model that no longer acts spends no environment steps and would never end",
+        )
+    return Budget(**table)
+
+
+def _share(value: Any, where: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise ConfigError(f"{where} must be a success rate from 0 to 1, got {value!r}")
+    return float(value)
+
+
+def _refuse_unknown(tree: Tree, known: tuple[str, ...], where: str) -> None:
+    for key in tree:
+        if key not in known:
+            raise ConfigError(f"unknown key {key!r} {where}; known: {', '.join(known)}{closest(key, known)}")
+
+
+def _toml(value: Any) -> str:
+    """Return a value as TOML; JSON's strings, numbers and lists are TOML's too."""
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,159 @@
+"""A run's folder as what a comparison needs of it. Layer 6; loads no torch.
+
+One idea: a run is its config, its evaluations with the outcome of every task, and its machine. Evaluations come from
+metrics.jsonl; where an older run did not keep outcomes there, they are read from the evaluations' episodes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from himac.config import Config, load_config
+from himac.errors import DataError
+from himac.report.reading import read_machine, read_metrics
+from himac.runs import CONFIG, EPISODES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """One evaluation, and what training had cost by then."""
+
+    iteration: int
+    env_steps: int  # environment steps of training so far
+    tokens: int  # tokens generated in training so far
+    train_s: float  # seconds of training so far
+    row: dict[str, Any]  # the whole row of metrics.jsonl
+    index_T: np.ndarray | None  # (T,) the tasks' places in the split; None: outcomes were not kept
+    success_T: np.ndarray  # (T,) 0.0 or 1.0; the mean alone where outcomes were not kept
+    score_T: np.ndarray  # (T,) in [0, 1]
+
+    @property
+    def success(self) -> float:
+        """The success rate."""
+        return float(self.row["success"])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One run, read."""
+
+    folder: Path
+    config: Config
+    machine: dict[str, str]  # machine.json; empty when there is none
+    before: Evaluation | None  # of the final split at iteration 0
+    final: Evaluation | None  # of the final split at the end; None: unfinished, or the run has no final split
+    curve: tuple[Evaluation, ...]  # of the validation split, by iteration
+
+    @property
+    def seed(self) -> int:
+        return self.config.run.seed
+
+    @property
+    def start(self) -> str:
+        """What the run started from, as its config says it."""
+        model, sft = self.config.model, self.config.sft
+        warm = f", {sft.demonstrations} demonstrations" if sft.demonstrations else ""
+        return f"{model.name}{warm}"
+
+
+def read_run(folder: Path) -> Run:
+    """Read one run.
+
+    Raises:
+        DataError: it has no evaluation to compare.
+    """
+    config = load_config(folder / CONFIG)
+    rows = [row for row in read_metrics(folder) if row.get("phase") == "eval"]
+    if not rows:
+        raise DataError(f"run {str(folder)!r} has no evaluation to compare", hint="is it still warming up?")
+    told = {} if all("outcomes" in row for row in rows) else _outcomes_of_episodes(folder / EPISODES)
+    evaluations = [_evaluation(row, told) for row in rows]
+    settings = config.eval
+    whole = [e for e in evaluations if e.row["split"] == settings.final and not _is_of_curve(e, config)]
+    ended = [e for e in whole if e.iteration > 0 and e.iteration == evaluations[-1].iteration]
+    curve = {e.iteration: e for e in evaluations if _is_of_curve(e, config)}
+    return Run(
+        folder=folder,
+        config=config,
+        machine=read_machine(folder),
+        before=next((e for e in whole if e.iteration == 0), None),
+        final=ended[-1] if ended else None,
+        curve=tuple(curve[iteration] for iteration in sorted(curve)),
+    )
+
+
+def find_folders(given: list[Path]) -> list[Path]:
+    """Return run folders: each given one that is a run, and those found in the ones that are not.
+
+    A folder whose run has written no metrics (a warm start) is passed over.
+    """
+    found: list[Path] = []
+    for path in given:
+        inside = [path] if (path / CONFIG).is_file() else [p.parent for p in sorted(path.rglob(CONFIG))]
+        found += [p for p in inside if p == path or read_metrics(p)]
+    return list(dict.fromkeys(found))
+
+
+def _is_of_curve(evaluation: Evaluation, config: Config) -> bool:
+    """Tell a validation from a final evaluation; on a shared split, the final one has more tasks."""
+    settings, row = config.eval, evaluation.row
+    is_small = bool(settings.tasks) and row["episodes"] <= settings.tasks
+    return row["split"] == settings.split and (settings.final != settings.split or is_small)
+
+
+def _evaluation(row: dict[str, Any], told: dict[tuple[int, str], Iterator[dict[str, Any]]]) -> Evaluation:
+    kept = row.get("outcomes") or _from_episodes(row, told)
+    success_T = np.array([float(c) for c in kept["success"]]) if kept else np.array([row["success"]])
+    score_T = np.array(kept["score"], float) if kept and "score" in kept else success_T
+    if not kept:
+        score_T = np.array([row.get("score", row["success"])], float)
+    return Evaluation(
+        iteration=row["iteration"],
+        env_steps=row.get("total_env_steps", 0),
+        tokens=row.get("total_tokens", 0),
+        train_s=row.get("total_train_s", 0.0),
+        row=row,
+        index_T=np.array(kept["index"], int) if kept else None,
+        success_T=success_T,
+        score_T=score_T,
+    )
+
+
+def _from_episodes(
+    row: dict[str, Any], told: dict[tuple[int, str], Iterator[dict[str, Any]]]
+) -> dict[str, Any] | None:
+    """Take as many episodes as the evaluation had; None where the file does not have them."""
+    episodes = told.get((row["iteration"], row["split"]))
+    taken = [e for _, e in zip(range(row["episodes"]), episodes)] if episodes is not None else []
+    if len(taken) != row["episodes"] or not np.isclose(
+        np.mean([e["success"] for e in taken]), row["success"], atol=1e-4
+    ):
+        return None
+    return {
+        "index": [e["task"]["index"] for e in taken],
+        "success": [e["success"] for e in taken],
+        "score": [e["score"] for e in taken],
+    }
+
+
+def _outcomes_of_episodes(path: Path) -> dict[tuple[int, str], Iterator[dict[str, Any]]]:
+    """Return {(iteration, split): its evaluations' episodes, in order}; other lines are passed over unparsed."""
+    found: dict[tuple[int, str], list[dict[str, Any]]] = {}
+    if path.is_file():
+        with open(path, "rb") as file:
+            for line in file:
+                if b'"phase":"eval"' not in line[:80]:
+                    continue
+                try:
+                    row = json.loads(line)
+                except json.JSONDecodeError:
+                    continue
+                slim = {key: row[key] for key in ("task", "success", "score")}
+                found.setdefault((row["iteration"], row["split"]), []).append(slim)
+    return {key: iter(rows) for key, rows in found.items()}

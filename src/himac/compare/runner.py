@@ -1,0 +1,282 @@
+"""Carrying a plan out: each run a subprocess, each finished run left alone. Layer 6; loads no torch.
+
+One idea: what has been done stands on disk and nowhere else. A run that is whole is skipped, one that was begun goes on
+with `himac train --resume`, one that is missing is started as soon as its warm start is there. So the same command
+goes on after a kill, and a second machine's runs can be laid beside the first's. One comparison holds a lock on
+its folder, and its runs inherit it: nobody joins in while a run left behind by a killed comparison still writes.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from himac.compare.plan import Plan, PlannedRun, Start, planned_runs
+from himac.config import Config, differences, load_config
+from himac.errors import RunError
+from himac.report.reading import read_metrics
+from himac.runs import CONFIG
+
+_POLL_S = 0.2
+_LOOK_S = 2.0  # between two looks at a run's metrics
+_PATIENCE_S = 20.0  # for a run that was told to stop
+
+
+@dataclass(slots=True)
+class _Active:
+    """A subprocess at work."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    log: Path
+    bar: TaskID
+    run: PlannedRun | None  # None: a warm start
+    looked_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """A run that did not end well."""
+
+    name: str
+    reason: str
+    log: Path | None  # None: it was not begun
+
+
+def state_of(run: PlannedRun) -> str:
+    """Return "missing", "begun" or "done".
+
+    Raises:
+        RunError: the folder holds a run with other settings.
+    """
+    if not (run.folder / CONFIG).is_file():
+        return "missing"
+    _refuse_other_settings(run.folder, run.config)
+    rows = read_metrics(run.folder)
+    last = rows[-1] if rows else {}
+    is_judged = last.get("phase") == "eval" and last.get("split") == run.config.eval.final
+    return "done" if is_judged and last["iteration"] > 0 else "begun"
+
+
+def carry_out(plan: Plan, out: Path, *, jobs: int, console: Console) -> list[Failure]:
+    """Run whatever a plan still lacks.
+
+    Args:
+        plan: the plan.
+        out: folder of the comparison.
+        jobs: subprocesses at a time.
+        console: where progress goes.
+
+    Returns:
+        The runs that failed; all others are done.
+
+    Raises:
+        RunError: another comparison works in the folder, a folder holds something else, or it was interrupted.
+    """
+    starts, runs = planned_runs(plan, out)
+    with _locked(out) as lock, _bars(console) as bars:
+        for start in starts:
+            if start.model.is_dir():
+                _refuse_other_settings(start.folder, start.config)
+        missing = [run for run in runs if state_of(run) != "done"]
+        console.print(f"{plan.name}: {len(runs)} runs, {len(runs) - len(missing)} done, {jobs} at a time")
+        return _Crew(out, jobs, console, bars, lock).work(_with_starts(missing, starts))
+
+
+class _Crew:
+    """Starts subprocesses as places and warm starts become free."""
+
+    def __init__(self, out: Path, jobs: int, console: Console, bars: Progress, lock: int | None) -> None:
+        self._out, self._jobs, self._console, self._bars, self._lock = out, jobs, console, bars, lock
+        self._active: list[_Active] = []
+        self._failures: list[Failure] = []
+
+    def work(self, waiting: list[Start | PlannedRun]) -> list[Failure]:
+        """Work until nothing is left, and leave no subprocess behind."""
+        whole = self._bars.add_task("all", total=len(waiting), told="")
+        previous = signal.signal(signal.SIGTERM, _interrupt)
+        try:
+            while waiting or self._active:
+                waiting = self._fill(waiting)
+                time.sleep(_POLL_S)
+                for active in [a for a in self._active if a.process.poll() is not None]:
+                    self._end(active)
+                    self._bars.advance(whole)
+                self._look()
+        except KeyboardInterrupt:
+            raise RunError("interrupted; the same command goes on from here") from None
+        finally:
+            signal.signal(signal.SIGTERM, previous)
+            self._stop_all()
+        return self._failures
+
+    def _fill(self, waiting: list[Start | PlannedRun]) -> list[Start | PlannedRun]:
+        """Begin what can begin, in order; return what still waits."""
+        failed = {failure.name for failure in self._failures}
+        left = []
+        for job in waiting:
+            needs = f"start {job.needs}" if isinstance(job, PlannedRun) and job.needs else ""
+            if needs in failed:
+                reason = "its warm start failed"
+                self._failures.append(Failure(name=job.folder.name, reason=reason, log=None))
+            elif len(self._active) >= self._jobs or (needs and not Path(job.config.model.name).is_dir()):
+                left.append(job)
+            else:
+                self._begin(job)
+        return left
+
+    def _begin(self, job: Start | PlannedRun) -> None:
+        is_run = isinstance(job, PlannedRun)
+        if isinstance(job, PlannedRun):
+            name = job.folder.name
+            is_begun = state_of(job) == "begun"
+            words = ["train", "--resume", str(job.folder)] if is_begun else ["train", *job.words]
+        else:
+            name, words = f"start {job.name}", ["sft", *job.words]
+            shutil.rmtree(job.folder, ignore_errors=True)  # half a warm start cannot go on
+        log = self._out / "logs" / f"{name.replace(' ', '-')}.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with open(log, "ab") as file:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "himac", *words],
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=file,
+                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                pass_fds=() if self._lock is None else (self._lock,),
+            )
+        bar = self._bars.add_task(name, total=1.0, told="")
+        self._active.append(
+            _Active(
+                name=name, process=process, log=log, bar=bar, run=job if isinstance(job, PlannedRun) else None
+            )
+        )
+        self._console.print(
+            f"{'run' if is_run else 'warm start'}: {' '.join(['himac', *words])}", markup=False
+        )
+
+    def _end(self, active: _Active) -> None:
+        self._active.remove(active)
+        self._bars.remove_task(active.bar)
+        if active.process.returncode:
+            reason = _last_words(active.log) or f"exit status {active.process.returncode}"
+            self._failures.append(Failure(name=active.name, reason=reason, log=active.log))
+            self._console.print(f"failed: {active.name}: {reason}", markup=False)
+        else:
+            self._console.print(f"done: {active.name}{_result(active.run)}", markup=False)
+
+    def _look(self) -> None:
+        """Show how far the runs have come."""
+        now = time.monotonic()
+        for active in self._active:
+            if active.run and not self._bars.disable and now - active.looked_s > _LOOK_S:
+                active.looked_s = now
+                share, told = _progress(active.run)
+                self._bars.update(active.bar, completed=share, told=told)
+
+    def _stop_all(self) -> None:
+        for active in self._active:
+            active.process.terminate()
+        for active in self._active:
+            try:
+                active.process.wait(_PATIENCE_S)
+            except subprocess.TimeoutExpired:
+                active.process.kill()
+                active.process.wait()
+
+
+def _with_starts(runs: Sequence[PlannedRun], starts: Sequence[Start]) -> list[Start | PlannedRun]:
+    """Put each warm start that is not there yet before the first run that needs it."""
+    unbuilt = {start.name: start for start in starts if not start.model.is_dir()}
+    order: list[Start | PlannedRun] = []
+    for run in runs:
+        if run.needs in unbuilt:
+            order.append(unbuilt.pop(run.needs))
+        order.append(run)
+    return order
+
+
+def _progress(run: PlannedRun) -> tuple[float, str]:
+    """Return (share of the budget that is spent, as of the last evaluation; what to say)."""
+    rows = read_metrics(run.folder)
+    if not rows:
+        return 0.0, ""
+    limits = run.config.run
+    judged = [row for row in rows if row["phase"] == "eval"]
+    spent = [rows[-1]["iteration"] / max(limits.iterations, 1)]
+    for limit, key in ((limits.max_env_steps, "total_env_steps"), (limits.max_tokens, "total_tokens")):
+        spent += [judged[-1].get(key, 0) / limit] if limit and judged else []
+    told = f"iteration {rows[-1]['iteration']}"
+    curve = [row for row in judged if row["split"] == run.config.eval.split]
+    return min(max(spent), 1.0), f"{told}, success {curve[-1]['success']:.3f}" if curve else told
+
+
+def _result(run: PlannedRun | None) -> str:
+    rows = read_metrics(run.folder) if run else []
+    return f", success {rows[-1]['success']:.3f} on {rows[-1]['split']}" if rows else ""
+
+
+def _last_words(log: Path) -> str:
+    """Return the line in which himac says what went wrong, or else the log's last line."""
+    lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines()]
+    said = [line for line in lines if line.startswith("himac: ")]
+    return (said or [line for line in lines if line] or [""])[-1]
+
+
+def _refuse_other_settings(folder: Path, wanted: Config) -> None:
+    """A folder's run counts for a plan only if the plan would start exactly this run."""
+    found = load_config(folder / CONFIG)
+    same_place = replace(found, run=replace(found.run, dir=wanted.run.dir, name=wanted.run.name))
+    differing = differences(same_place, wanted)
+    if differing:
+        told = "; ".join(f"{key} is {got!r}, planned {want!r}" for key, (want, got) in differing.items())
+        raise RunError(
+            f"{str(folder)!r} holds a run with other settings: {told}",
+            hint="another --out, or move the old run away",
+        )
+
+
+@contextmanager
+def _locked(out: Path) -> Iterator[int | None]:
+    """Hold the folder's lock; None where the system has none."""
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield None
+        return
+    with open(out / ".lock", "w", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise RunError(
+                f"another comparison, or a run that one left behind, is at work in {str(out)!r}",
+                hint="wait for it; --read shows what is there",
+            ) from None
+        yield file.fileno()
+
+
+def _bars(console: Console) -> Progress:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[told]}"),
+        TimeElapsedColumn(),
+    )
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+def _interrupt(*_: Any) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,342 @@
+"""Runs side by side, judged: everything that tables, curves and documents say, as one JSON-ready dict. Layer 6.
+
+One idea: every number a reader meets is computed here, once, from the outcomes of tasks. Success after training is
+judged on the final split, budgets and targets on the validation curves, and a difference only between runs of the same
+seed on the same tasks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from himac.compare.naming import LABELS, Named, label, settings_of
+from himac.compare.reading import Evaluation, Run
+from himac.compare.statistics import Interval, interval, rate
+from himac.compare.terms import Terms
+from himac.config import Config
+from himac.errors import DataError, closest
+
+KIND = "himac comparison"
+AXES = ("env_steps", "iteration", "tokens")
+"""What budgets are counted in; fields of an Evaluation."""
+
+_GRID = 41  # points of a curve
+_DIGITS = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Outcomes:
+    """What became of tasks, by task."""
+
+    index_T: np.ndarray | None  # None: only the mean is known
+    values_T: np.ndarray
+
+
+def summarise(named: Sequence[Named], terms: Terms) -> dict[str, Any]:
+    """Judge runs under the names they are compared by.
+
+    Args:
+        named: the runs.
+        terms: what is asked of them.
+
+    Returns:
+        A JSON-ready dict; `tables.markdown_of` and `curves.plot_comparison` draw it.
+
+    Raises:
+        DataError: nothing to compare, or no method has the reference's name.
+    """
+    if not named:
+        raise DataError("no run to compare", hint="give run folders, a folder that holds some, or a plan")
+    methods = list(dict.fromkeys(item.method for item in named))
+    reference = terms.reference or ("himac" if "himac" in methods else methods[0])
+    if reference not in methods:
+        raise DataError(
+            f"no run of the reference {reference!r}; methods: {', '.join(methods)}{closest(reference, methods)}"
+        )
+    worlds = {}
+    for environment in dict.fromkeys(item.environment for item in named):
+        runs = _by_method([item for item in named if item.environment == environment], reference)
+        worlds[environment] = _judge(runs, reference, terms.target_of(environment))
+    all_runs = [item.run for item in named]
+    return {
+        "kind": KIND,
+        "name": terms.name,
+        "reference": reference,
+        "budget": terms.budget,
+        "machines": _machines(all_runs),
+        "training_minutes": round(sum(_last(run).train_s for run in all_runs) / 60, 1),
+        "environments": worlds,
+    }
+
+
+def _judge(runs: dict[str, list[Run]], reference: str, target: float) -> dict[str, Any]:
+    """Judge one environment. `runs` has the reference first, when it is there, and seeds in order."""
+    first = next(iter(runs.values()))[0].config
+    has_final = any(run.final for group in runs.values() for run in group)
+    judged = {method: _judged(group, has_final) for method, group in runs.items()}
+    final = {m: {seed: _success(e) for seed, e in by_seed.items()} for m, by_seed in judged.items()}
+    curves = {axis: _curves(runs, axis) for axis in AXES}
+    target, is_found = (target, False) if target else (_find_target(curves["iteration"]), True)
+    return {
+        "split": first.eval.final if has_final else first.eval.split,
+        "validation": first.eval.split,
+        "temperature": first.eval.temperature,
+        "every": first.eval.every,
+        "methods": {
+            method: _method(method, group, judged[method], first, has_final) for method, group in runs.items()
+        },
+        "differences": _differences(final, reference),
+        "equal": {axis: _at_equal(runs, axis, reference) for axis in AXES},
+        "target": target,
+        "target_is_found": is_found,
+        "to_target": {m: _to_target(group, target) for m, group in runs.items()} if target else {},
+        "curves": curves,
+        "notes": _notes(runs, final, has_final),
+    }
+
+
+def _judged(group: list[Run], has_final: bool) -> dict[int, Evaluation]:
+    """Return {seed: the evaluation that the run is judged by}, of the runs that have one."""
+    found = {run.seed: run.final if has_final else (run.curve or (None,))[-1] for run in group}
+    return {seed: evaluation for seed, evaluation in found.items() if evaluation}
+
+
+def _method(
+    method: str, group: list[Run], judged: dict[int, Evaluation], first: Config, has_final: bool
+) -> dict[str, Any]:
+    """Return one method's results, and what sets it apart from the environment's first."""
+    own, base = settings_of(group[0].config), settings_of(first)
+    lasts = [judged.get(run.seed) or _last(run) for run in group]
+    success_ST, _ = _matrix([_success(e) for e in judged.values()])
+    score_ST, _ = _matrix([_Outcomes(index_T=e.index_T, values_T=e.score_T) for e in judged.values()])
+    firsts = [run.before if has_final else (run.curve or (None,))[0] for run in group]
+    befores = [e.success for e in firsts if e and e.iteration == 0]
+    return {
+        "label": label(method),
+        "settings": {key: own[key] for key in own if own[key] != base[key]},
+        "seeds": sorted(judged),
+        "tasks": success_ST.shape[1],
+        "before": round(float(np.mean(befores)), _DIGITS) if befores else None,
+        "success": _told(rate(success_ST)) if len(success_ST) else None,
+        "score": _told(interval(score_ST)) if len(score_ST) else None,
+        "by_seed": {str(seed): round(e.success, _DIGITS) for seed, e in sorted(judged.items())},
+        "episode_env_steps": _mean(e.row["env_steps"] for e in lasts),
+        "episode_tokens": _mean(e.row["tokens"] for e in lasts),
+        "iterations": _mean(e.iteration for e in lasts),
+        "env_steps": _mean(e.env_steps for e in lasts),
+        "tokens": _mean(e.tokens for e in lasts),
+        "minutes": _mean(e.train_s / 60 for e in lasts),
+        "runs": [run.folder.name for run in group],
+    }
+
+
+def _difference(a: dict[int, _Outcomes], b: dict[int, _Outcomes]) -> dict[str, Any] | None:
+    """Return a - b over the seeds and tasks that both have; None when they share none."""
+    seeds = sorted(set(a) & set(b))
+    if not seeds:
+        return None
+    both_ST, is_by_task = _matrix([side[seed] for side in (a, b) for seed in seeds])
+    if not both_ST.size:
+        return None
+    values_ST = both_ST[: len(seeds)] - both_ST[len(seeds) :]
+    found = interval(values_ST)
+    return {
+        **_told(found),
+        "seeds": seeds,
+        "by_seed": [round(float(x), _DIGITS) for x in values_ST.mean(axis=1)],
+        "tasks": values_ST.shape[1] if is_by_task else 0,
+        "is_clear": found.excludes_zero,
+    }
+
+
+def _differences(final: dict[str, dict[int, _Outcomes]], reference: str) -> list[dict[str, Any]]:
+    if reference not in final:
+        return []
+    found = []
+    for method in final:
+        told = _difference(final[reference], final[method]) if method != reference else None
+        if told:
+            found.append({"of": reference, "to": method, **told})
+    return found
+
+
+def _at_equal(runs: dict[str, list[Run]], axis: str, reference: str) -> dict[str, Any]:
+    """Compare on the curves at the largest budget that every run has reached."""
+    drawn = {method: [run for run in group if run.curve] for method, group in runs.items()}
+    drawn = {method: group for method, group in drawn.items() if group}
+    if not drawn:
+        return {}
+    at = min(_axis(run.curve[-1], axis) for group in drawn.values() for run in group)
+    outcomes = {m: {run.seed: _at(run, axis, at) for run in group} for m, group in drawn.items()}
+    told = {}
+    for method, by_seed in outcomes.items():
+        own = _told(rate(_matrix(list(by_seed.values()))[0]))
+        ahead = (
+            _difference(outcomes[reference], by_seed)
+            if reference in outcomes and method != reference
+            else None
+        )
+        told[method] = own | {"difference": ahead}
+    return {"at": at, "methods": told}
+
+
+def _curves(runs: dict[str, list[Run]], axis: str) -> dict[str, dict[str, list[float]]]:
+    """Return each method's mean curve with its band, on points that all methods share, as far as all its seeds go."""
+    ends = {
+        method: min(_axis(run.curve[-1], axis) for run in group if run.curve)
+        for method, group in runs.items()
+        if any(run.curve for run in group)
+    }
+    grid = np.linspace(0.0, max(ends.values(), default=0.0), _GRID)
+    told = {}
+    for method, end in ends.items():
+        points = [x for x in grid if x < end] + [end]
+        group = [run for run in runs[method] if run.curve]
+        found = [rate(_matrix([_at(run, axis, x) for run in group])[0]) for x in points]
+        told[method] = {"x": [round(float(x), 2) for x in points]} | {
+            key: [round(getattr(i, key), _DIGITS) for i in found] for key in ("mean", "low", "high")
+        }
+    return told
+
+
+def _at(run: Run, axis: str, x: float) -> _Outcomes:
+    """Return a run's outcomes at a budget, straight lines between its evaluations."""
+    xs = np.array([_axis(e, axis) for e in run.curve], float)
+    right = int(np.clip(np.searchsorted(xs, x), 1, len(xs) - 1)) if len(xs) > 1 else 0
+    after, before = run.curve[right], run.curve[max(right - 1, 0)]
+    width = xs[right] - xs[max(right - 1, 0)]
+    share = float(np.clip((x - xs[max(right - 1, 0)]) / width, 0.0, 1.0)) if width else 1.0
+    pair_ST, is_by_task = _matrix([_success(before), _success(after)])
+    index_T = _shared_index([before.index_T, after.index_T]) if is_by_task else None
+    return _Outcomes(index_T=index_T, values_T=(1 - share) * pair_ST[0] + share * pair_ST[1])
+
+
+def _success(evaluation: Evaluation) -> _Outcomes:
+    return _Outcomes(index_T=evaluation.index_T, values_T=evaluation.success_T)
+
+
+def _matrix(outcomes: Sequence[_Outcomes]) -> tuple[np.ndarray, bool]:
+    """Return ((S, T) outcomes on the tasks that all share, whether columns are tasks).
+
+    Where one of them does not know its tasks, all become their means: (S, 1).
+    """
+    if not outcomes:
+        return np.zeros((0, 0)), False
+    shared = _shared_index([o.index_T for o in outcomes])
+    if shared is None:
+        return np.array([[o.values_T.mean()] for o in outcomes]), False
+    rows = []
+    for o in outcomes:
+        assert o.index_T is not None
+        order = np.argsort(o.index_T, kind="stable")
+        rows.append(o.values_T[order][np.searchsorted(o.index_T[order], shared)])
+    return np.stack(rows), True
+
+
+def _shared_index(indices: Sequence[np.ndarray | None]) -> np.ndarray | None:
+    """Return the tasks in all of them, in order; None when one is unknown or nothing is shared."""
+    shared: np.ndarray | None = None
+    for index_T in indices:
+        if index_T is None:
+            return None
+        shared = np.unique(index_T) if shared is None else np.intersect1d(shared, index_T)
+    return shared if shared is not None and shared.size else None
+
+
+def _find_target(curves: dict[str, dict[str, list[float]]]) -> float:
+    """Return the highest multiple of 0.05 that every method's mean curve reaches; 0 when there is none.
+
+    >>> _find_target({"a": {"mean": [0.1, 0.62]}, "b": {"mean": [0.2, 0.83, 0.5]}})
+    0.6
+    """
+    least = min((max(curve["mean"]) for curve in curves.values()), default=0.0)
+    return round(int(least * 20 + 1e-9) / 20, 2)
+
+
+def _to_target(group: list[Run], target: float) -> dict[str, Any]:
+    """Return what it cost each seed to be evaluated at the target for the first time."""
+    reached = {
+        run.seed: next((e for e in run.curve if e.success >= target - 1e-9), None)
+        for run in group
+        if run.curve
+    }
+    hits = [e for e in reached.values() if e]
+    return {
+        "seeds": len(reached),
+        "reached": len(hits),
+        **{axis: _mean(_axis(e, axis) for e in hits) for axis in AXES},
+        "minutes": _mean(e.train_s / 60 for e in hits),
+        "by_seed": {str(seed): e.iteration if e else None for seed, e in reached.items()},
+    }
+
+
+def _notes(runs: dict[str, list[Run]], final: dict[str, dict[int, _Outcomes]], has_final: bool) -> list[str]:
+    """Return what a reader must know before believing the numbers."""
+    notes = []
+    if not has_final:
+        notes.append(
+            "No run has a final split; success is that of the last evaluation on the validation split."
+        )
+    every = sorted({run.seed for group in runs.values() for run in group})
+    for method, group in runs.items():
+        absent = sorted(set(every) - set(final[method]))
+        if absent:
+            notes.append(f"{label(method)}: no finished run of seed {', '.join(map(str, absent))}.")
+        if any(run.curve and run.curve[0].index_T is None for run in group):
+            notes.append(f"{label(method)}: outcomes by task were not kept; its intervals know seeds alone.")
+    if len(every) == 1:
+        notes.append("One seed: intervals are over tasks alone and say nothing about another training run.")
+    for seed in every:
+        starts = {run.start for group in runs.values() for run in group if run.seed == seed}
+        if len(starts) > 1:
+            notes.append(f"Seed {seed} did not start from one model: {', '.join(sorted(starts))}.")
+    spent = [_last(run).env_steps for group in runs.values() for run in group]
+    if max(spent) > 1.1 * min(spent):
+        notes.append(
+            f"The runs did not spend alike: {min(spent):,} to {max(spent):,} environment steps. "
+            "Compare at equal budgets."
+        )
+    return notes
+
+
+def _by_method(named: Sequence[Named], reference: str) -> dict[str, list[Run]]:
+    """Return {method: its runs by seed}, the reference first, then the known methods, then the others as they came."""
+    order = [reference, *LABELS, *(item.method for item in named)]
+    groups = {m: sorted((i.run for i in named if i.method == m), key=lambda r: r.seed) for m in order}
+    return {method: group for method, group in groups.items() if group}
+
+
+def _machines(runs: Sequence[Run]) -> list[str]:
+    """Return each machine in words, with how many runs it did."""
+    names = []
+    for run in runs:
+        m = run.machine
+        parts = [
+            m.get("processor", "unknown machine"),
+            f"{m['cores']} cores" if "cores" in m else "",
+            m.get("gpu", ""),
+        ]
+        names.append(", ".join(part for part in parts if part))
+    return [f"{name} ({names.count(name)} runs)" for name in dict.fromkeys(names)]
+
+
+def _last(run: Run) -> Evaluation:
+    found = [e for e in (run.final, *run.curve, run.before) if e]
+    return max(found, key=lambda e: e.iteration)
+
+
+def _axis(evaluation: Evaluation, axis: str) -> float:
+    return float(getattr(evaluation, axis))
+
+
+def _told(found: Interval) -> dict[str, float]:
+    return {key: round(value, _DIGITS) for key, value in asdict(found).items()}
+
+
+def _mean(values: Any) -> float | None:
+    numbers = [float(v) for v in values]
+    return round(sum(numbers) / len(numbers), 2) if numbers else None

@@ -1,0 +1,207 @@
+"""A judged comparison as Markdown. Layer 6.
+
+One idea: it draws the dict of `summary.summarise` (or the JSON that holds it) and computes nothing a reader would quote
+except a quotient. Every mean stands beside its interval, and every verdict is a sentence.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from himac.compare.naming import label
+from himac.report.tables import markdown
+
+_AXES = {
+    "env_steps": "{:,.0f} environment steps",
+    "iteration": "{:,.0f} iterations",
+    "tokens": "{:,.0f} generated tokens",
+}
+METHOD = (
+    "Intervals are 95 %: a bootstrap that draws seeds and tasks again, each with replacement. Differences are paired, "
+    "seed by seed and task by task; 'not distinguishable' means that the interval holds 0. Each interval is for itself: "
+    "of twenty, one misses by chance. With three seeds they cover the truth somewhat less often than 95 %, the less the "
+    "more the seeds differ (benchmarks/interval_coverage.py measures it)."
+)
+
+
+def markdown_of(told: Mapping[str, Any], *, level: int = 1) -> str:
+    """Return a comparison as a Markdown page.
+
+    Args:
+        told: what `summarise` returned.
+        level: of its highest heading.
+    """
+    head = "#" * level
+    parts = [f"{head} Comparison: {told['name']}", _what_was_run(told)]
+    for environment, judged in told["environments"].items():
+        parts.append(f"{head}# {environment}")
+        parts += _environment(judged, told["reference"], head + "##")
+    parts.append(METHOD)
+    return "\n\n".join(parts) + "\n"
+
+
+def sentence(difference: Mapping[str, Any]) -> str:
+    """Return a difference and its verdict in one line.
+
+    >>> sentence({"of": "himac", "to": "grpo", "mean": 0.041, "low": -0.008, "high": 0.09, "is_clear": False,
+    ...     "seeds": [0, 1], "by_seed": [0.03, 0.052], "tasks": 512})
+    'HiMAC - GRPO = +4.1 points, 95 % interval [-0.8, 9.0]: not distinguishable (2 seeds: +3.0, +5.2; 512 tasks)'
+    """
+    of, to = label(difference["of"]), label(difference["to"])
+    ahead = of if difference["mean"] > 0 else to
+    verdict = f"{ahead} is ahead" if difference["is_clear"] else "not distinguishable"
+    low, high = 100 * difference["low"], 100 * difference["high"]
+    by_seed = ", ".join(f"{100 * x:+.1f}" for x in difference["by_seed"])
+    tasks = f"{difference['tasks']} tasks" if difference["tasks"] else "tasks unknown"
+    return (
+        f"{of} - {to} = {100 * difference['mean']:+.1f} points, 95 % interval [{low:.1f}, {high:.1f}]: {verdict} "
+        f"({_seeds(len(difference['seeds']))}: {by_seed}; {tasks})"
+    )
+
+
+def success_table(judged: Mapping[str, Any]) -> str:
+    """Return one environment's methods with what they reached and what it cost."""
+    methods = judged["methods"].values()
+    has_score = any(m["score"] and m["score"] != m["success"] for m in methods)
+    head = ["method", "seeds", "before", "success", "95 % interval", *(["score"] if has_score else [])]
+    head += ["iterations", "env steps", "tokens", "minutes", "steps an episode"]
+    cells = []
+    for m in methods:
+        s, score = m["success"], m["score"]
+        cells.append(
+            [
+                m["label"],
+                str(len(m["seeds"])),
+                _percent(m["before"]),
+                _percent(s and s["mean"]),
+                f"{_percent(s['low'])} - {_percent(s['high'])}" if s else "",
+                *([f"{100 * score['mean']:.1f}" if score else ""] if has_score else []),
+                _number(m["iterations"], ".0f"),
+                _number(m["env_steps"], ",.0f"),
+                _number(m["tokens"], ",.0f"),
+                _number(m["minutes"], ".1f"),
+                _number(m["episode_env_steps"], ".1f"),
+            ]
+        )
+    return markdown(head, cells)
+
+
+def _what_was_run(told: Mapping[str, Any]) -> str:
+    budget = ", ".join(f"{value:,} {key.replace('_', ' ')}" for key, value in told["budget"].items() if value)
+    spoken = f"Each run ends with the iteration in which it has spent {budget}. " if budget else ""
+    return (
+        f"{spoken}Machines: {'; '.join(told['machines'])}. Training took {told['training_minutes']:,} minutes in all, "
+        "evaluation and warm starts not counted."
+    )
+
+
+def _environment(judged: Mapping[str, Any], reference: str, head: str) -> list[str]:
+    tasks = max((m["tasks"] for m in judged["methods"].values()), default=0)
+    sampled = "greedily" if not judged["temperature"] else f"at temperature {judged['temperature']:g}"
+    of_tasks = f" ({tasks} tasks)" if tasks > 1 else ""
+    parts = [
+        f"Success in % on `{judged['split']}`{of_tasks} after training, {sampled}; 'before' is the model all start from. "
+        "What it cost is the mean of a method's runs.",
+        success_table(judged),
+    ]
+    if judged["differences"]:
+        parts.append("\n".join(f"- {sentence(d)}." for d in judged["differences"]))
+    parts += [f"{head} At equal budgets", _equal_table(judged, reference)]
+    if judged["to_target"]:
+        parts += [
+            f"{head} To {100 * judged['target']:g} % on `{judged['validation']}`",
+            *_target(judged, reference),
+        ]
+    changed = [
+        f"- {m['label']}: {_settings(m['settings'])}" for m in judged["methods"].values() if m["settings"]
+    ]
+    if changed:
+        first = next(iter(judged["methods"].values()))["label"]
+        parts += [f"{head} What differs from {first}", "\n".join(changed)]
+    if judged["notes"]:
+        parts += [f"{head} Mind", "\n".join(f"- {note}" for note in judged["notes"])]
+    return parts
+
+
+def _equal_table(judged: Mapping[str, Any], reference: str) -> str:
+    """Return success on the validation curves at the largest budgets that all runs have reached."""
+    equal = {axis: table for axis, table in judged["equal"].items() if table}
+    if not equal:
+        return "No run has a learning curve."
+    head = ["method", *(_AXES[axis].format(table["at"]) for axis, table in equal.items())]
+    rows = [
+        [m["label"], *(_at_cell(table["methods"].get(name), reference) for table in equal.values())]
+        for name, m in judged["methods"].items()
+    ]
+    told = (
+        f"Success in % on `{judged['validation']}`, read from the learning curves at the largest budget that all runs have "
+        f"reached; behind it {label(reference)}'s lead in points, with * where its interval does not hold 0."
+    )
+    return f"{told}\n\n{markdown(head, rows)}"
+
+
+def _at_cell(found: Mapping[str, Any] | None, reference: str) -> str:
+    if not found:
+        return ""
+    own = f"{_percent(found['mean'])} [{_percent(found['low'])}, {_percent(found['high'])}]"
+    lead = found["difference"]
+    if not lead:
+        return own
+    mark = " *" if lead["is_clear"] else ""
+    return f"{own}; {100 * lead['mean']:+.1f} [{100 * lead['low']:.1f}, {100 * lead['high']:.1f}]{mark}"
+
+
+def _target(judged: Mapping[str, Any], reference: str) -> list[str]:
+    """Return what the target cost each method, and the sentence about who was faster."""
+    chosen = "; no target was given, this is the highest multiple of 5 % that every mean curve reaches"
+    told = (
+        f"First evaluation (every {judged['every']} iterations) at or above the target, mean over the seeds that reached it"
+        f"{chosen if judged['target_is_found'] else ''}."
+    )
+    rows, costs = [], judged["to_target"]
+    for name, cost in costs.items():
+        cells = [
+            _number(cost[axis], form)
+            for axis, form in (("iteration", ".1f"), ("env_steps", ",.0f"), ("tokens", ",.0f"))
+        ]
+        seeds = f"{cost['reached']} of {cost['seeds']}"
+        rows.append([judged["methods"][name]["label"], seeds, *cells, _number(cost["minutes"], ".1f")])
+    table = markdown(
+        ["method", "seeds that reached it", "iterations", "env steps", "tokens", "minutes"], rows
+    )
+    lines = (
+        [
+            _faster(reference, costs[reference], name, cost)
+            for name, cost in costs.items()
+            if name != reference
+        ]
+        if reference in costs
+        else []
+    )
+    return [told, table, *(["\n".join(f"- {line}" for line in lines if line)] if any(lines) else [])]
+
+
+def _faster(reference: str, own: Mapping[str, Any], name: str, other: Mapping[str, Any]) -> str:
+    """Return the quotient of two costs; none where a seed of either did not get there."""
+    if own["reached"] < own["seeds"] or other["reached"] < other["seeds"] or not other["iteration"]:
+        return ""
+    shares = [f"{own[axis] / other[axis]:.2f} of its {word}" for axis, word in (("iteration", "iterations"), ("env_steps", "environment steps"), ("tokens", "tokens")) if other[axis]]  # fmt: skip
+    return f"{label(reference)} took, beside {label(name)}, {', '.join(shares)}."
+
+
+def _settings(changed: Mapping[str, Any]) -> str:
+    return ", ".join(f"`{key} = {json.dumps(value)}`" for key, value in changed.items())
+
+
+def _seeds(count: int) -> str:
+    return "1 seed" if count == 1 else f"{count} seeds"
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{100 * value:.1f}"
+
+
+def _number(value: float | None, form: str) -> str:
+    return "" if value is None else f"{value:{form}}"

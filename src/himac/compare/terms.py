@@ -1,0 +1,70 @@
+"""What is asked of runs: reference, target, budget, names. Layer 6; loads no torch.
+
+One idea: a plan's terms are saved beside its runs, so that the folder can be judged again, elsewhere and without the plan,
+under the same names. Runs that no plan made are named by their configs.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from himac.compare.plan import Plan, planned_runs
+from himac.errors import DataError
+from himac.runs import write_text
+
+FILE = "plan.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """The terms of a comparison."""
+
+    name: str
+    reference: str = ""  # method that the others are compared with; "": himac, else the first
+    target: float = 0.0  # success whose cost is told; 0: found from the curves
+    targets: dict[str, float] = field(default_factory=dict)  # {environment: its own target}; 0: the one above
+    budget: dict[str, int] = field(default_factory=dict)  # the plan's; {}: there is no plan
+    names: dict[str, tuple[str, str]] = field(
+        default_factory=dict
+    )  # {folder: (environment, method)}; {}: from configs
+
+    def target_of(self, environment: str) -> float:
+        """Return the target in an environment; 0 when none was given."""
+        return self.targets.get(environment, 0.0) or self.target
+
+
+def terms_of(plan: Plan) -> Terms:
+    """Return a plan's terms."""
+    runs = planned_runs(plan, Path())[1]
+    return Terms(
+        name=plan.name,
+        reference=plan.reference,
+        target=plan.target,
+        targets={world.name: world.target for world in plan.worlds if world.target},
+        budget={key: value for key, value in asdict(plan.budget).items() if value},
+        names={run.folder.name: (run.environment, run.method) for run in runs},
+    )
+
+
+def write_terms(terms: Terms, folder: Path) -> None:
+    """Save the terms beside the runs."""
+    write_text(folder / FILE, json.dumps(asdict(terms), indent=1) + "\n")
+
+
+def read_terms(folder: Path) -> Terms:
+    """Return the terms saved in a folder of runs; without any, only its name.
+
+    Raises:
+        DataError: the file is damaged.
+    """
+    path = folder / FILE
+    if not path.is_file():
+        return Terms(name=folder.resolve().name)
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8"))
+        names = {name: (pair[0], pair[1]) for name, pair in tree.pop("names").items()}
+        return Terms(**tree, names=names)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise DataError(f"cannot read {str(path)!r}: {error}") from error
