@@ -12,8 +12,9 @@ machine. docs/webshop.md has the statistics beside those of the official 1,000 p
 from __future__ import annotations
 
 import json
+import math
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -217,19 +218,22 @@ def _ids(count: int) -> Iterator[str]:
 
 
 def _spoken_ids(count: int) -> Iterator[str]:
-    """Yield ids of consonants and vowels in turn, none twice, neighbours unlike one another.
+    """Yield ids of syllables and digits in turn, none twice, neighbours unlike one another.
+
+    Few syllables, each often seen: an id that is one rare word is what a small model cannot copy.
 
     >>> list(_spoken_ids(4))
-    ['babo', 'revu', 'gosa', 'wane']
+    ['ba3', 'qi4', 'gu5', 'we6']
     """
-    syllables = [consonant + vowel for consonant in "bdfgklmnprstvwz" for vowel in "aeiou"]
-    base, width = len(syllables), 2
-    while base**width < 2 * count:
-        width += 1
-    step = base**width * 5 // 8 // 30 * 30 + 1  # shares no divisor with 75, so every id comes once
+    syllables = [consonant + vowel for consonant in "bcdfghjklmnpqrstvwxz" for vowel in "aeiou"]
+    parts: list[Sequence[str]] = [syllables, _DIGITS[:10]]
+    while math.prod(map(len, parts)) < count:
+        parts += [syllables] if len(parts) % 2 == 0 else [_DIGITS[:10]]
+    total = math.prod(map(len, parts))
+    step = total * 5 // 8 // 10 * 10 + 1  # shares no divisor with a power of ten, so every id comes once
     for i in range(count):
-        number, spoken = (i * step + 3) % base**width, ""
-        for _ in range(width):
-            number, syllable = divmod(number, base)
-            spoken = syllables[syllable] + spoken
+        number, spoken = (i * step + 3) % total, ""
+        for part in reversed(parts):
+            number, place = divmod(number, len(part))
+            spoken = part[place] + spoken
         yield spoken
