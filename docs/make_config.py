@@ -31,7 +31,7 @@ _PLAIN = {  # fields whose name says it in the code, and whom a reader of the pa
     "agent.max_subgoals": "longer blueprints are cut",
     "rollout.temperature": "of training; published protocol",
     "algo.method": "the hierarchy, or the flat baseline",
-    "algo.estimator": "GRPO's advantage (the paper's), without the division, or RLOO's",
+    "algo.estimator": "whose advantage: see [baselines](baselines.md)",
     "algo.clip_high": "published protocol",
     "algo.entropy_coef": "bonus for entropy; the published protocol's is 0.001",
     "optim.weight_decay": "published protocol",

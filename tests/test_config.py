@@ -30,10 +30,14 @@ def test_every_shipped_recipe_is_valid(recipe: Path) -> None:
     [
         ("optim.lrr=1", "unknown key 'optim.lrr'"),
         ("optin.lr=1", "unknown section [optin]"),
-        ("rollout.group_size=1", "rollout.group_size must be at least 2, got 1"),
+        (
+            "rollout.group_size=1",
+            "rollout.group_size must be at least 2 for estimator 'group_relative', got 1",
+        ),
+        ("algo.gamma=1.5", "algo.gamma must be at most 1, got 1.5"),
         (
             "algo.method=himak",
-            "algo.method must be one of 'himac', 'flat', got 'himak'; did you mean 'himac'?",
+            "algo.method must be one of 'himac', 'flat', 'react', 'reflexion', got 'himak'; did you mean 'himac'?",
         ),
         ("optim.lr=fast", "optim.lr must be float, got 'fast' (str)"),
         ("run.iterations=1.5", "run.iterations must be int, got 1.5 (float)"),

@@ -48,6 +48,7 @@ class ModelConfig:
     dtype: str = "auto"  # "auto" (bfloat16 on CUDA, float32 on CPU), "float32", "bfloat16"
     lora_rank: int = 0  # 0 trains all weights
     lora_alpha: int = 0  # 0 takes 2 x rank
+    lora_per_role: bool = False  # an adapter for each role: updating one leaves the other exactly as it was
     gradient_checkpointing: bool = False
     max_prompt: int = 2048  # tokens of context before its oldest turns are trimmed
     # name = "tiny" builds a Qwen3-architecture model and its tokenizer from scratch, with these sizes:
@@ -99,7 +100,15 @@ class AlgoConfig:
     """What is optimised."""
 
     method: Method = "himac"
-    estimator: Literal["group_relative", "group_mean", "rloo"] = "group_relative"
+    estimator: Literal["group_relative", "group_mean", "rloo", "gigpo", "gigpo_mean", "ppo"] = (
+        "group_relative"
+    )
+    credit: Literal["episode", "subgoal"] = "episode"  # "subgoal" also compares within each sub-goal of z*
+    gamma: float = 0.95  # discount over turns, for "gigpo" (published), "ppo" and credit by sub-goal
+    step_weight: float = 1.0  # what the comparison within a state ("gigpo", published) or sub-goal counts
+    gae_lambda: float = 0.95  # "ppo": 1 is the whole return, 0 trusts the critic one turn ahead
+    value_lr: float = 10.0  # "ppo": the value head's rate over optim.lr (published: 1e-5 beside 1e-6)
+    value_coef: float = 0.5  # "ppo": how hard the value loss pulls at the backbone; 0 leaves it alone
     coevolution: bool = True  # False: ablation, both levels updated together from one set of episodes
     macro_updates: int = 1  # passes over phase A's samples
     micro_updates: int = 1  # passes over phase B's samples (and over a flat iteration's)
@@ -109,6 +118,11 @@ class AlgoConfig:
     kl_coef: float = 0.01  # beta in the paper
     entropy_coef: float = 0.0
     aggregation: Literal["episode", "token"] = "episode"  # "token" is the published token-mean
+
+    @property
+    def has_critic(self) -> bool:
+        """Whether a value head takes the place of peers."""
+        return self.estimator == "ppo"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -376,20 +390,18 @@ _AT_LEAST = {
     "run.iterations": 0, "run.threads": 1, "run.save_every": 1, "run.keep_last": 1, "run.max_minutes": 0, "run.max_env_steps": 0, "run.max_tokens": 0,
     "model.lora_rank": 0, "model.max_prompt": 16, "agent.max_subgoals": 1, "agent.subgoal_turns": 1,
     "agent.max_steps": 0, "agent.macro_tokens": 1, "agent.micro_tokens": 1, "agent.last_pairs": 0,
-    "agent.invalid_penalty": 0, "agent.format_penalty": 0, "rollout.tasks": 1, "rollout.group_size": 2,
-    "rollout.micro_group_size": 2, "rollout.temperature": 0.01, "rollout.dynamic_sampling": 0,
+    "agent.invalid_penalty": 0, "agent.format_penalty": 0, "rollout.tasks": 1, "rollout.group_size": 1,
+    "rollout.micro_group_size": 1, "rollout.temperature": 0.01, "rollout.dynamic_sampling": 0,
     "rollout.max_live": 1, "algo.macro_updates": 0, "algo.micro_updates": 0, "algo.minibatches": 1,
-    "algo.clip_low": 0, "algo.clip_high": 0, "algo.kl_coef": 0, "optim.lr": 0, "optim.warmup": 0,
+    "algo.clip_low": 0, "algo.clip_high": 0, "algo.kl_coef": 0, "algo.gamma": 0, "algo.step_weight": 0, "algo.gae_lambda": 0,
+    "algo.value_lr": 0, "algo.value_coef": 0, "optim.lr": 0, "optim.warmup": 0,
     "optim.grad_clip": 0, "optim.max_tokens": 64, "sft.demonstrations": 0, "sft.noise": 0, "sft.epochs": 0,
     "sft.batch": 1, "sft.macro_weight": 0, "sft.context_weight": 0, "sft.lr": 0, "eval.tasks": 0, "eval.every": 0, "eval.temperature": 0,
     "eval.trials": 1, "endpoint.timeout_s": 0.1, "endpoint.retries": 0, "endpoint.concurrency": 1,
     "endpoint.max_requests": 0, "endpoint.max_tokens": 0,
 }  # fmt: skip
-_WHY = {
-    "rollout.group_size": "a group-relative advantage compares at least two",
-    "rollout.micro_group_size": "a group-relative advantage compares at least two",
-    "rollout.temperature": "training explores by sampling",
-}
+_AT_MOST = {"sft.noise": 0.9, "run.max_failed": 1, "algo.gamma": 1, "algo.gae_lambda": 1}
+_WHY = {"rollout.temperature": "training explores by sampling"}
 
 
 def _check(config: Config) -> None:
@@ -397,9 +409,39 @@ def _check(config: Config) -> None:
     for key, least in _AT_LEAST.items():
         if values[key] < least:
             raise ConfigError(f"{key} must be at least {least}, got {values[key]}", hint=_WHY.get(key, ""))
-    for key, most in (("sft.noise", 0.9), ("run.max_failed", 1.0)):
+    for key, most in _AT_MOST.items():
         if values[key] > most:
             raise ConfigError(f"{key} must be at most {most}, got {values[key]}")
+    if config.model.lora_per_role and not config.model.lora_rank:
+        raise ConfigError("model.lora_per_role = true needs model.lora_rank of at least 1, got 0")
+    _check_peers(config)
+
+
+def _check_peers(config: Config) -> None:
+    """Refuse what would compare an episode with nobody, or with those it cannot be compared with."""
+    algo, rollout = config.algo, config.rollout
+    for key in ("group_size", "micro_group_size"):
+        size = getattr(rollout, key)
+        if size < 2 and not algo.has_critic:
+            raise ConfigError(
+                f"rollout.{key} must be at least 2 for estimator {algo.estimator!r}, got {size}",
+                hint='it compares an episode with its peers; estimator = "ppo" needs none',
+            )
+    if rollout.group_size < 2 and rollout.dynamic_sampling:
+        raise ConfigError(
+            f"rollout.dynamic_sampling must be 0 with rollout.group_size = 1, got {rollout.dynamic_sampling}",
+            hint="it replaces groups without variance, and a group of one has none",
+        )
+    if algo.credit == "subgoal":
+        if algo.method != "himac" or not algo.coevolution:
+            raise ConfigError(
+                'algo.credit = "subgoal" needs algo.method = "himac" and algo.coevolution = true',
+                hint="only phase B's executions share a blueprint, and so their sub-goals",
+            )
+        if algo.estimator not in ("group_relative", "group_mean", "rloo"):
+            raise ConfigError(
+                f'algo.credit = "subgoal" goes with group_relative, group_mean or rloo, got {algo.estimator!r}'
+            )
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -11,8 +11,10 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from himac.algo.advantages import has_variance
+from himac.algo.base import returns_of
 from himac.rollout.phases import Phases, Progress
-from himac.types import Episode, StopReason, Task
+from himac.types import Episode, Group, StopReason, Task
 
 
 def evaluate(
@@ -92,6 +94,17 @@ def outcomes(episodes: Sequence[Episode]) -> dict[str, Any]:
     if any(e.score != float(e.success) for e in episodes):
         row["score"] = [round(e.score, 4) for e in episodes]
     return row
+
+
+def summarise_groups(groups: Sequence[Group]) -> dict[str, float]:
+    """Return how much signal the groups carry, and how different their blueprints are."""
+    planned = [g for g in groups if g[0].plan is not None]
+    distinct = [len({e.blueprint.subgoals for e in g if e.blueprint}) for g in planned]
+    return {
+        "groups": float(len(groups)),
+        "zero_variance": sum(not has_variance(returns_of(g)) for g in groups) / max(len(groups), 1),
+        "distinct_blueprints": sum(distinct) / len(distinct) if distinct else 0.0,
+    }
 
 
 def wilson(wins: int, num: int, *, z: float = 1.96) -> tuple[float, float]:

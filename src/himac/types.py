@@ -58,7 +58,9 @@ class EnvSpec:
     reward_success: float  # reward that the published protocol gives for a solved task
     goal: str = ""  # the task in words when all tasks share it; "": the first observation states it
     deterministic: bool = True  # same (task, seed, actions) -> same results
-    example_play: tuple[tuple[str, str], ...] = ()  # (seen, answer) of a short exemplary play, for few-shot prompts
+    example_play: tuple[
+        tuple[str, str], ...
+    ] = ()  # (seen, answer) of a short exemplary play, for few-shot prompts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,7 +143,9 @@ class Completion:
     """What an engine returns: tokens out, exactly as sampled (the end-of-turn token included), or text."""
 
     ids: tuple[int, ...] = ()  # (T,) sampled token ids; empty from an endpoint, which shows none
-    logps: tuple[float, ...] = ()  # (T,) log-probability of each, at the sampling temperature (at 1 when greedy)
+    logps: tuple[
+        float, ...
+    ] = ()  # (T,) log-probability of each, at the sampling temperature (at 1 when greedy)
     finish: Literal["stop", "length", "refused"]  # end-of-turn token or stop string; max_tokens; no answer
     text: str | None = None  # what an endpoint wrote; None: the ids say it
     num_tokens: int = 0  # tokens of `text`, as the endpoint counts them; 0 where ids say it
@@ -184,8 +188,10 @@ class Turn:
     readable: bool = True  # the completion could be parsed
     admissible: bool = True  # the environment accepted the action; True when nothing was sent
     reward: float = 0.0  # environment reward of the action; 0 when nothing was sent
+    penalty: float = 0.0  # what this turn's form cost, >= 0; an episode's penalty is the sum
     observation: str = ""  # text the environment answered with; "" when nothing was sent
     state_key: str = ""  # identifies the state the turn was taken in (anchor states); "" when unknown
+    value: float | None = None  # a critic's estimate of the return from here on; None without a critic
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -246,3 +252,6 @@ class Sample:
     logps: np.ndarray  # (T,) float32 behaviour log-probabilities
     advantages: np.ndarray  # (T,) float32; 0 outside the mask
     weights: np.ndarray  # (T,) float32; what the token counts in the loss, 0 outside the mask
+    role: Role = "micro"  # who wrote the trained tokens: which adapter and which column of a critic is meant
+    targets: np.ndarray | None = None  # (T,) float32 what a critic should say, at the last token before each
+    # trained turn, NaN elsewhere; None without a critic

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from himac.algo.estimators import make_estimator
+from himac.algo.estimators import GroupRelative
 from himac.chat import ChatFormat
 from himac.config import load_config, to_toml
 from himac.envs.base import make_env
@@ -98,7 +98,7 @@ def _tell(console: RunConsole, phases: Phases, step: int, phase: Any, groups: An
     row = {"iteration": step + 1, "phase": phase, **summarise([e for g in groups for e in g])}
     row |= {"collect_s": clock.total_s, "generate_s": clock.generate_s, "env_s": clock.env_s, "learn_s": 0.0}
     phases.collector.clock = type(clock)()
-    advantages = make_estimator("group_relative")(groups, phase)
+    advantages = GroupRelative()(groups, phase)
     console.phase(row, groups, {phase: advantages}, chosen)
 
 

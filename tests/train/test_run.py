@@ -94,6 +94,32 @@ def test_a_killed_run_resumes_to_the_same_numbers(
     assert ours == theirs
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        {"algo": {"estimator": "ppo", "method": "flat"}, "rollout": {"group_size": 1, "tasks": 6}},
+        {"algo": {"estimator": "ppo", "coevolution": False}},
+        {"model": {"lora_rank": 2, "lora_per_role": True}, "optim": {"lr": 1e-2}},
+    ],
+    ids=["ppo", "ppo-joint", "lora-per-role"],
+)
+def test_what_else_learns_resumes_too(
+    toy_config: Config, start: Path, tmp_path: Path, words: dict[str, dict[str, Any]]
+) -> None:
+    """A value head, and adapters: stopped after two iterations and resumed, or never stopped."""
+    if "model" in words:
+        pytest.importorskip("peft")
+    config = override(toy_config, **words)
+    once, twice = (_new(tmp_path / name, config, start) for name in ("once", "twice"))
+    train(config, once, RunConsole(quiet=True))
+    train(override(config, run={"iterations": 2}), twice, RunConsole(quiet=True))
+    train(config, twice, RunConsole(quiet=True))
+    assert _numbers(once) == _numbers(twice)
+    assert (once / EPISODES).read_text() == (twice / EPISODES).read_text()
+    trained = [row for row in _numbers(once) if row.get("samples")]
+    assert trained and all(row["gap_max"] < 1e-3 for row in trained)
+
+
 def test_a_folder_that_holds_a_run_is_not_overwritten(whole: Path, toy_config: Config) -> None:
     with pytest.raises(RunError, match="already holds a run") as caught:
         new_run(whole, toy_config)

@@ -55,6 +55,51 @@ def leave_one_out(returns_G: np.ndarray) -> np.ndarray:
     return (returns_G - returns_G.mean()) * num_peers / (num_peers - 1)
 
 
+def discounted(rewards_N: np.ndarray, *, gamma: float) -> np.ndarray:
+    """(N,) G_t = r_t + gamma r_(t+1) + gamma^2 r_(t+2) + ...: what came from each turn on.
+
+    Source: GiGPO (arXiv 2505.10978, section 4.2). gamma = 0 is the reward itself; gamma = 1 the return to go.
+
+    >>> discounted(np.array([0.0, 0.0, 8.0]), gamma=0.5).tolist()
+    [2.0, 4.0, 8.0]
+    """
+    return gae(rewards_N, np.zeros(len(rewards_N)), gamma=gamma, lam=1.0)
+
+
+def gae(rewards_N: np.ndarray, values_N: np.ndarray, *, gamma: float, lam: float) -> np.ndarray:
+    """(N,) A_t = d_t + gamma lambda A_(t+1) with d_t = r_t + gamma V_(t+1) - V_t; nothing comes after the last.
+
+    Source: GAE (arXiv 1506.02438, eq. 16). lambda = 1 is the discounted return minus V_t; lambda = 0 is d_t.
+
+    Args:
+        rewards_N: (N,) rewards of one episode's steps.
+        values_N: (N,) value before each step.
+        gamma: discount.
+        lam: lambda.
+
+    >>> gae(np.array([0.0, 1.0]), np.array([0.5, 0.5]), gamma=1.0, lam=1.0).tolist()
+    [0.5, 0.5]
+    >>> gae(np.array([0.0, 1.0]), np.array([0.5, 0.5]), gamma=1.0, lam=0.0).tolist()
+    [0.0, 0.5]
+    """
+    advantages_N = np.zeros(len(rewards_N))
+    advantage = next_value = 0.0
+    for t in reversed(range(len(rewards_N))):
+        surprise = rewards_N[t] + gamma * next_value - values_N[t]
+        advantages_N[t] = advantage = surprise + gamma * lam * advantage
+        next_value = values_N[t]
+    return advantages_N
+
+
+def whiten(values_N: np.ndarray, *, eps: float = 1e-6) -> np.ndarray:
+    """(N,) shifted to mean 0 and scaled to deviation 1; all zeros when there is nothing to scale.
+
+    >>> whiten(np.array([1.0, 3.0])).round(3).tolist(), whiten(np.array([2.0])).tolist()
+    ([-1.0, 1.0], [0.0])
+    """
+    return group_relative(values_N, eps=eps) if len(values_N) else values_N
+
+
 def has_variance(returns_G: np.ndarray) -> bool:
     """Whether a group carries signal: its returns differ by more than rounding.
 

@@ -1,81 +1,51 @@
-"""Estimators: from groups of episodes to one advantage per trainable turn. Layer 2.
+"""Estimators by name: from groups of episodes to one advantage per trainable turn. Layer 2.
 
-One idea: HiMAC's two levels use the same comparison among different peers. Phase A groups the attempts at one
-task and credits the turn that wrote the blueprint; phase B groups the executions of one blueprint and
-credits the executor's turns; flat GRPO groups the attempts at one task and credits every turn. An
-estimator returns, per episode, an array over `episode.turns`; NaN marks a turn that is not trained.
+    group_relative   GRPO, HiMAC       (R - mean R) / std R                           algo/group.py
+    group_mean       Dr. GRPO          R - mean R
+    rloo             RLOO              R - mean of the others' R
+    gigpo            GiGPO             GRPO's + w x the same among turns in one state  algo/gigpo.py
+    gigpo_mean       GiGPO, mean only  without the two divisions
+    ppo              PPO               GAE over turns against a value head             algo/ppo.py
 
-Source: arXiv 2603.00977, hierarchical relative advantage estimation.
+`credit = "subgoal"` adds a comparison within each sub-goal of z* to the first three (algo/subgoal.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
-
-import numpy as np
-
-from himac.algo.advantages import Normalise, group_relative, leave_one_out
+from himac.algo.advantages import Normalise
+from himac.algo.base import Estimator, TurnAdvantages, returns_of, spread
+from himac.algo.gigpo import GiGPO
+from himac.algo.group import GroupRelative, LeaveOneOut
+from himac.algo.ppo import GeneralizedAdvantage
+from himac.algo.subgoal import SubgoalRelative
+from himac.config import AlgoConfig
 from himac.errors import ConfigError, closest
-from himac.types import Episode, Group, Role
 
-TurnAdvantages = np.ndarray
-"""(N,) float32 over an episode's turns; NaN where the turn gets no gradient."""
-
-
-class Estimator(Protocol):
-    """Turns groups into advantages."""
-
-    def __call__(self, groups: Sequence[Group], role: Role) -> list[list[TurnAdvantages]]:
-        """Return, for each group and each of its episodes, one advantage per turn of `role`."""
-        ...
+__all__ = [
+    "Estimator", "GeneralizedAdvantage", "GiGPO", "GroupRelative", "LeaveOneOut", "SubgoalRelative", "TurnAdvantages",
+    "make_estimator", "returns_of", "spread",
+]  # fmt: skip
 
 
-class GroupRelative:
-    """GRPO's advantage, the same for every trained turn of an episode; HRAE at either level."""
-
-    def __init__(self, *, normalise: Normalise = "mean_std", eps: float = 1e-6) -> None:
-        self._normalise, self._eps = normalise, eps
-
-    def __call__(self, groups: Sequence[Group], role: Role) -> list[list[TurnAdvantages]]:
-        return [
-            spread(group, group_relative(returns_of(group), normalise=self._normalise, eps=self._eps), role)
-            for group in groups
-        ]
-
-
-class LeaveOneOut:
-    """RLOO's advantage, the same for every trained turn of an episode."""
-
-    def __call__(self, groups: Sequence[Group], role: Role) -> list[list[TurnAdvantages]]:
-        return [spread(group, leave_one_out(returns_of(group)), role) for group in groups]
-
-
-def make_estimator(name: str, *, eps: float = 1e-6) -> Estimator:
-    """Build an estimator by its name in a config.
+def make_estimator(algo: AlgoConfig) -> Estimator:
+    """Build the estimator that the [algo] section names.
 
     Raises:
         ConfigError: unknown name.
     """
+    gamma, weight = algo.gamma, algo.step_weight
     known: dict[str, Estimator] = {
-        "group_relative": GroupRelative(eps=eps),
-        "group_mean": GroupRelative(normalise="mean", eps=eps),
+        "group_relative": GroupRelative(),
+        "group_mean": GroupRelative(normalise="mean"),
         "rloo": LeaveOneOut(),
+        "gigpo": GiGPO(gamma=gamma, weight=weight),
+        "gigpo_mean": GiGPO(gamma=gamma, weight=weight, normalise="mean"),
+        "ppo": GeneralizedAdvantage(gamma=gamma, lam=algo.gae_lambda),
     }
+    name = algo.estimator
     if name not in known:
         raise ConfigError(f"unknown estimator {name!r}; known: {', '.join(known)}{closest(name, known)}")
+    if algo.credit == "subgoal":
+        normalise: Normalise = "mean_std" if name == "group_relative" else "mean"
+        return SubgoalRelative(known[name], gamma=gamma, weight=weight, normalise=normalise)
     return known[name]
-
-
-def returns_of(group: Group) -> np.ndarray:
-    """(G,) returns that the group compares."""
-    return np.array([episode.ret for episode in group], np.float64)
-
-
-def spread(group: Group, advantages_G: np.ndarray, role: Role) -> list[TurnAdvantages]:
-    """Give each episode's advantage to all its turns of `role`."""
-    return [_per_turn(episode, float(a), role) for episode, a in zip(group, advantages_G, strict=True)]
-
-
-def _per_turn(episode: Episode, advantage: float, role: Role) -> TurnAdvantages:
-    return np.array([advantage if t.role == role else np.nan for t in episode.turns], np.float32)

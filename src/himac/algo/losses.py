@@ -95,6 +95,18 @@ def policy_loss(
     return loss, parts
 
 
+def value_loss(values_M: torch.Tensor, targets_M: torch.Tensor, *, scale: float) -> torch.Tensor:
+    """sum_m ((v_m - target_m) / scale)^2 / 2: plain squared error, not clipped.
+
+    Source: PPO (arXiv 1707.06347, eq. 9). Some code also clips how far the value moves; a large comparison
+    recommends not to (arXiv 2006.05990). `scale` is a typical return, so that the loss means the same in every world.
+
+    >>> value_loss(torch.tensor([5.0, 10.0]), torch.tensor([10.0, 10.0]), scale=10.0).item()
+    0.125
+    """
+    return (((values_M - targets_M) / scale) ** 2).sum() / 2
+
+
 def imitation_loss(logps_N: torch.Tensor, weights_N: torch.Tensor) -> torch.Tensor:
     """-sum_n w_n logp_n: the warm start's cross-entropy."""
     return -(weights_N * logps_N).sum()

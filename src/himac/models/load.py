@@ -22,10 +22,11 @@ _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torc
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoraSettings:
-    """A low-rank adapter on every linear layer (arXiv 2106.09685)."""
+    """Low-rank adapters on every linear layer (arXiv 2106.09685)."""
 
     rank: int
     alpha: int
+    adapters: tuple[str, ...] = ("default",)  # their names; the first is active when loaded
 
 
 def load_model(
@@ -39,7 +40,7 @@ def load_model(
     """Return (model, tokenizer), the model in evaluation mode with packed attention.
 
     Args:
-        name: Hugging Face name or local folder; a folder saved with an adapter gets it back, trainable.
+        name: Hugging Face name or local folder; a folder saved with adapters gets them back, trainable.
         dtype: "float32", "bfloat16" or "float16".
         device: where the weights go.
         lora: train a fresh adapter instead of all weights; None trains all weights.
@@ -57,13 +58,20 @@ def load_model(
         raise ModelError(
             f"model {name!r} has no chat template", hint="use an instruct model, or add one to its tokenizer"
         )
-    has_adapter = (Path(name) / "adapter_config.json").is_file()
+    saved = _saved_adapters(Path(name))
+    if saved and lora is not None and set(saved) != set(lora.adapters):
+        raise ModelError(
+            f"the folder {name!r} holds the adapter(s) {', '.join(saved)}, not {', '.join(lora.adapters)}",
+            hint="start from the base model, or change model.lora_per_role",
+        )
     model = (
-        _load_adapter(name, dtype) if has_adapter else _load(AutoModelForCausalLM, name, dtype=_DTYPES[dtype])
+        _load_adapters(name, saved, dtype)
+        if saved
+        else _load(AutoModelForCausalLM, name, dtype=_DTYPES[dtype])
     )
     use_packed_attention(model)
-    if lora is not None and not has_adapter:
-        model = _add_adapter(model, lora)
+    if lora is not None and not saved:
+        model = _add_adapters(model, lora)
     if gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         if hasattr(model, "enable_input_require_grads"):
@@ -91,18 +99,32 @@ def _load(auto: Any, name: str, **settings: Any) -> Any:
         raise ModelError(f"cannot load the model {name!r}: {reason}", hint=hint) from error
 
 
-def _load_adapter(folder: str, dtype: str) -> Any:
+def _saved_adapters(folder: Path) -> dict[str, Path]:
+    """Return {adapter's name: its folder}; peft keeps "default" at the top and others in folders of their name."""
+    paths = {
+        path.parent for path in (*folder.glob("adapter_config.json"), *folder.glob("*/adapter_config.json"))
+    }
+    return {"default" if path == folder else path.name: path for path in sorted(paths)}
+
+
+def _load_adapters(folder: str, saved: dict[str, Path], dtype: str) -> Any:
     try:
         from peft import PeftConfig, PeftModel
     except ImportError as error:
         raise missing_extra("peft", "lora", f"the adapter in {folder!r}") from error
-    base = PeftConfig.from_pretrained(folder).base_model_name_or_path
-    return PeftModel.from_pretrained(
-        _load(AutoModelForCausalLM, base, dtype=_DTYPES[dtype]), folder, is_trainable=True
+    (first, path), *others = saved.items()
+    base = _load(
+        AutoModelForCausalLM,
+        PeftConfig.from_pretrained(str(path)).base_model_name_or_path,
+        dtype=_DTYPES[dtype],
     )
+    model = PeftModel.from_pretrained(base, path, adapter_name=first, is_trainable=True)
+    for name, other in others:
+        model.load_adapter(other, adapter_name=name, is_trainable=True)
+    return model
 
 
-def _add_adapter(model: Any, lora: LoraSettings) -> Any:
+def _add_adapters(model: Any, lora: LoraSettings) -> Any:
     try:
         from peft import LoraConfig, get_peft_model
     except ImportError as error:
@@ -114,4 +136,12 @@ def _add_adapter(model: Any, lora: LoraSettings) -> Any:
         task_type="CAUSAL_LM",
         lora_dropout=0.0,
     )
-    return get_peft_model(model, settings)
+    first, *others = lora.adapters
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(
+            0
+        )  # an adapter starts as nothing (B = 0); which A it has must not depend on the process
+        model = get_peft_model(model, settings, adapter_name=first)
+        for name in others:
+            model.add_adapter(name, settings)
+    return model

@@ -6,7 +6,8 @@ where a masked token is predicted. The equation is log p(ids[t] | ids[:t]) at a 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +30,7 @@ class TokenLogps:
     entropies: (
         Tensor  # (N,) float32 nats, of the distribution each token was drawn from; no gradient by default
     )
+    states: Tensor | None = None  # (M, hidden) what the head of the model read at the places asked for
 
 
 def token_logps(
@@ -38,8 +40,9 @@ def token_logps(
     *,
     temperature: float = 1.0,
     entropy_grad: bool = False,
+    states_at: Sequence[np.ndarray] | None = None,
 ) -> TokenLogps:
-    """Return log p(ids[t] | ids[:t]) for every masked token of the batch.
+    """Return log p(ids[t] | ids[:t]) for every masked token of the batch, and hidden states where asked for.
 
     Args:
         model: a causal language model of transformers; gradients follow torch's grad mode.
@@ -47,17 +50,37 @@ def token_logps(
         masks: per sequence given to `pack`, (T_s,) bool; position 0 cannot be asked for.
         temperature: divides the logits.
         entropy_grad: let gradients flow through the entropies too.
+        states_at: per sequence given to `pack`, (T_s,) bool: after which tokens the last hidden state is wanted,
+            in the order of the log-probabilities; None for nowhere.
     """
     use_packed_attention(model)
     device = next(model.parameters()).device
     before, target = _asked(batch, masks)
-    kept, row = np.unique(before, return_inverse=True)
+    wanted = np.zeros(0, np.int64) if states_at is None else _places(batch, states_at)
+    kept, row = np.unique(np.concatenate([before, wanted]), return_inverse=True)
+    row, row_of_state = row[: len(before)], row[len(before) :]
     kept_K = torch.as_tensor(kept, device=device)
-    logits_KV = model(**packed_inputs(batch, device), logits_to_keep=kept_K).logits[0]
+    with _reading_head(model, wanted=states_at is not None) as read:
+        logits_KV = model(**packed_inputs(batch, device), logits_to_keep=kept_K).logits[0]
+    states = read[0][0][torch.as_tensor(row_of_state, device=device)] if read else None
     normaliser_K, entropy_K = _normalise(logits_KV, temperature, entropy_grad=entropy_grad)
     row_N = torch.as_tensor(row, device=device)
     chosen_N = logits_KV[row_N, torch.as_tensor(target, device=device)].float() / temperature
-    return TokenLogps(logps=chosen_N - normaliser_K[row_N], entropies=entropy_K[row_N])
+    return TokenLogps(logps=chosen_N - normaliser_K[row_N], entropies=entropy_K[row_N], states=states)
+
+
+@contextmanager
+def _reading_head(model: Any, *, wanted: bool) -> Iterator[list[Tensor]]:
+    """Yield a list into which the next forward puts what the output head reads, (1, K, hidden)."""
+    read: list[Tensor] = []
+    if not wanted:
+        yield read
+        return
+    hook = model.get_output_embeddings().register_forward_pre_hook(lambda _, inputs: read.append(inputs[0]))
+    try:
+        yield read
+    finally:
+        hook.remove()
 
 
 def _normalise(logits_KV: Tensor, temperature: float, *, entropy_grad: bool) -> tuple[Tensor, Tensor]:
@@ -80,6 +103,11 @@ def _normalise(logits_KV: Tensor, temperature: float, *, entropy_grad: bool) -> 
     parts = [checkpoint(rows, chunk, use_reentrant=False) for chunk in logits_KV.split(num_rows)]
     normalisers, entropies = zip(*parts)
     return torch.cat(normalisers), torch.cat(entropies)
+
+
+def _places(batch: PackedBatch, marks: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the packed index of every marked token, (M,)."""
+    return np.concatenate([places[marks[i]] for i, places in zip(batch.sequences, batch.index)])
 
 
 def _asked(batch: PackedBatch, masks: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

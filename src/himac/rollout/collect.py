@@ -134,7 +134,7 @@ class Collector:
             if prompt is not None:
                 sampling = replace(episode.sampling, seed=derive(episode.job.seed, episode.calls))
                 asking.append(episode)
-                requests.append(Request(prompt=prompt, sampling=sampling))
+                requests.append(Request(prompt=prompt, sampling=sampling, role=episode.role))
         if not requests:
             return
         began = time.perf_counter()

@@ -21,6 +21,7 @@ from himac.types import (
     Context,
     Episode,
     Observation,
+    Role,
     Sampling,
     Segment,
     StepResult,
@@ -63,6 +64,7 @@ class LiveEpisode:
     def __init__(self, job: Job, env: Env, chat: ChatFormat, *, penalties: Penalties) -> None:
         self.job, self.env = job, env
         self.sampling = Sampling()
+        self.role: Role = "micro"  # whose turn the next completion is
         self.calls = 0
         self.has_new_blueprint = False
         self._chat, self._penalties = chat, penalties
@@ -70,8 +72,8 @@ class LiveEpisode:
         self._contexts: list[Context] = []
         self._segments: list[_OpenSegment] = []
         self._plan: Turn | None = None
-        self._role = "micro"
-        self._first = self._seen = Observation()
+        self._first = Observation()
+        self._state_key = ""
         self._last: StepResult | None = None
         self._env_steps = self._tokens = 0
         self._env_return = self._penalty = 0.0
@@ -92,16 +94,17 @@ class LiveEpisode:
     def begin(self) -> None:
         """Reset the world and show it to the agent."""
         try:
-            self._first = self._seen = self.env.reset(self.job.task, seed=self.job.env_seed)
+            self._first = self.env.reset(self.job.task, seed=self.job.env_seed)
         except Exception:
             self._fail()
             return
-        self.job.agent.start(self._seen)
+        self._state_key = state_key(self._first)
+        self.job.agent.start(self._first)
 
     def ask(self, max_prompt: int) -> np.ndarray | None:
         """Return the (T,) prompt of the next completion, or None when it cannot be made to fit."""
         ask = self.job.agent.prompt()
-        self.sampling, self._role = ask.sampling, ask.role
+        self.sampling, self.role = ask.sampling, ask.role
         if ask.fresh or self._conversation is None:
             self._close_context()
             self._conversation = Conversation(self._chat, ask.messages)
@@ -122,8 +125,11 @@ class LiveEpisode:
         reply = agent.receive(text)
         self.calls += 1
         self._tokens += len(completion.ids)
+        form = self._penalties.malformed if reply.blueprint is not None else self._penalties.invalid
+        cost = 0.0 if reply.readable else form
+        self._penalty += cost
         turn = Turn(
-            role="macro" if self._role == "macro" else "micro",
+            role=self.role,
             context=len(self._contexts),
             start=start,
             end=end,
@@ -131,14 +137,13 @@ class LiveEpisode:
             action=reply.action,
             sub_done=reply.sub_done,
             readable=reply.readable,
-            state_key=_key(self._seen.text),
+            penalty=cost,
+            state_key=self._state_key,
         )
         self.has_new_blueprint = reply.blueprint is not None
         if reply.blueprint is not None:
             self._plan = turn
-            self._penalty += 0.0 if reply.readable else self._penalties.malformed
             return None
-        self._penalty += 0.0 if reply.readable else self._penalties.invalid
         self._place(turn, segment, subgoal)
         return reply.action
 
@@ -156,11 +161,18 @@ class LiveEpisode:
             return
         self._env_steps += 1
         self._env_return += result.reward
-        self._penalty += 0.0 if result.valid else self._penalties.invalid
-        self._last, self._seen = result, result.observation
+        cost = 0.0 if result.valid else self._penalties.invalid
+        self._penalty += cost
+        self._last = result
+        if result.valid:  # what is not valid changes nothing, whatever the world says of it
+            self._state_key = state_key(result.observation)
         turns = self._segments[-1].turns
         turns[-1] = replace(
-            turns[-1], reward=result.reward, admissible=result.valid, observation=result.observation.text
+            turns[-1],
+            reward=result.reward,
+            penalty=cost,
+            admissible=result.valid,
+            observation=result.observation.text,
         )
         self.job.agent.observe(result)
 
@@ -264,5 +276,7 @@ def blueprint_logp(episode: Episode) -> float:
     return float(logps_T[episode.plan.start : episode.plan.end].sum())
 
 
-def _key(text: str) -> str:
-    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+def state_key(observation: Observation) -> str:
+    """Name a state by all that can be seen of it: the text and the admissible actions."""
+    parts = (observation.text, *(observation.admissible or ()))
+    return hashlib.blake2b("\x1f".join(parts).encode(), digest_size=8).hexdigest()

@@ -12,14 +12,17 @@ import torch
 
 from himac.algo.losses import LossSettings
 from himac.config import Config
+from himac.engines.base import Engine
+from himac.engines.by_role import EngineByRole
 from himac.engines.transformers import TransformersEngine
 from himac.envs.base import Env, make_env
 from himac.errors import ConfigError
 from himac.rollout.collect import Collector, CollectSettings
 from himac.rollout.live import Penalties
 from himac.rollout.phases import Phases
+from himac.train.critic import Critic, hidden_size
 from himac.train.learner import Learner
-from himac.train.policy import Policy
+from himac.train.policy import ROLES, Policy
 
 
 class Workbench:
@@ -36,9 +39,7 @@ class Workbench:
         torch.set_num_threads(config.run.threads)
         self.env = build_env(config)
         self.policy = Policy.load(model, config.model, device=self.device)
-        self.engine = TransformersEngine(
-            self.policy.model, self.policy.tokenizer, max_batch=config.rollout.max_live
-        )
+        self.engine = self._engine()
         agent = config.agent
         self.collector = Collector(
             lambda: build_env(config),
@@ -61,11 +62,34 @@ class Workbench:
             kl_coef=algo.kl_coef,
             entropy_coef=algo.entropy_coef,
         )
-        return Learner(self.policy, self.config.optim, loss)
+        return Learner(self.policy, self.config.optim, loss, critic=self._critic())
 
     def refresh(self, version: int) -> None:
         """Tell the engine that the weights it shares with the learner have changed."""
         self.engine.load_weights(None, version)
+
+    def _engine(self) -> Engine:
+        """Generate with the learner's own module; a role with its own adapter has its own cache."""
+
+        def one() -> TransformersEngine:
+            policy = self.policy
+            return TransformersEngine(policy.model, policy.tokenizer, max_batch=self.config.rollout.max_live)
+
+        if not self.policy.per_role:
+            return one()
+        return EngineByRole({role: one() for role in ROLES}, play=self.policy.play)
+
+    def _critic(self) -> Critic | None:
+        """Build the value head that the method needs, if it needs one."""
+        algo = self.config.algo
+        if not algo.has_critic:
+            return None
+        return Critic(
+            hidden_size(self.policy.model),
+            scale=self.env.spec.reward_success or 1.0,
+            rate=algo.value_lr,
+            coef=algo.value_coef,
+        ).to(self.device)
 
 
 def build_env(config: Config) -> Env:

@@ -6,7 +6,7 @@
         phase B   the executor adapts:    M sampled executions of the best blueprint z*;
                   compare the executions of a blueprint; update action tokens
 
-Source: arXiv 2603.00977, iterative co-evolution. Flat GRPO and the joint ablation are the same loop with one
+Source: arXiv 2603.00977, iterative co-evolution. The flat baselines and the joint ablation are the same loop with one
 phase. Nothing here knows a model, a token or a file format: phases collect, the estimator compares, the
 learner updates, the log writes.
 """
@@ -14,22 +14,25 @@ learner updates, the log writes.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from himac.algo.advantages import has_variance
 from himac.algo.estimators import make_estimator, returns_of
+from himac.algo.ppo import value_targets
 from himac.config import Config
 from himac.errors import RunError
-from himac.evaluate import summarise
+from himac.evaluate import summarise, summarise_groups
 from himac.rollout.phases import choose, next_tasks
-from himac.rollout.samples import to_samples
+from himac.rollout.samples import appraise, to_samples
 from himac.seeds import derive
 from himac.train.bench import Workbench
 from himac.train.checkpoint import Progress
 from himac.train.learner import Learner, UpdateSettings
 from himac.types import Episode, Group, Role, Sample, StopReason, Task
+
+Collect = Callable[..., list[Group]]  # one of `Phases`: (tasks, step, progress=...) -> one group a task
 
 
 class Log(Protocol):
@@ -76,7 +79,7 @@ class Loop:
 
     def _coevolve(self, step: int) -> list[Episode]:
         """Phase A, then phase B under the best blueprints of phase A."""
-        explored, groups, tasks = self._collect("explore", step)
+        explored, groups, tasks = self._collect(self.bench.phases.explore, "macro", step)
         places = choose(groups, select=self.config.rollout.select, seed=derive(self.config.run.seed, step))
         self._learn("macro", step, groups, ("macro",), chosen=places)
 
@@ -91,30 +94,31 @@ class Loop:
 
     def _joint(self, step: int) -> list[Episode]:
         """Ablation: both levels explore in the same episodes and are updated together."""
-        spent, groups, _ = self._collect("joint", step)
+        spent, groups, _ = self._collect(self.bench.phases.joint, "joint", step)
         self._learn("joint", step, groups, ("macro", "micro"))
         return spent
 
     def _flat(self, step: int) -> list[Episode]:
-        spent, groups, _ = self._collect("attempt", step)
+        spent, groups, _ = self._collect(self.bench.phases.attempt, "flat", step)
         self._learn("flat", step, groups, ("micro",))
         return spent
 
-    def _collect(self, phase: str, step: int) -> tuple[list[Episode], list[Group], list[Task]]:
+    def _collect(
+        self, run_phase: Collect, title: str, step: int
+    ) -> tuple[list[Episode], list[Group], list[Task]]:
         """Collect one group a task; with dynamic sampling, replace groups that carry no signal.
 
         Returns:
             (every episode that was run, the groups to learn from, their tasks).
         """
         rollout, run = self.config.rollout, self.config.run
-        run_phase = getattr(self.bench.phases, phase)
         spent: list[Episode] = []
         kept: list[Group] = []
         for attempt in range(rollout.dynamic_sampling + 1):
             count = rollout.tasks - len(kept)
             start = (step * (rollout.dynamic_sampling + 1) + attempt) * rollout.tasks
             tasks = next_tasks(self.tasks, start=start, count=count, seed=run.seed)
-            tick = self.log.collecting(phase, count * rollout.group_size)
+            tick = self.log.collecting(title, count * rollout.group_size)
             groups = run_phase(tasks, step, progress=tick)
             spent += [e for group in groups for e in group]
             is_last = attempt == rollout.dynamic_sampling
@@ -136,15 +140,19 @@ class Loop:
         began = time.perf_counter()
         algo, run = self.config.algo, self.config.run
         self._check_failures(groups)
-        estimate = make_estimator(algo.estimator)
+        if self.learner.critic is not None:
+            groups = appraise(groups, self.learner.values)
+        estimate = make_estimator(algo)
         episodes = [e for group in groups for e in group]
         samples: list[Sample] = []
         advantages: dict[str, Any] = {}
         for role in roles:
-            per_group = estimate(groups, role)
-            advantages[role] = per_group
-            flat = [a for group in per_group for a in group]
-            samples += to_samples(episodes, flat, role=role, aggregation=algo.aggregation)
+            advantages[role] = estimate(groups, role)
+            flat = [a for group in advantages[role] for a in group]
+            targets = None
+            if self.learner.critic is not None:
+                targets = value_targets(episodes, role, gamma=algo.gamma, lam=algo.gae_lambda)
+            samples += to_samples(episodes, flat, role=role, aggregation=algo.aggregation, targets=targets)
         settings = UpdateSettings(
             passes=algo.macro_updates if phase == "macro" else algo.micro_updates,
             minibatches=algo.minibatches,
@@ -156,7 +164,7 @@ class Loop:
             "iteration": step + 1,
             "phase": phase,
             **summarise(episodes),
-            **_group_metrics(groups),
+            **summarise_groups(groups),
             **learned,
             **self._clock(),
             "learn_s": time.perf_counter() - began,
@@ -179,14 +187,3 @@ class Loop:
                 f"{len(failed)} of {len(episodes)} episodes could not be run (first: {reason})",
                 hint="see episodes.jsonl for the tracebacks; run.max_failed sets the limit",
             )
-
-
-def _group_metrics(groups: Sequence[Group]) -> dict[str, float]:
-    """How much signal the groups carry, and how different their blueprints are."""
-    planned = [g for g in groups if g[0].plan is not None]
-    distinct = [len({e.blueprint.subgoals for e in g if e.blueprint}) for g in planned]
-    return {
-        "groups": float(len(groups)),
-        "zero_variance": sum(not has_variance(returns_of(g)) for g in groups) / max(len(groups), 1),
-        "distinct_blueprints": sum(distinct) / len(distinct) if distinct else 0.0,
-    }

@@ -1,7 +1,8 @@
 """The Policy: one language model that plays both roles, and the reference it may not stray from. Layer 3.
 
 One idea: with LoRA the reference is the same model with its adapter switched off, and costs nothing; with full
-training it is a frozen copy, made only when a KL term asks for it.
+training it is a frozen copy, made only when a KL term asks for it. With an adapter for each role the roles share
+nothing that learns, so that the executor is exactly what it was while the planner is updated.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ import torch
 from himac.chat import ChatFormat
 from himac.config import ModelConfig
 from himac.models.load import LoraSettings, load_model
+from himac.types import Role
+
+ROLES: tuple[Role, Role] = ("macro", "micro")
 
 
 class Policy:
@@ -25,19 +29,26 @@ class Policy:
     Args:
         model: a causal language model.
         tokenizer: its tokenizer.
+        per_role: the model has one adapter named after each role.
     """
 
-    def __init__(self, model: Any, tokenizer: Any) -> None:
-        self.model, self.tokenizer = model, tokenizer
+    def __init__(self, model: Any, tokenizer: Any, *, per_role: bool = False) -> None:
+        self.model, self.tokenizer, self.per_role = model, tokenizer, per_role
         self.chat = ChatFormat(tokenizer)
         self._reference: Any = None
+        if per_role:
+            self.model.set_adapter(ROLES[0])  # even where it is active already: the other one must not learn
 
     @classmethod
     def load(cls, name: str | Path, config: ModelConfig, *, device: torch.device) -> Policy:
         """Load a policy by Hugging Face name or local folder."""
         lora = None
         if config.lora_rank:
-            lora = LoraSettings(rank=config.lora_rank, alpha=config.lora_alpha or 2 * config.lora_rank)
+            lora = LoraSettings(
+                rank=config.lora_rank,
+                alpha=config.lora_alpha or 2 * config.lora_rank,
+                adapters=ROLES if config.lora_per_role else ("default",),
+            )
         dtype = config.dtype
         if dtype == "auto":
             dtype = "bfloat16" if device.type == "cuda" else "float32"
@@ -48,7 +59,7 @@ class Policy:
             lora=lora,
             gradient_checkpointing=config.gradient_checkpointing,
         )
-        return cls(model, tokenizer)
+        return cls(model, tokenizer, per_role=config.lora_per_role)
 
     @property
     def device(self) -> torch.device:
@@ -60,8 +71,17 @@ class Policy:
 
     @property
     def trainable(self) -> list[torch.nn.Parameter]:
-        """The parameters that learn."""
-        return [p for p in self.model.parameters() if p.requires_grad]
+        """The parameters that learn, of both roles."""
+        parameters = []
+        for role in ROLES if self.per_role else ROLES[:1]:
+            self.play(role)
+            parameters += [p for p in self.model.parameters() if p.requires_grad]
+        return parameters
+
+    def play(self, role: Role) -> None:
+        """Be this role from now on: its adapter computes and learns. Nothing to do where the roles share weights."""
+        if self.per_role and self.model.active_adapter != role:
+            self.model.set_adapter(role)
 
     def freeze_reference(self) -> None:
         """Remember the weights of now as the reference. Free with LoRA."""

@@ -192,14 +192,22 @@ def _imitated(episode: Episode, wanted: Sequence[bool], sft: SftConfig) -> list[
     for turn, imitate in zip(episode.turns, wanted, strict=True):
         worth = sft.macro_weight if turn.role == "macro" else 1.0
         weights[turn.context][turn.start : turn.end] = worth if imitate else 0.0
+    roles = {turn.context: turn.role for turn in episode.turns}
     samples = []
-    for context, weights_T in zip(episode.contexts, weights, strict=True):
+    for place, (context, weights_T) in enumerate(zip(episode.contexts, weights, strict=True)):
         if weights_T.any():
             last = int(np.flatnonzero(weights_T)[-1]) + 1
             zeros_T = np.zeros(last, np.float32)
             mask_T, kept_T = weights_T[:last] > 0, weights_T[:last]
             samples.append(
-                Sample(ids=context.ids[:last], mask=mask_T, logps=zeros_T, advantages=zeros_T, weights=kept_T)
+                Sample(
+                    ids=context.ids[:last],
+                    mask=mask_T,
+                    logps=zeros_T,
+                    advantages=zeros_T,
+                    weights=kept_T,
+                    role=roles[place],
+                )
             )
     return samples
 

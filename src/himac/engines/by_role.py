@@ -1,0 +1,43 @@
+"""One engine a role, behind the door of one. Layer 2.
+
+One idea: when planner and executor have their own weights, no key or value of one is of any use to the other. So
+each role has an engine with its own cache, and a batch is split by who is asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from himac.engines.base import Engine
+from himac.types import Completion, Request, Role
+
+
+class EngineByRole:
+    """An `Engine` that hands each request to its role's engine.
+
+    Args:
+        engines: one for each role that is ever asked.
+        play: called with a role before its engine generates (switches an adapter on a shared module); None where
+            the engines share nothing.
+    """
+
+    def __init__(self, engines: Mapping[Role, Engine], *, play: Callable[[Role], None] | None = None) -> None:
+        self.engines, self._play = engines, play
+
+    def generate(self, requests: Sequence[Request]) -> list[Completion]:
+        """Return one completion per request, in order."""
+        done: dict[int, Completion] = {}
+        for role, engine in self.engines.items():
+            places = [place for place, request in enumerate(requests) if request.role == role]
+            if not places:
+                continue
+            if self._play is not None:
+                self._play(role)
+            done |= dict(zip(places, engine.generate([requests[place] for place in places]), strict=True))
+        return [done[place] for place in range(len(requests))]
+
+    def load_weights(self, state: Any, version: int) -> None:
+        """See `Engine.load_weights`; every role's engine is told."""
+        for engine in self.engines.values():
+            engine.load_weights(state, version)
