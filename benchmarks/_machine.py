@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).resolve().parent / "results"
+_BEGAN_S = time.monotonic()
 
 
 def describe() -> dict[str, Any]:
@@ -43,8 +44,10 @@ def describe() -> dict[str, Any]:
 
 
 def save(name: str, results: dict[str, Any]) -> Path:
-    """Write `results/NAME.json` with the machine beside the numbers."""
+    """Write `results/NAME.json` with the machine, and how long the script took, beside the numbers."""
     RESULTS.mkdir(parents=True, exist_ok=True)
     path = RESULTS / f"{name}.json"
-    path.write_text(json.dumps({"machine": describe(), **results}, indent=1) + "\n")
+    machine = describe() | {"took_s": round(time.monotonic() - _BEGAN_S, 1)}
+    path.write_text(json.dumps({"machine": machine, **results}, indent=1) + "\n")
+    print(f"wrote {path}; now run docs/make_results.py")
     return path

@@ -10,15 +10,21 @@ from pathlib import Path
 import pytest
 
 from himac.cli import _parser
+from himac.compare.plan import read_plan
 from himac.config import load_config
 from himac.errors import HimacError
 
 ROOT = Path(__file__).resolve().parents[2]
+CONFIGS = sorted((ROOT / "configs").glob("*.toml"))
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 NEED_DATA = {"alfworld.md", "webshop.md"}  # their examples open official files: compiled, not run
 _FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```", re.DOTALL | re.MULTILINE)
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 _PLACEHOLDERS = {"RUN", "RECIPE"}  # words that stand for what a reader has
+
+
+def _is_plan(path: Path) -> bool:
+    return path.name.startswith("compare-")
 
 
 def _blocks(page: Path, *languages: str) -> list[str]:
@@ -97,15 +103,27 @@ def test_recipes_and_links_of_a_page_exist(page: Path) -> None:
     assert missing == []
 
 
-@pytest.mark.parametrize("recipe", sorted((ROOT / "configs").glob("*.toml")), ids=_ids)
+@pytest.mark.parametrize("recipe", [p for p in CONFIGS if not _is_plan(p)], ids=_ids)
 def test_every_shipped_recipe_parses(recipe: Path) -> None:
     load_config(recipe)
+
+
+@pytest.mark.parametrize("plan", [p for p in CONFIGS if _is_plan(p)], ids=_ids)
+def test_every_shipped_plan_holds_and_compares_with_himac(plan: Path) -> None:
+    assert read_plan(plan).reference == "himac"
 
 
 def test_the_page_of_settings_is_up_to_date_and_tells_every_setting() -> None:
     script = runpy.run_path(str(ROOT / "docs" / "make_config.py"), run_name="docs")
     assert (ROOT / "docs" / "config.md").read_text(encoding="utf-8") == script["page"]()
     assert not re.search(r"\| *\|$", script["page"](), re.MULTILINE), "a setting without a meaning"
+
+
+def test_the_page_of_results_is_up_to_date() -> None:
+    script = runpy.run_path(str(ROOT / "docs" / "make_results.py"), run_name="docs")
+    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    assert page == script["page"](), "run docs/make_results.py"
+    assert page.index("None of these numbers was measured here") < page.index("92.1")
 
 
 def _anchors(page: Path) -> set[str]:

@@ -9,6 +9,7 @@ its folder, and its runs inherit it: nobody joins in while a run left behind by 
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -163,9 +164,7 @@ class _Crew:
                 name=name, process=process, log=log, bar=bar, run=job if isinstance(job, PlannedRun) else None
             )
         )
-        self._console.print(
-            f"{'run' if is_run else 'warm start'}: {' '.join(['himac', *words])}", markup=False
-        )
+        self._console.print(f"{'run' if is_run else 'warm start'}: himac {shlex.join(words)}", markup=False)
 
     def _end(self, active: _Active) -> None:
         self._active.remove(active)

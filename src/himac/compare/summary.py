@@ -95,7 +95,22 @@ def _judge(runs: dict[str, list[Run]], reference: str, target: float) -> dict[st
         "target_is_found": is_found,
         "to_target": {m: _to_target(group, target) for m, group in runs.items()} if target else {},
         "curves": curves,
+        "kinds": _kinds(judged),
+        "provenance": next(
+            (e.row["provenance"] for by in judged.values() for e in by.values() if e.row.get("provenance")),
+            {},
+        ),
         "notes": _notes(runs, final, has_final),
+    }
+
+
+def _kinds(judged: dict[str, dict[int, Evaluation]]) -> dict[str, dict[str, float | None]]:
+    """Return {kind of task: {method: success, mean over seeds}}; {} where there is one kind."""
+    rows = {m: [e.row["kinds"] for e in by.values() if "kinds" in e.row] for m, by in judged.items()}
+    kinds = sorted({kind for found in rows.values() for row in found for kind in row})
+    return {
+        kind: {m: _mean(row[kind]["success"] for row in found if kind in row) for m, found in rows.items()}
+        for kind in kinds
     }
 
 
@@ -339,4 +354,4 @@ def _told(found: Interval) -> dict[str, float]:
 
 def _mean(values: Any) -> float | None:
     numbers = [float(v) for v in values]
-    return round(sum(numbers) / len(numbers), 2) if numbers else None
+    return round(sum(numbers) / len(numbers), _DIGITS) if numbers else None

@@ -21,8 +21,8 @@ _AXES = {
 METHOD = (
     "Intervals are 95 %: a bootstrap that draws seeds and tasks again, each with replacement. Differences are paired, "
     "seed by seed and task by task; 'not distinguishable' means that the interval holds 0. Each interval is for itself: "
-    "of twenty, one misses by chance. With three seeds they cover the truth somewhat less often than 95 %, the less the "
-    "more the seeds differ (benchmarks/interval_coverage.py measures it)."
+    "of twenty, one misses by chance. Where few seeds differ much, intervals hold the truth less often than 95 %; "
+    "benchmarks/interval_coverage.py measures how often."
 )
 
 
@@ -106,8 +106,14 @@ def _environment(judged: Mapping[str, Any], reference: str, head: str) -> list[s
         "What it cost is the mean of a method's runs.",
         success_table(judged),
     ]
+    if judged["provenance"]:
+        parts.append(
+            "World: " + ", ".join(f"{key} {value}" for key, value in judged["provenance"].items()) + "."
+        )
     if judged["differences"]:
         parts.append("\n".join(f"- {sentence(d)}." for d in judged["differences"]))
+    if judged["kinds"]:
+        parts += [f"{head} By kind of task", _kinds_table(judged)]
     parts += [f"{head} At equal budgets", _equal_table(judged, reference)]
     if judged["to_target"]:
         parts += [
@@ -123,6 +129,16 @@ def _environment(judged: Mapping[str, Any], reference: str, head: str) -> list[s
     if judged["notes"]:
         parts += [f"{head} Mind", "\n".join(f"- {note}" for note in judged["notes"])]
     return parts
+
+
+def _kinds_table(judged: Mapping[str, Any]) -> str:
+    """Return success by kind of task, mean over seeds."""
+    kinds = judged["kinds"]
+    rows = [
+        [m["label"], *(_percent(by_method.get(name)) for by_method in kinds.values())]
+        for name, m in judged["methods"].items()
+    ]
+    return markdown(["method", *kinds], rows)
 
 
 def _equal_table(judged: Mapping[str, Any], reference: str) -> str:
@@ -171,24 +187,28 @@ def _target(judged: Mapping[str, Any], reference: str) -> list[str]:
     table = markdown(
         ["method", "seeds that reached it", "iterations", "env steps", "tokens", "minutes"], rows
     )
-    lines = (
-        [
-            _faster(reference, costs[reference], name, cost)
-            for name, cost in costs.items()
-            if name != reference
-        ]
-        if reference in costs
-        else []
-    )
-    return [told, table, *(["\n".join(f"- {line}" for line in lines if line)] if any(lines) else [])]
+    others = [name for name in costs if reference in costs and name != reference]
+    shares = {name: quotients(costs[reference], costs[name]) for name in others}
+    lines = [f"- {cost_sentence(reference, name, found)}." for name, found in shares.items() if found]
+    return [told, table, *(["\n".join(lines)] if lines else [])]
 
 
-def _faster(reference: str, own: Mapping[str, Any], name: str, other: Mapping[str, Any]) -> str:
-    """Return the quotient of two costs; none where a seed of either did not get there."""
-    if own["reached"] < own["seeds"] or other["reached"] < other["seeds"] or not other["iteration"]:
-        return ""
-    shares = [f"{own[axis] / other[axis]:.2f} of its {word}" for axis, word in (("iteration", "iterations"), ("env_steps", "environment steps"), ("tokens", "tokens")) if other[axis]]  # fmt: skip
-    return f"{label(reference)} took, beside {label(name)}, {', '.join(shares)}."
+def quotients(own: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, float]:
+    """Return {axis: own cost of the target over the other's}; {} where a seed of either did not get there."""
+    if own["reached"] < own["seeds"] or other["reached"] < other["seeds"]:
+        return {}
+    return {axis: own[axis] / other[axis] for axis in _AXES if other[axis]}
+
+
+def cost_sentence(of: str, to: str, shares: Mapping[str, float]) -> str:
+    """Return two costs' quotients in one line.
+
+    >>> cost_sentence("himac", "grpo", {"iteration": 0.75, "env_steps": 1.5})
+    'HiMAC took 0.75 of the iterations and 1.50 of the environment steps that GRPO took'
+    """
+    words = {"iteration": "iterations", "env_steps": "environment steps", "tokens": "generated tokens"}
+    told = [f"{shares[axis]:.2f} of the {word}" for axis, word in words.items() if axis in shares]
+    return f"{label(of)} took {', '.join(told[:-1])}{' and ' if len(told) > 1 else ''}{told[-1]} that {label(to)} took"
 
 
 def _settings(changed: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -77,9 +78,10 @@ def _say_plan(plan: Plan, out: Path) -> None:
 
     starts, runs = planned_runs(plan, out)
     for start in starts:
-        print(f"{'done' if start.model.is_dir() else 'missing':7}  himac sft {' '.join(start.words)}")
+        state = "done" if start.model.is_dir() else "missing"
+        print(f"{state:7}  himac sft {shlex.join(start.words)}")
     for run in runs:
-        print(f"{state_of(run):7}  himac train {' '.join(run.words)}")
+        print(f"{state_of(run):7}  himac train {shlex.join(run.words)}")
 
 
 def _gather(given: Sequence[Path]) -> tuple[list[Path], Terms, Path]:

@@ -1,0 +1,292 @@
+"""Write docs/results.md from the JSON that scripts wrote, so that no number in it was typed.
+
+    python docs/make_results.py            write the page
+    python docs/make_results.py --check    exit 1 when the page on disk is not what would be written
+
+One idea: a result is a file under benchmarks/results/ and the page is a function of those files. A comparison gets there
+by `cp runs/NAME/table.json benchmarks/results/compare_NAME.json` (and curves.png likewise); what was understood about a result is written by hand
+into a file of the same name that ends in .md, and stands below it.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from himac.compare.summary import KIND
+from himac.compare.tables import cost_sentence, markdown_of, quotients, sentence
+from himac.report.tables import markdown
+
+PAGE = Path(__file__).with_name("results.md")
+PUBLISHED = Path(__file__).with_name("published.json")
+BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+RESULTS = BENCHMARKS / "results"
+
+Json = dict[str, Any]
+
+HEAD = """# Results
+
+*Written by `docs/make_results.py` from `benchmarks/results/*.json` and `docs/published.json`; do not edit it here.*
+
+What was run here, on which machine and for how long; beside it, and never in one table with it, what the paper
+published. Success is in % of a split that training never looked at.
+"""
+NOTHING = """No comparison over seeds has been finished and recorded yet. `himac compare configs/compare-sokoban.toml` makes one;
+[the diary](diary.md) has what single runs looked like. Until then this project shows no success rate of its own.
+"""
+PUBLISHED_HEAD = """## Published by the paper: other models, other machines
+
+**None of these numbers was measured here.** {models}. Source: {source}. They are what the
+method is claimed to do at its full size, and no table above may be read against them.
+"""
+
+
+def page() -> str:
+    """Return the whole page."""
+    found = {
+        path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.json"))
+    }
+    compared = {name: told for name, told in found.items() if told.get("kind") == KIND}
+    demos = {name: told for name, told in found.items() if name.endswith("_demo")}
+    rest = {name: told for name, told in found.items() if name not in compared and name not in demos}
+    parts = [HEAD, "## HiMAC beside other methods, here\n"]
+    parts += [f"{markdown_of(told, level=3)}{_understood(name)}" for name, told in compared.items()]
+    parts += [f"{_demo(name, told)}{_understood(name)}" for name, told in demos.items()]
+    parts += [] if compared or demos else [NOTHING]
+    against = [*_not_ahead(compared), *_demos_not_ahead(demos)]
+    if against:
+        parts.append("## What does not favour HiMAC\n")
+        parts.append("\n".join(f"- {line}." for line in against) + "\n")
+    parts += [_published(), _machinery(rest)]
+    return "\n".join(parts)
+
+
+def _not_ahead(compared: dict[str, Json]) -> Iterator[str]:
+    """Yield every verdict in which HiMAC is not ahead, and every target that cost it more than another method."""
+    for told in compared.values():
+        for environment, world in told["environments"].items():
+            where = f"{told['name']} ({environment})"
+            for d in world["differences"]:
+                lead = d["mean"] if d["of"] == "himac" else -d["mean"]
+                if "himac" in (d["of"], d["to"]) and not (d["is_clear"] and lead > 0):
+                    yield f"{where}: {sentence(d)}"
+            costs = world["to_target"]
+            for name in costs if "himac" in costs else ():
+                shares = quotients(costs["himac"], costs[name])
+                if name != "himac" and max(shares.values(), default=0.0) > 1:
+                    yield f"{where}, to {100 * world['target']:g} %: {cost_sentence('himac', name, shares)}"
+
+
+def _demos_not_ahead(demos: dict[str, Json]) -> Iterator[str]:
+    """Yield the seeds of a demo in which flat GRPO ended at or above HiMAC."""
+    for name, told in demos.items():
+        for result in told["results"]:
+            ours, flat = (result[method]["after"]["success"] for method in ("himac", "flat"))
+            if flat >= ours:
+                yield f"`{name}`, seed {result['seed']}: flat GRPO {100 * flat:.1f} %, HiMAC {100 * ours:.1f} %"
+
+
+def _demo(name: str, told: Json) -> str:
+    """Return a demo's runs: one warm start a seed, then HiMAC, then flat GRPO for as many environment steps."""
+    head = [
+        "seed",
+        "method",
+        "before",
+        "after",
+        "95 % interval",
+        "iterations",
+        "env steps",
+        "tokens",
+        "minutes",
+    ]
+    cells = []
+    for result in told["results"]:
+        for method, label in (("himac", "HiMAC"), ("flat", "flat GRPO")):
+            r = result[method]
+            after = r["after"]
+            cells.append([
+                str(result["seed"]), label, f"{100 * r['before']['success']:.1f}", f"{100 * after['success']:.1f}",
+                f"{100 * after['success_low']:.1f} - {100 * after['success_high']:.1f}", str(r["iterations"]),
+                f"{r['env_steps']:,}", f"{r['tokens']:,}", f"{r['training_minutes']:.1f}",
+            ])  # fmt: skip
+    tasks = told["results"][0]["himac"]["after"]["episodes"]
+    settings = f" with `{' '.join(told['settings'])}`" if told["settings"] else ""
+    return (
+        f"### {name}: {told['recipe']}{settings}\n\n{_summary_of(name)} Success on {tasks} tasks, greedily, each seed for "
+        f"itself with Wilson's interval. Training minutes are one thread's, {told['jobs']} seeds side by side.\n\n"
+        f"{markdown(head, cells)}\n\n{_where(told)}\n"
+    )
+
+
+def _published() -> str:
+    told = json.loads(PUBLISHED.read_text(encoding="utf-8"))
+    parts = [PUBLISHED_HEAD.format(models=told["models"], source=told["source"])]
+    for key, words in (
+        ("success", "Success in %:"),
+        ("iterations", "Iterations to a target:"),
+        ("ablations", "Ablations:"),
+    ):
+        parts.append(f"{words}\n\n{markdown(told[key]['columns'], told[key]['rows'])}\n")
+    return "\n".join([*parts, told["since"] + "\n"])
+
+
+def _machinery(found: dict[str, Json]) -> str:
+    """Return what was measured about the machinery: speeds, and agreement with the originals."""
+    parts = ["## The machinery, here: speed, agreement with the originals, coverage of intervals\n"]
+    for name, told in found.items():
+        lines = "\n".join(f"- {line}" for line in _quoted(name, told))
+        parts.append(f"### {name}\n\n{_summary_of(name)}\n\n{lines}\n\n{_where(told)}\n{_understood(name)}")
+    return "\n".join(parts)
+
+
+def _quoted(name: str, told: Json) -> list[str]:
+    """Return what is quoted of a result; every number of one whose form nobody has chosen from."""
+    try:
+        return list(_HEADLINES.get(name, _scalars)(told))
+    except (KeyError, TypeError):
+        return list(_scalars(told))
+
+
+def _where(told: Json) -> str:
+    """Return machine, date, load and duration; a duration that nobody recorded is said to be missing."""
+    m = told.get("machine", {})
+    load = f", load {m['load_average'][0]:g}" if m.get("load_average") else ""
+    versions = ", ".join(f"{key} {m[key]}" for key in ("python", "torch", "transformers") if m.get(key))
+    took = f"took {m['took_s'] / 60:.1f} minutes" if "took_s" in m else "duration not recorded"
+    gpu = f", {m['gpu']}" if m.get("gpu") else ""
+    return (
+        f"*{m.get('processor', 'machine not recorded')}, {m.get('cores', '?')} cores, {m.get('memory_gib', '?')} GiB{gpu}; "
+        f"{versions}; {m.get('date', 'date not recorded')}{load}; {took}.*"
+    )
+
+
+def _summary_of(name: str) -> str:
+    """Return the first sentence of the script that wrote a result."""
+    script = BENCHMARKS / f"{name}.py"
+    if not script.is_file():
+        return ""
+    doc = ast.get_docstring(ast.parse(script.read_text(encoding="utf-8"))) or ""
+    return " ".join(doc.split("\n\n")[0].split())
+
+
+def _understood(name: str) -> str:
+    """Return a result's picture and what was written by hand about it, where there are such files."""
+    notes, picture = RESULTS / f"{name}.md", RESULTS / f"{name}.png"
+    drawn = f"\n![{name}](../benchmarks/results/{picture.name})\n" if picture.is_file() else ""
+    return drawn + (f"\n{notes.read_text(encoding='utf-8').strip()}\n" if notes.is_file() else "")
+
+
+def _scalars(told: Json, prefix: str = "") -> Iterator[str]:
+    """Yield every number of a result that nobody has chosen from."""
+    for key, value in told.items():
+        if isinstance(value, dict) and key != "machine":
+            yield from _scalars(value, f"{prefix}{key}: ")
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            yield f"{prefix}{key.replace('_', ' ')} {_short(value)}"
+
+
+def _alfworld_distributions(told: Json) -> Iterator[str]:
+    for name, part in told.items():
+        if name != "machine":
+            won = f"{part['expert']['won']} of {part['games']}"
+            yield f"{name}: {part['games']} games, shortest win {part['shortest_win_mean']:.2f} steps, expert won {won}"
+
+
+def _alfworld_parity(told: Json) -> Iterator[str]:
+    for name, part in told["parity"].items():
+        yield f"{name}: {part['same']} of {part['plays']} plays the same, {part['steps']:,} steps"
+
+
+def _alfworld_speed(told: Json) -> Iterator[str]:
+    yield f"{_short(told['steps_per_s'])} steps a second; TextWorld in the same run {_short(told['textworld']['steps_per_s'])}"
+    yield f"loading a game takes {told['load_ms']['mean']:.1f} ms; TextWorld {told['textworld']['load_ms']:.0f} ms"
+
+
+def _rollout_speed(told: Json) -> Iterator[str]:
+    for r in told["results"]:
+        yield f"{r['work']}, {r['model']} parameters: {r['ratio']:.1f} times as fast as `generate`"
+
+
+def _sokoban_speed(told: Json) -> Iterator[str]:
+    for r in told["steps"]:
+        size = "x".join(map(str, r["size"]))
+        yield f"{size}, {r['boxes']} boxes: {_short(r['batch_1024_per_s'])} steps a second in a batch of 1,024"
+    for r in told["generation"]:
+        yield f"a room of {'x'.join(map(str, r['size']))}, {r['boxes']} boxes, in {r['ms_per_room']:.2f} ms ({r['ratio']:.1f} times as fast as gym-sokoban's generator)"
+
+
+def _interval_coverage(told: Json) -> Iterator[str]:
+    for r in told["results"]:
+        yield (
+            f"{r['seeds']} seeds that differ {r['differ']}: {100 * r['held']:.1f} % of the intervals hold the truth, "
+            f"mean width {r['width_points']:.1f} points ({100 * r['held_uncorrected']:.1f} % without the correction)"
+        )
+
+
+def _time_split(told: Json) -> Iterator[str]:
+    shares = ", ".join(f"{key.removesuffix('_s')} {100 * part:.1f} %" for key, part in told["share"].items())
+    spent = told["seconds"]["total_s"]
+    yield f"{told['episodes']} episodes, {told['parameters']:,} parameters, {spent:.1f} s: {shares}"
+
+
+def _train_speed(told: Json) -> Iterator[str]:
+    for r in told["results"]:
+        if r["method"] != "tree packed":
+            yield f"{r['work']}, {r['model']} parameters: trees are {r['tree_is_faster']:.1f} times as fast as {r['method']}"
+
+
+def _trl_iteration(told: Json) -> Iterator[str]:
+    for size, part in told["sizes"].items():
+        yield f"{size} parameters: {part['ratio_median']:.1f} times as fast as TRL (median of the pairs)"
+
+
+def _webshop_search(told: Json) -> Iterator[str]:
+    for name, part in told.items():
+        if name != "machine":
+            ours = part["ours"]
+            yield f"{name}: the same first ten as Lucene for {100 * ours['exact_top_10']:.1f} % of {ours['queries']} queries, {_short(ours['queries_per_cpu_s'])} queries a second"
+
+
+def _webshop_shops(told: Json) -> Iterator[str]:
+    for shop, buyers in told["buyers"].items():
+        for buyer in ("shopper", "naive"):
+            part = buyers[buyer]
+            yield f"{shop} shop, {buyer} buyer: success {100 * part['success']:.1f} %, score {100 * part['score']:.1f} of 100, {part['goals']} goals"
+
+
+def _webshop_speed(told: Json) -> Iterator[str]:
+    yield f"{_short(told['walk_text']['steps_per_cpu_s'])} steps a second of processor time ({told['catalogue']})"
+    yield f"{_short(told['search_100k']['searches_per_cpu_s'])} searches a second among 100,000 products"
+
+
+_HEADLINES: dict[str, Callable[[Json], Iterator[str]]] = {
+    "alfworld_distributions": _alfworld_distributions, "alfworld_parity": _alfworld_parity,
+    "alfworld_speed": _alfworld_speed, "interval_coverage": _interval_coverage, "rollout_speed": _rollout_speed, "sokoban_speed": _sokoban_speed,
+    "time_split": _time_split, "train_speed": _train_speed, "trl_iteration": _trl_iteration, "webshop_search": _webshop_search,
+    "webshop_shops": _webshop_shops, "webshop_speed": _webshop_speed,
+}  # fmt: skip
+"""What is quoted of a result; of any other, every number."""
+
+
+def _short(value: float) -> str:
+    """Return a number as a reader wants it.
+
+    >>> _short(99729.27), _short(16.568), _short(0.0123)
+    ('99,729', '16.6', '0.0123')
+    """
+    return f"{value:,.0f}" if abs(value) >= 100 or value == int(value) else f"{value:.3g}"
+
+
+if __name__ == "__main__":
+    if "--check" in sys.argv[1:]:
+        fresh = PAGE.is_file() and PAGE.read_text(encoding="utf-8") == page()
+        print(
+            "docs/results.md is up to date" if fresh else "docs/results.md is stale: run docs/make_results.py"
+        )
+        sys.exit(not fresh)
+    PAGE.write_text(page(), encoding="utf-8")
+    print(f"wrote {PAGE}")

@@ -1,0 +1,87 @@
+"""Plans: what would be wrong or unfair is refused before anything runs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from himac.compare.plan import planned_runs, read_plan
+from himac.errors import ConfigError
+
+PLAN = """
+seeds = [0, 1]
+[budget]
+iterations = 3
+env_steps = 5_000
+[environments.toy]
+recipe = "recipe.toml"
+eval.final = "test"
+env.doors = 2
+[methods.himac]
+[methods.grpo]
+algo.method = "flat"
+rollout.group_size = 16
+"""
+
+
+def _plan(tmp_path: Path, text: str = PLAN) -> Path:
+    (tmp_path / "recipe.toml").write_text(
+        '[env]\nname = "toy"\n[sft]\ndemonstrations = 5\n[eval]\nevery = 1\n'
+    )
+    path = tmp_path / "plan.toml"
+    path.write_text(text)
+    return path
+
+
+def test_a_plan_s_runs_differ_in_their_method_alone_and_share_start_and_budget(tmp_path: Path) -> None:
+    starts, planned = planned_runs(read_plan(_plan(tmp_path)), tmp_path / "out")
+    assert [start.config.run.seed for start in starts] == [0, 1]
+    assert [(run.method, run.seed) for run in planned] == [
+        ("himac", 0),
+        ("grpo", 0),
+        ("himac", 1),
+        ("grpo", 1),
+    ]
+    himac, grpo = planned[0].config, planned[1].config
+    assert himac.model.name == grpo.model.name == str(starts[0].model) and himac.sft.demonstrations == 0
+    assert (himac.run.iterations, himac.run.max_env_steps, himac.env.settings) == (3, 5000, {"doors": 2})
+    same = replace(
+        grpo,
+        algo=replace(grpo.algo, method="himac"),
+        rollout=replace(grpo.rollout, group_size=himac.rollout.group_size),
+        run=replace(grpo.run, name=himac.run.name),
+    )
+    assert same == himac
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            "rollout.group_size = 16",
+            "optim.learning_rate = 1",
+            r"method 'grpo' in environment 'toy': unknown key",
+        ),
+        ("rollout.group_size = 16", "env.doors = 1", r"method 'grpo' sets \[env\]; allowed: agent, rollout"),
+        ("rollout.group_size = 16", 'model.name = "x"', "method 'grpo' cannot set model.name"),
+        ("env.doors = 2", "run.max_minutes = 1.0", "environment 'toy' cannot set run.max_minutes"),
+        ('eval.final = "test"', 'eval.final = "val"', "eval.final must be a split of its own"),
+        ("iterations = 3\n", "", "budget.env_steps needs budget.iterations or budget.tokens"),
+        ("seeds = [0, 1]", "seeds = 3", "seeds must be a list of whole numbers, got 3"),
+        (
+            "seeds = [0, 1]",
+            'refrence = "grpo"',
+            "unknown key 'refrence' of the plan; .*did you mean 'reference'",
+        ),
+        ("seeds = [0, 1]", 'reference = "gpro"', "unknown reference 'gpro'; .*did you mean 'grpo'"),
+        ("[methods.himac]", "[methods.'a/b']", "cannot name a folder"),
+    ],
+)
+def test_a_plan_that_is_wrong_or_unfair_is_refused_before_anything_runs(
+    tmp_path: Path, old: str, new: str, message: str
+) -> None:
+    assert old in PLAN
+    with pytest.raises(ConfigError, match=message):
+        read_plan(_plan(tmp_path, PLAN.replace(old, new)))

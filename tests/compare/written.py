@@ -1,0 +1,54 @@
+"""Runs whose files say what a test needs them to say."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+from himac.config import load_config, to_toml
+from himac.runs import CONFIG, RunWriter
+
+TASKS = 40
+
+
+def write_run(
+    folder: Path, words: list[str], curve: list[float], *, kept: bool = True, finals: tuple[float, float] | None = None,
+    steps: int = 100,
+) -> Path:  # fmt: skip
+    """Write a run as training does: evaluations of given success every 5 iterations, each costing `steps`."""
+    config = load_config(None, [*words, "eval.every=5", f"eval.tasks={TASKS}", "eval.final=test"])
+    rng = random.Random(f"{folder.name} outcomes")
+    writer = RunWriter(folder)
+    (folder / CONFIG).write_text(to_toml(config), encoding="utf-8")
+    first, last = finals or (curve[0], curve[-1])
+
+    def evaluation(place: int, split: str, success: float) -> None:
+        wins = round(success * TASKS)
+        solved = [i < wins for i in range(TASKS)]
+        rng.shuffle(solved)
+        row: dict[str, Any] = {
+            "iteration": 5 * place, "phase": "eval", "split": split, "episodes": TASKS, "success": wins / TASKS,
+            "score": wins / TASKS, "env_steps": 7.0, "tokens": 30.0, "total_env_steps": place * steps,
+            "total_tokens": place * steps * 10, "total_train_s": place * 6.0,
+        }  # fmt: skip
+        if kept:
+            row["outcomes"] = {"index": list(range(TASKS)), "success": "".join(str(int(s)) for s in solved)}
+        writer.metrics(row)
+        for i, s in enumerate(solved):
+            writer.episode(
+                {
+                    "iteration": 5 * place, "phase": "eval", "group": i, "chosen": False, "split": split,
+                    "task": {"index": i, "kind": ""}, "success": s, "score": float(s),
+                }
+            )  # fmt: skip
+
+    evaluation(0, "test", first)
+    for place, success in enumerate(curve):
+        if place:
+            writer.metrics({"iteration": 5 * place, "phase": "micro", "success": success})
+            writer.episode({"iteration": 5 * place, "phase": "micro", "group": 0, "chosen": False})
+        evaluation(place, "val", success)
+    evaluation(len(curve) - 1, "test", last)
+    writer.close()
+    return folder
