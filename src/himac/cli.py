@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from himac import __version__
 from himac.compare import verb as comparison
-from himac.config import Config, differences, load_config, to_toml
+from himac.config import Config, check_trainable, differences, load_config, override, to_toml
 from himac.errors import ConfigError, HimacError, MissingFileError
 from himac.report import verbs
 
@@ -45,15 +45,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"hint: {error.hint}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(
-            "himac: interrupted; himac train --resume RUN goes on from the last checkpoint", file=sys.stderr
-        )
+        print(f"himac: interrupted; {_GO_ON.get(args.verb, 'nothing is half-written')}", file=sys.stderr)
         return 130
     except BrokenPipeError:
         return 0
     return 0
 
 
+_GO_ON = {
+    "train": "himac train --resume RUN goes on from the last checkpoint",
+    "eval": "on an endpoint, the same command goes on where this one stopped",
+}
 _CALM = {
     "OMP_WAIT_POLICY": "PASSIVE",  # waiting threads sleep: spinning ones starve a shared core
     "TOKENIZERS_PARALLELISM": "false",
@@ -88,6 +90,7 @@ def _train(args: argparse.Namespace) -> None:
         _run(_config_of(folder), folder)
         return
     config = _config(args)
+    check_trainable(config)
     if args.dry_run:
         print(to_toml(config), end="")
         return
@@ -148,14 +151,19 @@ def _sft(args: argparse.Namespace) -> None:
 
 
 def _eval(args: argparse.Namespace) -> None:
-    """Evaluate a run's checkpoint, a model folder or a Hugging Face name."""
+    """Evaluate a run's checkpoint, a model folder, a Hugging Face name or an endpoint."""
+    from himac.engines.openai import is_endpoint
     from himac.envs.base import provenance
     from himac.evaluate import evaluate
     from himac.report.console import RunConsole
     from himac.report.tables import evaluation_table
     from himac.runs import EVALUATIONS, write_text
 
-    model, config, run = _resolve(args)
+    model, config, run = _cast(args)
+    planner, executor = config.eval.planner, config.eval.executor
+    if planner != executor or is_endpoint(executor):
+        _eval_in_folder(args, config)
+        return
     from himac.train.bench import Workbench
 
     _quiet_libraries()
@@ -181,6 +189,35 @@ def _eval(args: argparse.Namespace) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         write_text(target, json.dumps(row, indent=1) + "\n")
         print(f"\nsaved  {target} ({len(episodes)} episodes)")
+
+
+def _eval_in_folder(args: argparse.Namespace, config: Config) -> None:
+    """Evaluate endpoints, or two models, in a folder that the same command goes on in."""
+    from himac.report.console import RunConsole
+    from himac.report.tables import evaluation_table
+    from himac.resumable import EVALUATION, evaluate_in_folder, folder_name
+    from himac.runs import write_text
+
+    _quiet_libraries()
+    is_named = any(word.partition("=")[0].strip() == "run.name" for word in args.overrides)
+    folder = Path(config.run.dir) / (config.run.name if is_named else folder_name(config))
+    console = RunConsole()
+    row, stopped = evaluate_in_folder(config, folder, console)
+    console.close()
+    print(evaluation_table([row]))
+    if args.out:
+        Path(args.out).parent.mkdir(parents=True, exist_ok=True)
+        write_text(Path(args.out), json.dumps(row, indent=1) + "\n")
+    usage = row["usage"]
+    tokens = f"{usage['prompt_tokens']:.0f} + {usage['completion_tokens']:.0f} tokens"
+    print(f"\nsaved  {folder / EVALUATION} ({row['episodes']} of {row['tasks']} tasks)")
+    print(f"used   {usage['requests']:.0f} requests ({usage['retries']:.0f} of them again), {tokens}")
+    if stopped is not None:
+        again = "the same command goes on where this one stopped"
+        stopped.hint = (
+            stopped.hint if again in stopped.hint else "; ".join(filter(None, [stopped.hint, again]))
+        )
+        raise stopped
 
 
 def _play(args: argparse.Namespace) -> None:
@@ -257,6 +294,35 @@ def _resolve(args: argparse.Namespace) -> tuple[Path, Config, Path | None]:
     return model, _overlay(_config_of(run), args.overrides), run
 
 
+def _cast(args: argparse.Namespace) -> tuple[Path, Config, Path | None]:
+    """Return (the evaluated model, config, its run) for `himac eval`; [eval] says in full who plans and who acts."""
+    from himac.engines.openai import is_endpoint
+
+    words = [word for word in (args.model, *args.overrides) if word]
+    has_model = bool(words) and ("=" not in words[0] or is_endpoint(words[0]) or Path(words[0]).exists())
+    args.model, args.overrides = (words[0], words[1:]) if has_model else (None, words)
+    if args.model and not is_endpoint(args.model):
+        model, config, run = _resolve(args)
+        whole = str(model)
+    else:
+        config, run, whole = load_config(None, args.overrides), None, args.model or ""
+    roles = {}
+    for role, given in (("planner", args.planner), ("executor", args.executor)):
+        name = given or getattr(config.eval, role) or whole
+        if not name:
+            raise ConfigError(
+                f"himac eval needs a model that {'plans' if role == 'planner' else 'acts'}, got none",
+                hint=f"name a run, a model or an endpoint, or --{role}",
+            )
+        roles[role] = name if name == whole or is_endpoint(name) else _model_of(name, args.checkpoint)
+    return Path(roles["executor"]), override(config, eval=roles), run
+
+
+def _model_of(name: str, checkpoint: str) -> str:
+    """Return the model to load for a run, a checkpoint or a model name."""
+    return str(_resolve(argparse.Namespace(model=name, overrides=[], checkpoint=checkpoint))[0])
+
+
 def _overlay(config: Config, overrides: list[str]) -> Config:
     """Lay overrides over an existing config; another environment forgets the old one's settings."""
     from himac.config import overlay
@@ -309,8 +375,11 @@ _VERBS: list[tuple[str, Verb, str, _Arguments]] = [
     ]),
     ("sft", _sft, "make a warm-started model from an expert's demonstrations", [*_RECIPE, *_DRY]),
     ("eval", _eval, "evaluate a run, a checkpoint or a model on a whole split", [
-        (("model",), {"help": "run name or folder, checkpoint, model folder, or Hugging Face name"}),
-        *_MODEL, (("--out",), {"help": "JSON file; left out: the run's evaluations folder"}),
+        (("model",), {"nargs": "?", "help": "run, checkpoint, model folder, Hugging Face name, or endpoint URL#MODEL"}),
+        *_MODEL,
+        (("--planner",), {"metavar": "MODEL_OR_URL", "help": "who plans; left out: the model"}),
+        (("--executor",), {"metavar": "MODEL_OR_URL", "help": "who acts; left out: the model"}),
+        (("--out",), {"help": "JSON file; left out: the run's evaluations folder"}),
     ]),
     ("play", _play, "play a task yourself, or watch a model play it", [
         *_RECIPE,

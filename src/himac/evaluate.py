@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from himac.algo.advantages import has_variance
 from himac.algo.base import returns_of
 from himac.rollout.phases import Phases, Progress
 from himac.types import Episode, Group, StopReason, Task
+
+FAILED = (StopReason.ENV_ERROR, StopReason.ENGINE_ERROR, StopReason.PROMPT_TOO_LONG)
+"""Ends of episodes that could not be run."""
 
 
 def evaluate(
@@ -24,6 +28,8 @@ def evaluate(
     temperature: float,
     seed: int = 0,
     progress: Progress | None = None,
+    known: Sequence[Episode] = (),
+    keep: Callable[[Episode], None] | None = None,
 ) -> tuple[dict[str, Any], list[Episode]]:
     """Run every task once and summarise.
 
@@ -33,21 +39,58 @@ def evaluate(
         temperature: 0 is greedy.
         seed: of the sampling.
         progress: called with the number of episodes that have just finished.
+        known: episodes of an earlier, interrupted evaluation; they count and are not run again.
+        keep: called with each new episode the moment it is finished.
 
     Returns:
         (summary, episodes).
     """
     began = time.perf_counter()
-    episodes = phases.evaluate(tasks, temperature=temperature, seed=seed, progress=progress)
-    summary = summarise(episodes) | {
-        "temperature": temperature,
-        "seconds": round(time.perf_counter() - began, 2),
-    }
-    summary["outcomes"] = outcomes(episodes)
-    kinds = sorted({e.task.kind for e in episodes})
+    episodes = phases.evaluate(
+        tasks, temperature=temperature, seed=seed, progress=progress, known=known, keep=keep
+    )
+    spent = {"temperature": temperature, "seconds": round(time.perf_counter() - began, 2)}
+    return conclude(episodes) | spent, episodes
+
+
+def conclude(episodes: Sequence[Episode]) -> dict[str, Any]:
+    """Summarise an evaluation, or what there is of one that was interrupted: a task counts once, as its trials' best.
+
+    Where tasks were tried more than once, "best_of" says how often at most and "after_trial" holds the summary after
+    each trial, for as many as were completed: success is then a best of K, with the environment's own verdict as the
+    reason to try again, and steps and tokens are sums over the trials.
+    """
+    trials_of: dict[Task, list[Episode]] = {}
+    for episode in sorted(episodes, key=lambda e: e.replica):
+        trials_of.setdefault(episode.task, []).append(episode)
+    cut, rows = list(trials_of.values()), []
+    for count in range(1, max(map(len, cut), default=0) + 1):
+        at_most = [trials[:count] for trials in trials_of.values()]
+        if any(len(trials) < count and not trials[-1].success for trials in at_most):
+            break  # interrupted within this trial
+        cut = at_most
+        rows.append({"best_of": count, **summarise([best_of(trials) for trials in cut])})
+    merged = [best_of(trials) for trials in cut]
+    summary = summarise(merged) | {"outcomes": outcomes(merged)}
+    kinds = sorted({e.task.kind for e in merged})
     if len(kinds) > 1:
-        summary["kinds"] = {kind: summarise([e for e in episodes if e.task.kind == kind]) for kind in kinds}
-    return summary, episodes
+        summary["kinds"] = {kind: summarise([e for e in merged if e.task.kind == kind]) for kind in kinds}
+    if any(episode.replica for episode in episodes):
+        summary |= {"best_of": len(rows), "after_trial": rows}
+    return summary
+
+
+def best_of(trials: Sequence[Episode]) -> Episode:
+    """Return a task's trials as one: the best of them, with the steps, calls, tokens and turns of all."""
+    if len(trials) == 1:
+        return trials[0]
+    return replace(
+        max(trials, key=lambda e: (e.success, e.score, e.ret)),
+        segments=tuple(segment for e in trials for segment in e.segments),
+        env_steps=sum(e.env_steps for e in trials),
+        calls=sum(e.calls for e in trials),
+        tokens=sum(e.tokens for e in trials),
+    )
 
 
 def summarise(episodes: Sequence[Episode]) -> dict[str, Any]:
@@ -75,7 +118,7 @@ def summarise(episodes: Sequence[Episode]) -> dict[str, Any]:
         "fallback": _mean(s.stop is StopReason.BUDGET for s in segments),
         "unreadable": _mean(not t.readable for t in micro),
         "inadmissible": _mean(not t.admissible for t in micro),
-        "failed": _mean(e.stop in (StopReason.ENV_ERROR, StopReason.PROMPT_TOO_LONG) for e in episodes),
+        "failed": _mean(e.stop in FAILED for e in episodes),
         "trimmed": _mean(s.trimmed > 0 for s in segments),
     }
 

@@ -24,7 +24,8 @@ class ScriptedEngine:
     """An Engine that answers with whatever a function returns for the prompt's text.
 
     Args:
-        tokenizer: turns prompts to text and answers to ids.
+        tokenizer: turns prompts to text and answers to ids; None for requests that carry messages, which are answered
+            with text, as an endpoint does.
         answer: prompt text -> completion text.
         end_id: token that ends a turn; None leaves it out, as a stop string would.
     """
@@ -46,6 +47,9 @@ class ScriptedEngine:
         self.versions.append(version)
 
     def _complete(self, request: Request) -> Completion:
+        if request.messages:
+            text = self._answer("\n".join(message.content for message in request.messages))
+            return Completion(text=text, num_tokens=len(text.split()), finish="stop")
         prompt = self._tokenizer.decode(np.asarray(request.prompt).tolist())
         ids = self._tokenizer.encode(self._answer(prompt), add_special_tokens=False)
         ids = ids + ([self._end_id] if self._end_id is not None else [])

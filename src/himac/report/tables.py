@@ -11,6 +11,7 @@ _NAMES = {
     "iteration": "iteration",
     "split": "split",
     "kind": "kind",
+    "best_of": "best of",
     "episodes": "episodes",
     "success": "success",
     "interval": "95 % interval",
@@ -26,7 +27,7 @@ _FORMS = {"success": ".3f", "score": ".3f", "return": ".2f", "env_steps": ".1f",
 
 
 def evaluation_table(rows: Sequence[dict[str, Any]]) -> str:
-    """Return evaluations as a Markdown table, a row per task kind below each where there are several.
+    """Return evaluations as a Markdown table: a row per trial where there were several, then one per task kind.
 
     >>> print(evaluation_table([{"split": "val", "episodes": 2, "success": 0.5, "success_low": 0.1, "success_high": 0.9}]))
     | split | episodes | success | 95 % interval |
@@ -60,12 +61,18 @@ def markdown(head: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
 def _with_kinds(row: dict[str, Any]) -> list[dict[str, Any]]:
     own = {**row, "interval": f"{row['success_low']:.3f} - {row['success_high']:.3f}"}
     kinds = own.pop("kinds", {})
+    trials = own.pop("after_trial", [])
     rest = [
         line
         for kind, part in kinds.items()
-        for line in _with_kinds({"split": row["split"], "kind": kind, **part})
+        for line in _with_kinds({"split": row["split"], "kind": kind, **_best_of(own), **part})
     ]
-    return [own, *rest]
+    earlier = [line for part in trials[:-1] for line in _with_kinds({"split": row["split"], **part})]
+    return [*earlier, own, *rest]
+
+
+def _best_of(row: dict[str, Any]) -> dict[str, Any]:
+    return {"best_of": row["best_of"]} if "best_of" in row else {}
 
 
 def _cell(line: dict[str, Any], key: str) -> str:

@@ -11,14 +11,13 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
-from himac.chat import ChatFormat
+from himac.chat import Format
 from himac.engines.base import Engine
 from himac.envs.base import Env
 from himac.rollout.live import Job, LiveEpisode, Penalties
-from himac.seeds import derive
-from himac.types import Episode, Request, StopReason
+from himac.types import Episode, StopReason
 
 
 @dataclass(slots=True, kw_only=True)
@@ -48,13 +47,20 @@ class Collector:
         engine: generates.
         chat: the engine's chat format.
         settings: limits.
+        planner_chat: the chat format of the engine that plans, where it is another; None: the same.
     """
 
     def __init__(
-        self, make_env: Callable[[], Env], engine: Engine, *, chat: ChatFormat, settings: CollectSettings
+        self,
+        make_env: Callable[[], Env],
+        engine: Engine,
+        *,
+        chat: Format,
+        settings: CollectSettings,
+        planner_chat: Format | None = None,
     ) -> None:
         self._make_env, self._engine = make_env, engine
-        self._chat, self._settings = chat, settings
+        self._chat, self._planner_chat, self._settings = chat, planner_chat, settings
         self._idle_envs: list[Env] = []
         self.clock = CollectClock()
 
@@ -64,6 +70,7 @@ class Collector:
         *,
         share_identical: bool = False,
         progress: Callable[[int], None] | None = None,
+        keep: Callable[[Episode], None] | None = None,
     ) -> list[Episode]:
         """Run every job and return their episodes in order.
 
@@ -72,6 +79,7 @@ class Collector:
             share_identical: run identical blueprints of a task once and let them share the execution; right
                 only when the executor is greedy and the environment deterministic.
             progress: called with the number of episodes that have just finished.
+            keep: called with each episode the moment it is finished (copies excepted), in no particular order.
         """
         started = time.perf_counter()
         pending = deque(enumerate(jobs))
@@ -94,6 +102,8 @@ class Collector:
                         continue
                 if episode.finished:
                     done[place] = episode.record()
+                    if keep is not None:
+                        keep(done[place])
                     self._return_env(episode.env, broken=done[place].stop is StopReason.ENV_ERROR)
                 else:
                     still.append((place, episode))
@@ -113,7 +123,8 @@ class Collector:
 
     def _open(self, job: Job) -> LiveEpisode:
         env = self._idle_envs.pop() if self._idle_envs else self._make_env()
-        episode = LiveEpisode(job, env, self._chat, penalties=self._settings.penalties)
+        penalties = self._settings.penalties
+        episode = LiveEpisode(job, env, self._chat, penalties=penalties, planner_chat=self._planner_chat)
         with _Timer(self.clock):
             episode.begin()
         return episode
@@ -130,11 +141,10 @@ class Collector:
         for episode in episodes:
             if episode.finished:
                 continue
-            prompt = episode.ask(self._settings.max_prompt)
-            if prompt is not None:
-                sampling = replace(episode.sampling, seed=derive(episode.job.seed, episode.calls))
+            request = episode.ask(self._settings.max_prompt)
+            if request is not None:
                 asking.append(episode)
-                requests.append(Request(prompt=prompt, sampling=sampling, role=episode.role))
+                requests.append(request)
         if not requests:
             return
         began = time.perf_counter()

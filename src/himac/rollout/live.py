@@ -11,18 +11,17 @@ import hashlib
 import traceback
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from himac.agent.base import Agent
-from himac.chat import ChatFormat, Conversation
+from himac.chat import Conversation, Dialogue, Format
 from himac.envs.base import Env
+from himac.seeds import derive
 from himac.types import (
     Completion,
     Context,
     Episode,
     Observation,
+    Request,
     Role,
-    Sampling,
     Segment,
     StepResult,
     StopReason,
@@ -59,16 +58,26 @@ class _OpenSegment:
 
 
 class LiveEpisode:
-    """An episode under way. Call `begin`, then rounds of `ask`, `take`, `act`, `see`, then `record`."""
+    """An episode under way. Call `begin`, then rounds of `ask`, `take`, `act`, `see`, then `record`.
 
-    def __init__(self, job: Job, env: Env, chat: ChatFormat, *, penalties: Penalties) -> None:
+    Args:
+        job: what to run.
+        env: where.
+        chat: how the engine is talked to.
+        penalties: what bad form costs.
+        planner_chat: how the planner's engine is talked to; None where it is the same.
+    """
+
+    def __init__(
+        self, job: Job, env: Env, chat: Format, *, penalties: Penalties, planner_chat: Format | None = None
+    ) -> None:
         self.job, self.env = job, env
-        self.sampling = Sampling()
         self.role: Role = "micro"  # whose turn the next completion is
         self.calls = 0
         self.has_new_blueprint = False
-        self._chat, self._penalties = chat, penalties
-        self._conversation: Conversation | None = None
+        self._chats: dict[Role, Format] = {"macro": planner_chat or chat, "micro": chat}
+        self._penalties = penalties
+        self._conversation: Conversation | Dialogue | None = None
         self._contexts: list[Context] = []
         self._segments: list[_OpenSegment] = []
         self._plan: Turn | None = None
@@ -101,30 +110,34 @@ class LiveEpisode:
         self._state_key = state_key(self._first)
         self.job.agent.start(self._first)
 
-    def ask(self, max_prompt: int) -> np.ndarray | None:
-        """Return the (T,) prompt of the next completion, or None when it cannot be made to fit."""
+    def ask(self, max_prompt: int) -> Request | None:
+        """Return the request for the next completion, or None when its prompt cannot be made to fit."""
         ask = self.job.agent.prompt()
-        self.sampling, self.role = ask.sampling, ask.role
+        self.role = ask.role
         if ask.fresh or self._conversation is None:
             self._close_context()
-            self._conversation = Conversation(self._chat, ask.messages)
+            self._conversation = self._chats[ask.role].conversation(ask.messages)
         else:
             self._conversation.add_question(ask.messages[-1].content)
         if len(self._conversation) > max_prompt and not self._trim(max_prompt):
             self._stop = StopReason.PROMPT_TOO_LONG
             return None
-        return self._conversation.prompt
+        sampling = replace(ask.sampling, seed=derive(self.job.seed, self.calls))
+        return self._conversation.request(sampling, ask.role)
 
     def take(self, completion: Completion) -> str | None:
         """Record what the model wrote; return the action that the world is to carry out, if any."""
         assert self._conversation is not None
+        self.calls += 1
+        self._tokens += completion.length
+        if completion.finish == "refused":
+            self._stop, self._error = StopReason.ENGINE_ERROR, completion.error
+            return None
         agent = self.job.agent
         segment, subgoal = agent.segment, agent.subgoal
         start, end = self._conversation.add_completion(completion)
-        text = self._chat.decode(completion.ids)
+        text = self._conversation.read(completion)
         reply = agent.receive(text)
-        self.calls += 1
-        self._tokens += len(completion.ids)
         form = self._penalties.malformed if reply.blueprint is not None else self._penalties.invalid
         cost = 0.0 if reply.readable else form
         self._penalty += cost

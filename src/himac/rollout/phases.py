@@ -4,6 +4,7 @@
     execute   M sampled executions of one given blueprint a task                    (phase B)
     joint     N blueprints a task, each with one sampled execution                  (ablation)
     attempt   G sampled attempts of a flat agent a task                             (flat baselines)
+    evaluate  one attempt a task; with Reflexion, as many trials as it takes, up to eval.trials
 
 One idea: a phase is a list of jobs. Everything that differs between phases is which agent a job carries and which
 seed it has; the collector runs them all alike.
@@ -19,7 +20,10 @@ from himac.agent.base import Agent, Limits
 from himac.agent.flat import FlatAgent, FlatSettings
 from himac.agent.grammar import SUB_DONE
 from himac.agent.hierarchical import HierarchicalAgent, HierarchySettings
+from himac.agent.react import ReActAgent
+from himac.agent.reflexion import ReflexionAgent, notes_of
 from himac.config import Config
+from himac.errors import ConfigError
 from himac.rollout.collect import Collector
 from himac.rollout.live import Job, blueprint_logp
 from himac.seeds import derive, generator
@@ -79,21 +83,67 @@ class Phases:
         return self._groups(tasks, size, ("attempt", step), lambda _: self.flat(t), progress)
 
     def evaluate(
-        self, tasks: Sequence[Task], *, temperature: float, seed: int, progress: Progress | None = None
+        self,
+        tasks: Sequence[Task],
+        *,
+        temperature: float,
+        seed: int,
+        progress: Progress | None = None,
+        known: Sequence[Episode] = (),
+        keep: Callable[[Episode], None] | None = None,
     ) -> list[Episode]:
-        """Run each task once, as the configured method's agent does when it is not learning."""
-        t = temperature
-        is_flat = self.config.algo.method == "flat"
-        jobs = [
-            Job(
-                task=task,
-                replica=0,
-                agent=self.flat(t) if is_flat else self.hierarchical(macro=t, micro=t),
-                seed=derive(seed, "evaluate", task.split, task.index),
-            )
-            for task in tasks
-        ]
-        return self.collector.collect(jobs, progress=progress)
+        """Run each task once, as the configured method's agent does when it is not learning.
+
+        Reflexion runs the tasks that are not solved again, with what was noted; an episode's replica is its trial.
+
+        Args:
+            tasks: what to run.
+            temperature: 0 is greedy.
+            seed: of the sampling.
+            progress: called with the number of tasks that have just been attempted for the first time.
+            known: episodes of an earlier, interrupted call; they are not run again.
+            keep: called with each new episode the moment it is finished.
+
+        Returns:
+            Every episode, known and new, by trial and then by task.
+        """
+        trials = self.config.eval.trials if self.config.algo.method == "reflexion" else 1
+        by_task: dict[Task, dict[int, Episode]] = {task: {} for task in tasks}
+        for episode in known:
+            if episode.task in by_task and episode.replica < trials:
+                by_task[episode.task][episode.replica] = episode
+        if progress is not None and known:
+            progress(sum(0 in attempts for attempts in by_task.values()))
+        for trial in range(trials):
+            jobs = []
+            for task, attempts in by_task.items():
+                if trial in attempts or any(e.success for e in attempts.values()):
+                    continue
+                notes = notes_of([attempts[k] for k in sorted(attempts)])
+                agent = self.agent(temperature, notes=notes, is_last=trial == trials - 1)
+                label = (seed, "evaluate", task.split, task.index, *((trial,) if trial else ()))
+                jobs.append(Job(task=task, replica=trial, agent=agent, seed=derive(*label)))
+            ticks = progress if trial == 0 else None
+            for episode in self.collector.collect(jobs, progress=ticks, keep=keep):
+                by_task[episode.task][trial] = episode
+        return [by_task[task][k] for k in range(trials) for task in tasks if k in by_task[task]]
+
+    def agent(self, temperature: float = 0.0, *, notes: Sequence[str] = (), is_last: bool = True) -> Agent:
+        """Build the configured method's agent as it acts when it is not learning.
+
+        Args:
+            temperature: 0 is greedy.
+            notes: what Reflexion noted after earlier trials.
+            is_last: no trial of Reflexion follows.
+        """
+        method, t = self.config.algo.method, temperature
+        if method == "himac":
+            return self.hierarchical(macro=t, micro=t)
+        if method == "react":
+            return ReActAgent(self.spec, flat_settings(self.config, self.spec, t))
+        if method == "reflexion":
+            return self.reflexion(t, notes=notes, is_last=is_last)
+        return self.flat(t)
 
     def hierarchical(
         self, *, macro: float = 0.0, micro: float = 0.0, blueprint: Blueprint | None = None
@@ -106,6 +156,26 @@ class Phases:
     def flat(self, temperature: float = 0.0) -> FlatAgent:
         """Build a flat agent."""
         return FlatAgent(self.spec, flat_settings(self.config, self.spec, temperature))
+
+    def reflexion(self, temperature: float, *, notes: Sequence[str], is_last: bool) -> ReflexionAgent:
+        """Build the agent of one of Reflexion's trials.
+
+        Raises:
+            ConfigError: the context forgets, so that there is nothing to reflect on.
+        """
+        agent = self.config.agent
+        if agent.context == "step":
+            raise ConfigError(
+                'agent.context must be "segment" or "full" for method "reflexion", got "step"',
+                hint="a note is about the whole trial",
+            )
+        return ReflexionAgent(
+            self.spec,
+            flat_settings(self.config, self.spec, temperature),
+            sampling=Sampling(max_tokens=agent.macro_tokens, temperature=temperature),
+            notes=notes,
+            reflect=not is_last,
+        )
 
     @property
     def _temperature(self) -> float:

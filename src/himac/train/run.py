@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 import torch
 
-from himac.config import Config, config_from_dict, to_toml
+from himac.config import Config, check_trainable, config_from_dict, to_toml
 from himac.envs.base import make_expert, provenance
 from himac.errors import ConfigError, RunError
 from himac.evaluate import evaluate
@@ -90,7 +90,12 @@ def _accelerator(name: str) -> dict[str, str]:
 
 
 def train(config: Config, folder: Path, console: Console) -> Outcome:
-    """Train, or go on training, the run in `folder` (see `new_run`)."""
+    """Train, or go on training, the run in `folder` (see `new_run`).
+
+    Raises:
+        ConfigError: the config describes an evaluation.
+    """
+    check_trainable(config)
     start = starting_model(config, folder, console)
     saved = ckpt.find(folder)
     bench = Workbench(config, ckpt.model_folder(saved) if saved else start)
