@@ -131,6 +131,7 @@ class OptimConfig:
 
     lr: float = 1e-6  # published protocol
     warmup: int = 0  # optimiser steps to the full rate
+    schedule: Literal["constant", "linear"] = "constant"  # "linear" falls to 0 as the run's budget is spent
     weight_decay: float = 0.01
     grad_clip: float = 1.0
     betas: tuple[float, ...] = (0.9, 0.999)

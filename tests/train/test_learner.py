@@ -107,6 +107,33 @@ def test_a_positive_advantage_makes_its_tokens_likelier(bench: Workbench) -> Non
     assert metrics["gap_max"] < 1e-5 and metrics["samples"] == 1
 
 
+def test_the_linear_schedule_falls_with_the_budget(bench: Workbench) -> None:
+    sample = _sample(list(range(10, 18)), [0] * 4 + [1] * 4, [0] * 4 + [1] * 4, weight=0.25)
+
+    def moved(schedule: str, spent: float) -> float:
+        policy = Policy.load(
+            bench.policy.tokenizer.name_or_path, bench.config.model, device=torch.device("cpu")
+        )
+        before = [p.detach().clone() for p in policy.trainable]
+        optim = OptimConfig(lr=1e-3, weight_decay=0.0, schedule=schedule)
+        learner = Learner(policy, optim, LossSettings(kl_coef=0.0))
+        learner.anneal(spent)
+        learner.update([sample], UpdateSettings(), seed=0)
+        return max(float((a - b).detach().abs().max()) for a, b in zip(before, policy.trainable, strict=True))
+
+    whole = moved("constant", 0.75)
+    assert whole == pytest.approx(1e-3, rel=0.01)  # Adam's first step is the rate itself
+    assert moved("linear", 0.0) == pytest.approx(whole, rel=1e-4)
+    assert moved("linear", 0.75) == pytest.approx(whole / 4, rel=0.01)
+
+
+def test_no_passes_change_nothing(bench: Workbench) -> None:
+    sample = _sample(list(range(10, 18)), [0] * 4 + [1] * 4, [0] * 4 + [1] * 4, weight=0.25)
+    before = [p.clone() for p in bench.policy.trainable]
+    assert bench.learner().update([sample], UpdateSettings(passes=0), seed=0)["samples"] == 0
+    assert all(torch.equal(a, b) for a, b in zip(before, bench.policy.trainable, strict=True))
+
+
 def test_groups_without_signal_cost_nothing_and_change_nothing(bench: Workbench) -> None:
     group = bench.phases.attempt(bench.env.tasks("train")[:1], 0)[0]
     flat = [replace(e, env_return=1.0, penalty=0.0) for e in group]

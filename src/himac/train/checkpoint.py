@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from himac.config import RunConfig
 from himac.errors import DataError, RunError
 from himac.models.load import save_model
 from himac.runs import CHECKPOINTS, write_text
@@ -34,6 +35,21 @@ class Progress:
     best_success: float = -1.0  # best evaluation so far; -1 before the first
     evaluated: int = -1  # iteration of the newest evaluation; -1 before the first
     lengths: dict[str, int] = field(default_factory=dict)  # bytes of the run's growing files
+
+    def spent(self, run: RunConfig) -> float:
+        """Return the share of the run's budget that is spent, 0 to 1, by whichever limit is nearest.
+
+        Minutes do not count: a schedule that follows them would not be the same twice.
+
+        >>> Progress(iteration=3, env_steps=50).spent(RunConfig(iterations=10, max_env_steps=100))
+        0.5
+        """
+        done = (
+            (self.iteration, run.iterations),
+            (self.env_steps, run.max_env_steps),
+            (self.tokens, run.max_tokens),
+        )
+        return min(max((count / most for count, most in done if most), default=0.0), 1.0)
 
 
 def save(run: Path, progress: Progress, *, policy: Any, learner: Any, keep_last: int, is_best: bool) -> Path:

@@ -63,6 +63,7 @@ class Loop:
         """Run one iteration; return how far the run has come."""
         began = time.perf_counter()
         step = progress.iteration
+        self.learner.anneal(progress.spent(self.config.run))
         if self.config.algo.method == "flat":
             spent = self._flat(step)
         elif self.config.algo.coevolution:

@@ -52,7 +52,8 @@ class Learner:
         self.policy, self.loss, self.critic = policy, loss, critic
         self.max_tokens = optim.max_tokens
         self.num_steps = 0
-        self.lr = optim.lr
+        self.lr, self._schedule = optim.lr, optim.schedule
+        self._rate = 1.0  # share of the learning rate, by the schedule
         self._parameters = policy.trainable
         self._warmup, self._grad_clip = optim.warmup, optim.grad_clip
         groups: list[dict[str, Any]] = [{"params": self._parameters}]
@@ -72,7 +73,7 @@ class Learner:
             seed: of the order of the samples.
         """
         began = time.perf_counter()
-        if not samples:
+        if not samples or not settings.passes:
             return {"samples": 0.0, "train_s": 0.0}
         meter = _Meter()
         laid: dict[tuple[int, ...], list[_Pack]] = {}
@@ -91,6 +92,10 @@ class Learner:
             for part in _split(samples, settings.minibatches, seed, turn):
                 self._policy_step(packs(part), refs, settings, share, meter)
         return meter.summary(len(samples)) | {"train_s": time.perf_counter() - began}
+
+    def anneal(self, spent: float) -> None:
+        """Set the learning rate for the share of the run's budget that is spent, 0 to 1."""
+        self._rate = 1.0 - spent if self._schedule == "linear" else 1.0
 
     def imitate(self, samples: Sequence[Sample], *, lr: float) -> dict[str, float]:
         """Take one cross-entropy step on demonstrations, whose weights sum to 1; return metrics."""
@@ -172,7 +177,7 @@ class Learner:
                 meter.add_values(values_M.detach(), targets_M)
             loss.backward()
             meter.add(parts, out.logps.detach() - old_N, pack_)
-        meter.step(self._step(self.lr))
+        meter.step(self._step(self.lr * self._rate))
 
     def _step(self, lr: float) -> float:
         """Clip, step, forget the gradients; return the policy's norm before clipping."""

@@ -78,7 +78,8 @@ def make(
             search_depth=search_depth,
             num={split: num[split] or _SIZES[split] for split in SPLITS},
         )
-    return SokobanEnv(source, max_steps=max_steps, observation=observation, image=image)
+    one_box = levels is None and boxes == 1
+    return SokobanEnv(source, max_steps=max_steps, observation=observation, image=image, one_box=one_box)
 
 
 def expert(env: SokobanEnv) -> SokobanExpert:

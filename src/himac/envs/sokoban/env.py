@@ -59,18 +59,25 @@ EXAMPLE_PLAY = (
 """Task 3 of split "train", size 6x6, one box. Shown with boards as grids; the other forms go without."""
 
 
+EXAMPLE_OF_ONE_BOX = ("push the box left to column 2", "push the box down onto the target")
+EXAMPLE_OF_SEVERAL = (
+    "push the box at row 3 column 4 left to column 2",
+    "push the box at row 3 column 2 down onto the target at row 5 column 2",
+)
+"""Sub-goals as the expert words them: with one box it need not be said which."""
+
+
 class SokobanEnv:
     """Sokoban with gym-sokoban's rules and rewards."""
 
-    def __init__(self, source: LevelSource, *, max_steps: int, observation: str, image: bool) -> None:
+    def __init__(
+        self, source: LevelSource, *, max_steps: int, observation: str, image: bool, one_box: bool = False
+    ) -> None:
         symbols = "" if observation == "coord" else _SYMBOLS + "\n"
         self.spec = EnvSpec(
             name="sokoban",
             rules=RULES.format(symbols=symbols),
-            example_subgoals=(
-                "push the box at row 3 column 4 left to column 2",
-                "push the box at row 3 column 2 down onto the target at row 5 column 2",
-            ),
+            example_subgoals=EXAMPLE_OF_ONE_BOX if one_box else EXAMPLE_OF_SEVERAL,
             max_steps=max_steps,
             list_admissible=False,
             splits=SPLITS,

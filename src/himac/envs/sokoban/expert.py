@@ -65,7 +65,11 @@ def straight_runs(level: Level, pushes: tuple[Push, ...]) -> list[list[Push]]:
 
 
 def name_runs(level: Level, runs: list[list[Push]]) -> list[str]:
-    """Return each run as a sub-goal; the last run of a box names the target it ends on."""
+    """Return each run as a sub-goal; the last run of a box names the target it ends on.
+
+    With several boxes it is said where box and target are; with one, "the box" and "the target" are enough.
+    """
+    several = level.boxes.bit_count() > 1
     names = []
     for index, run in enumerate(runs):
         action = run[0].action
@@ -73,10 +77,11 @@ def name_runs(level: Level, runs: list[list[Push]]) -> list[str]:
         row, column = level.row_column(end)
         stays = all(later[0].box != end for later in runs[index + 1 :])
         if stays and level.targets >> end & 1:
-            goal = f"onto the target at {level.name_of(end)}"
+            goal = f"onto the target at {level.name_of(end)}" if several else "onto the target"
         else:
             goal = f"to row {row}" if action in ("up", "down") else f"to column {column}"
-        names.append(f"push the box at {level.name_of(run[0].box)} {action} {goal}")
+        box = f"the box at {level.name_of(run[0].box)}" if several else "the box"
+        names.append(f"push {box} {action} {goal}")
     return names
 
 
