@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from himac import __version__
 from himac.compare import verb as comparison
-from himac.config import Config, check_trainable, differences, load_config, override, to_toml
+from himac.config import PROMPTING, Config, check_trainable, differences, load_config, override, to_toml
 from himac.errors import ConfigError, HimacError, MissingFileError
 from himac.report import verbs
 
@@ -152,7 +152,7 @@ def _sft(args: argparse.Namespace) -> None:
 
 def _eval(args: argparse.Namespace) -> None:
     """Evaluate a run's checkpoint, a model folder, a Hugging Face name or an endpoint."""
-    from himac.engines.openai import is_endpoint
+    from himac.engines.endpoint import is_endpoint
     from himac.envs.base import provenance
     from himac.evaluate import evaluate
     from himac.report.console import RunConsole
@@ -182,8 +182,9 @@ def _eval(args: argparse.Namespace) -> None:
         row["provenance"] = told
     target = Path(args.out) if args.out else None
     if target is None and run is not None:
-        name = f"{config.env.name}-{config.eval.split}-t{config.eval.temperature:g}-{model.parent.name}.json"
-        target = run / EVALUATIONS / name
+        prompted = f"-{config.algo.method}" if config.algo.method in PROMPTING else ""
+        name = f"{config.env.name}-{config.eval.split}{prompted}-t{config.eval.temperature:g}-{model.parent.name}"
+        target = run / EVALUATIONS / f"{name}.json"
     print(evaluation_table([row]))
     if target is not None:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -224,6 +225,8 @@ def _play(args: argparse.Namespace) -> None:
     """Play in the terminal: a person, or a model whose plan and sub-goals are shown as they go."""
     from himac.play import play_model, play_person
 
+    if args.model is not None and args.model.startswith(("http://", "https://")):
+        raise ConfigError("himac play takes local models, got an endpoint", hint="himac eval takes endpoints")
     if args.model is None:
         play_person(_config(args), index=args.index, split=args.split)
         return
@@ -296,7 +299,7 @@ def _resolve(args: argparse.Namespace) -> tuple[Path, Config, Path | None]:
 
 def _cast(args: argparse.Namespace) -> tuple[Path, Config, Path | None]:
     """Return (the evaluated model, config, its run) for `himac eval`; [eval] says in full who plans and who acts."""
-    from himac.engines.openai import is_endpoint
+    from himac.engines.endpoint import is_endpoint
 
     words = [word for word in (args.model, *args.overrides) if word]
     has_model = bool(words) and ("=" not in words[0] or is_endpoint(words[0]) or Path(words[0]).exists())

@@ -52,8 +52,7 @@ def play_model(config: Config, model: Path, *, index: int, split: str) -> None:
     _say_rules(out, env)
     first = env.reset(task, seed=0)
     _show(out, first)
-    flat = config.algo.method == "flat"
-    agent: Agent = bench.phases.flat() if flat else bench.phases.hierarchical()
+    agent = bench.phases.agent()
     agent.start(first)
     result, total = _play(out, agent, env, bench.engine, bench.policy.chat)
     out.print(_verdict(result, total))
@@ -72,7 +71,7 @@ def _play(
             conversation = Conversation(chat, ask.messages)
         else:
             conversation.add_question(ask.messages[-1].content)
-        request = Request(prompt=conversation.prompt, sampling=ask.sampling)
+        request = Request(prompt=conversation.prompt, sampling=ask.sampling, role=ask.role)
         completion = engine.generate([request])[0]
         conversation.add_completion(completion)
         reply = agent.receive(chat.decode(completion.ids))

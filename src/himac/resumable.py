@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from himac.config import Config, load_config
-from himac.engines.openai import Meter
+from himac.engines.endpoint import Meter
+from himac.envs.base import provenance
 from himac.errors import EndpointError, RunError
 from himac.evaluate import FAILED, conclude, evaluate
 from himac.runs import (
@@ -105,7 +106,14 @@ def evaluate_in_folder(
             stopped = error
         finally:
             book.write()
-        row = _row(config, kept, num_tasks=len(tasks), is_complete=stopped is None, usage=book.totals())
+        row = _row(
+            config,
+            kept,
+            told=provenance(stage.env),
+            num_tasks=len(tasks),
+            is_complete=stopped is None,
+            usage=book.totals(),
+        )
         write_text(folder / EVALUATION, json.dumps(row, indent=1) + "\n")
         if stopped is None:
             writer.metrics({"iteration": 0, "phase": "eval", **row})
@@ -179,7 +187,13 @@ class _Book:
 
 
 def _row(
-    config: Config, episodes: list[Episode], *, num_tasks: int, is_complete: bool, usage: dict[str, float]
+    config: Config,
+    episodes: list[Episode],
+    *,
+    told: dict[str, Any],
+    num_tasks: int,
+    is_complete: bool,
+    usage: dict[str, float],
 ) -> dict[str, Any]:
     """Return an evaluation as its JSON has it."""
     ordered = sorted(episodes, key=lambda e: (e.replica, e.task.index))
@@ -189,6 +203,7 @@ def _row(
         "env": config.env.name,
         "split": config.eval.split,
         "method": config.algo.method,
+        **({"provenance": told} if told else {}),
         "complete": is_complete,
         "tasks": num_tasks,
         **conclude(ordered),

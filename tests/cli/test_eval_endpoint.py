@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from himac.cli import main
-from himac.engines import openai as endpoint_module
+from himac.engines import endpoint as endpoint_module
 
 sys.path.append(str(Path(__file__).parents[1] / "engines"))
 from endpoint import Answer, Endpoint, fails, says

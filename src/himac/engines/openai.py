@@ -20,92 +20,30 @@ import random
 import re
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from email.utils import parsedate_to_datetime
 from typing import Any
-from urllib.parse import urlsplit
 
 from himac.config import EndpointConfig
-from himac.errors import ConfigError, EndpointError, ModelError, missing_extra
+from himac.engines.endpoint import (
+    Address,
+    BudgetSpent,
+    Meter,
+    asked_wait_s,
+    sendable,
+    until_stop,
+    wait_s,
+    whole,
+)
+from himac.errors import EndpointError, ModelError, missing_extra
 from himac.types import Completion, Request
 
-_FIRST_WAIT_S, _MAX_WAIT_S = 0.5, 60.0  # before the first retry; before any
 _MAX_ASKED_WAIT_S = 300.0  # an endpoint that asks for more is not waited for
 _TRY_AGAIN = {408, 409, 425, 429}  # and everything from 500 on
 _NO_KEY = "none"  # what a local server that wants no key is sent
 _TOO_LONG = re.compile(
-    r"context.{0,8}(length|window|size)|maximum.{0,20}tokens|too (long|large|many tokens)", re.I
+    r"context.{0,8}(length|window|size)|(prompt|input|messages?|string).{0,20}too (long|large)|too many tokens",
+    re.I,
 )
 _FILTERED = re.compile(r"content.{0,3}(filter|policy|management)|flagged", re.I)
-
-
-def is_endpoint(name: str | os.PathLike[str]) -> bool:
-    """Say whether a model's name is an endpoint's address."""
-    return str(name).startswith(("http://", "https://"))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Address:
-    """Where a model is served."""
-
-    url: str  # of the API, usually ending in /v1
-    model: str  # "" when the endpoint serves only one
-
-    @classmethod
-    def read(cls, text: str) -> Address:
-        """Read `URL#MODEL`.
-
-        >>> Address.read("http://localhost:8000/v1/#org/name")
-        Address(url='http://localhost:8000/v1', model='org/name')
-
-        Raises:
-            ConfigError: no host, or a user name, a password or a query, where keys would hide.
-        """
-        url, _, model = text.partition("#")
-        parts = urlsplit(url)
-        if not parts.hostname:
-            raise ConfigError(
-                f"an endpoint's address is URL#MODEL, got {text!r}", hint="http://localhost:8000/v1#NAME"
-            )
-        if "@" in parts.netloc or parts.query:
-            raise ConfigError(
-                f"an endpoint's address is URL#MODEL without user or query, got more for host {parts.hostname!r}",
-                hint="put the key into the environment: endpoint.key_env names the variable",
-            )
-        return cls(url=url.rstrip("/"), model=model)
-
-
-@dataclass(slots=True, kw_only=True)
-class Meter:
-    """What endpoints have been asked for, and what they may be asked for at most. Shared by all engines of a command."""
-
-    max_requests: int = 0  # attempts, retries included; 0 is no limit
-    max_tokens: int = 0  # prompt and completion together; 0 is no limit
-    requests: int = 0
-    retries: int = 0  # those of the requests that followed a failure
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    estimated: int = 0  # answers that did not say their tokens: counted as a quarter of their bytes
-
-    def spend(self) -> None:
-        """Count one request that is about to be sent.
-
-        Raises:
-            BudgetSpent: the budget does not hold it.
-        """
-        if self.max_requests and self.requests >= self.max_requests:
-            raise BudgetSpent(f"the budget of {self.max_requests} requests (endpoint.max_requests) is spent")
-        if self.max_tokens and self.prompt_tokens + self.completion_tokens >= self.max_tokens:
-            raise BudgetSpent(f"the budget of {self.max_tokens} tokens (endpoint.max_tokens) is spent")
-        self.requests += 1
-
-    def usage(self) -> dict[str, int]:
-        """Return the counts."""
-        return {key: count for key, count in asdict(self).items() if not key.startswith("max_")}
-
-
-class BudgetSpent(EndpointError):
-    """The budget of requests or tokens is used up."""
 
 
 class _Refused(Exception):
@@ -207,7 +145,11 @@ class OpenAIEngine:
             raise
 
     async def _only_model(self) -> str:
-        answer = await self._persist(lambda: self._client.models.list())
+        try:
+            answer = await self._persist(lambda: self._client.models.list())
+        except EndpointError as error:
+            error.hint = f"if it cannot list its models, name one: {self.address.url}#MODEL"
+            raise
         names = [str(model.id) for model in getattr(answer, "data", None) or []]
         if len(names) != 1:
             listed = f": {', '.join(names[:5])}" if names else ""
@@ -251,7 +193,7 @@ class OpenAIEngine:
         }
         if sampling.top_p < 1:
             body["top_p"] = sampling.top_p
-        if stops := _sendable(sampling.stop):
+        if stops := sendable(sampling.stop):
             body["stop"] = stops
         return {key: value for key, value in body.items() if key not in self._dropped}
 
@@ -262,7 +204,7 @@ class OpenAIEngine:
         content = getattr(message, "content", None)
         if message is None or not (content is None or isinstance(content, str)):
             raise _TryAgain("an answer that is no chat completion")
-        text = self._without_key(_whole(content or ""))
+        text = self._without_key(whole(content or ""))
         num_tokens = self._count(getattr(answer, "usage", None), request, text)
         is_cut = getattr(choice, "finish_reason", None) == "length"
         return Completion(
@@ -365,64 +307,3 @@ class OpenAIEngine:
 
     def _without_key(self, text: str) -> str:
         return text.replace(self._key, "[key]") if self._key else text
-
-
-def wait_s(failures: int) -> float:
-    """Return the seconds to wait after so many failures: doubling, capped, and shortened at random by up to a half.
-
-    >>> 0.25 <= wait_s(1) <= 0.5 and 1.0 <= wait_s(3) <= 2.0 and 30.0 <= wait_s(50) <= 60.0
-    True
-    """
-    longest = min(_MAX_WAIT_S, _FIRST_WAIT_S * 2.0 ** min(failures - 1, 30))
-    return longest * random.uniform(0.5, 1.0)
-
-
-def asked_wait_s(headers: Any) -> float:
-    """Return the seconds that a `Retry-After` header asks to wait; 0 when there is none that can be read.
-
-    >>> asked_wait_s({"retry-after": "2.5"}), asked_wait_s({"retry-after-ms": "40"}), asked_wait_s({"retry-after": "soon"})
-    (2.5, 0.04, 0.0)
-    """
-    for name, unit_s in (("retry-after-ms", 1e-3), ("retry-after", 1.0)):
-        value = headers.get(name, "")
-        if re.fullmatch(r"\d{1,9}(\.\d*)?", value.strip()):
-            return float(value) * unit_s
-    try:
-        return max(0.0, parsedate_to_datetime(headers.get("retry-after", "")).timestamp() - time.time())
-    except (TypeError, ValueError):
-        return 0.0
-
-
-def until_stop(text: str, stops: Sequence[str]) -> str:
-    """Return a text up to and with the first stop string, as engines that see tokens end it.
-
-    Most endpoints leave out the stop string that ended a completion. Of a closing tag that is missed in
-    `<action>go`, the sent stop was the reason, so it is put back.
-
-    >>> until_stop("<action>go</action> and then", ("</action>",))
-    '<action>go</action>'
-    >>> until_stop("<think>so</think><action>go", ("</action>", "<sub_done>"))
-    '<think>so</think><action>go</action>'
-    """
-    ends = [(at, stop) for stop in stops if (at := text.find(stop)) >= 0]
-    if ends:
-        at, stop = min(ends)
-        return text[: at + len(stop)]
-    for stop in _sendable(stops):
-        if text.rfind(stop.replace("</", "<")) >= 0:
-            return text + stop
-    return text
-
-
-def _whole(text: str) -> str:
-    r"""Return a text that can be written down: JSON can carry half a surrogate pair, files cannot.
-
-    >>> _whole("go \ud800 east")
-    'go ? east'
-    """
-    return text.encode("utf-8", "replace").decode("utf-8")
-
-
-def _sendable(stops: Sequence[str]) -> list[str]:
-    """Return the stop strings whose absence can be told from the text: closing tags."""
-    return [stop for stop in stops if stop.startswith("</")]

@@ -16,7 +16,8 @@ from himac.chat import Format, MessageFormat
 from himac.config import Config
 from himac.engines.base import Engine
 from himac.engines.by_role import EngineByRole
-from himac.engines.openai import Meter, OpenAIEngine, is_endpoint
+from himac.engines.endpoint import Meter, is_endpoint
+from himac.engines.openai import OpenAIEngine
 from himac.engines.transformers import TransformersEngine
 from himac.envs.base import Env, make_env
 from himac.errors import ConfigError

@@ -1,0 +1,151 @@
+"""What can be said of an endpoint without a connection: its address, its bill, its waits, how its texts end. Layer 2.
+
+One idea: all that the client in `himac.engines.openai` has to get right and that needs no network stands here, as
+plain functions and two small classes.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+from himac.errors import ConfigError, EndpointError
+
+_FIRST_WAIT_S, _MAX_WAIT_S = 0.5, 60.0  # before the first retry; before any
+
+
+def is_endpoint(name: str | os.PathLike[str]) -> bool:
+    """Say whether a model's name is an endpoint's address."""
+    return str(name).startswith(("http://", "https://"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """Where a model is served."""
+
+    url: str  # of the API, usually ending in /v1
+    model: str  # "" when the endpoint serves only one
+
+    @classmethod
+    def read(cls, text: str) -> Address:
+        """Read `URL#MODEL`.
+
+        >>> Address.read("http://localhost:8000/v1/#org/name")
+        Address(url='http://localhost:8000/v1', model='org/name')
+
+        Raises:
+            ConfigError: no host, or a user name, a password or a query, where keys would hide.
+        """
+        url, _, model = text.partition("#")
+        parts = urlsplit(url)
+        if not parts.hostname:
+            raise ConfigError(
+                f"an endpoint's address is URL#MODEL, got {text!r}", hint="http://localhost:8000/v1#NAME"
+            )
+        if "@" in parts.netloc or parts.query:
+            raise ConfigError(
+                f"an endpoint's address is URL#MODEL without user or query, got more for host {parts.hostname!r}",
+                hint="put the key into the environment: endpoint.key_env names the variable",
+            )
+        return cls(url=url.rstrip("/"), model=model)
+
+
+@dataclass(slots=True, kw_only=True)
+class Meter:
+    """What endpoints have been asked for, and what they may be asked for at most. Shared by all engines of a command."""
+
+    max_requests: int = 0  # attempts, retries included; 0 is no limit
+    max_tokens: int = 0  # prompt and completion together; 0 is no limit
+    requests: int = 0
+    retries: int = 0  # those of the requests that followed a failure
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    estimated: int = 0  # answers that did not say their tokens: counted as a quarter of their bytes
+
+    def spend(self) -> None:
+        """Count one request that is about to be sent.
+
+        Raises:
+            BudgetSpent: the budget does not hold it.
+        """
+        if self.max_requests and self.requests >= self.max_requests:
+            raise BudgetSpent(f"the budget of {self.max_requests} requests (endpoint.max_requests) is spent")
+        if self.max_tokens and self.prompt_tokens + self.completion_tokens >= self.max_tokens:
+            raise BudgetSpent(f"the budget of {self.max_tokens} tokens (endpoint.max_tokens) is spent")
+        self.requests += 1
+
+    def usage(self) -> dict[str, int]:
+        """Return the counts."""
+        return {key: count for key, count in asdict(self).items() if not key.startswith("max_")}
+
+
+class BudgetSpent(EndpointError):
+    """The budget of requests or tokens is used up."""
+
+
+def wait_s(failures: int) -> float:
+    """Return the seconds to wait after so many failures: doubling, capped, and shortened at random by up to a half.
+
+    >>> 0.25 <= wait_s(1) <= 0.5 and 1.0 <= wait_s(3) <= 2.0 and 30.0 <= wait_s(50) <= 60.0
+    True
+    """
+    longest = min(_MAX_WAIT_S, _FIRST_WAIT_S * 2.0 ** min(failures - 1, 30))
+    return longest * random.uniform(0.5, 1.0)
+
+
+def asked_wait_s(headers: Any) -> float:
+    """Return the seconds that a `Retry-After` header asks to wait; 0 when there is none that can be read.
+
+    >>> asked_wait_s({"retry-after": "2.5"}), asked_wait_s({"retry-after-ms": "40"}), asked_wait_s({"retry-after": "soon"})
+    (2.5, 0.04, 0.0)
+    """
+    for name, unit_s in (("retry-after-ms", 1e-3), ("retry-after", 1.0)):
+        value = headers.get(name, "")
+        if re.fullmatch(r"\d{1,9}(\.\d*)?", value.strip()):
+            return float(value) * unit_s
+    try:
+        return max(0.0, parsedate_to_datetime(headers.get("retry-after", "")).timestamp() - time.time())
+    except (TypeError, ValueError):
+        return 0.0
+
+
+def until_stop(text: str, stops: Sequence[str]) -> str:
+    """Return a text up to and with the first stop string, as engines that see tokens end it.
+
+    Most endpoints leave out the stop string that ended a completion. Of a closing tag that is missed in
+    `<action>go`, the sent stop was the reason, so it is put back.
+
+    >>> until_stop("<action>go</action> and then", ("</action>",))
+    '<action>go</action>'
+    >>> until_stop("<think>so</think><action>go", ("</action>", "<sub_done>"))
+    '<think>so</think><action>go</action>'
+    """
+    ends = [(at, stop) for stop in stops if (at := text.find(stop)) >= 0]
+    if ends:
+        at, stop = min(ends)
+        return text[: at + len(stop)]
+    for stop in sendable(stops):
+        if text.rfind(stop.replace("</", "<")) >= 0:
+            return text + stop
+    return text
+
+
+def whole(text: str) -> str:
+    r"""Return a text that can be written down: JSON can carry half a surrogate pair, files cannot.
+
+    >>> whole("go \ud800 east")
+    'go ? east'
+    """
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def sendable(stops: Sequence[str]) -> list[str]:
+    """Return the stop strings whose absence can be told from the text: closing tags."""
+    return [stop for stop in stops if stop.startswith("</")]
