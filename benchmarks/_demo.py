@@ -63,7 +63,8 @@ def run_seed(demo: Demo, seed: int, root: Path, extra: list[str]) -> dict[str, A
         _himac("sft", demo.recipe, *common, f"run.name={start.name}")
     given = [f"model.name={start / 'start'}", "sft.demonstrations=0"]
     ours = _finish(demo, root / f"himac-{seed}", [demo.recipe, *common, *given])
-    budget = ["run.max_minutes=0", f"run.max_env_steps={ours['env_steps']}", "run.iterations=10000"]
+    budget = [f"run.max_env_steps={ours['env_steps']}", "run.max_minutes=0"]
+    budget.append(f"run.iterations={8 * ours['iterations']}")  # unreadable answers take no step
     flat = _finish(demo, root / f"flat-{seed}", [demo.recipe, *common, *given, *budget, "algo.method=flat"])
     return {"seed": seed, "himac": ours, "flat": flat}
 
