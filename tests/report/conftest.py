@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scripted import write_run
+from scripted import HOUSEHOLD, buyer, resident, write_run
 
 
 @pytest.fixture(scope="session")
@@ -19,6 +19,20 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def hostile_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_run(tmp_path_factory.mktemp("runs") / "hostile<b>", hostile=True)
+
+
+@pytest.fixture(scope="session")
+def household_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run in ALFWorld, in the world that `HOUSEHOLD` makes."""
+    words = [f"env.{key}={value}" for key, value in HOUSEHOLD.items()]
+    env = ("env.name=alfworld", *words, "agent.max_steps=40", "agent.subgoal_turns=12")
+    return write_run(tmp_path_factory.mktemp("runs") / "alfworld", env=env, iterations=1, model=resident(4))
+
+
+@pytest.fixture(scope="session")
+def shop_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    env = ("env.name=webshop", "env.generated=200", "env.num_types=6", "env.observation=text_rich")
+    return write_run(tmp_path_factory.mktemp("runs") / "webshop", env=env, iterations=1, model=buyer(3))
 
 
 @pytest.fixture(scope="session")

@@ -28,6 +28,9 @@ HOSTILE = (
     "\u2028\u2029 ${window.pwned=1} {{SCRIPT}} \x1b[2J",
 )
 
+HOUSEHOLD = {"path": "generated", "games": 60, "receptacles": 9, "objects": 14, "max_steps": 40}
+"""Settings of a small ALFWorld."""
+
 
 def player(seed: int, actions: tuple[str, ...], hostile: bool = False) -> Callable[[str], str]:
     """A model that plans and acts at random, with thoughts, endings and, if asked, hostile words."""
@@ -44,14 +47,49 @@ def player(seed: int, actions: tuple[str, ...], hostile: bool = False) -> Callab
     return answer
 
 
+def resident(seed: int) -> Callable[[str], str]:
+    """A model that lives in a household: it uses what it can, carries things about and opens what is closed."""
+    changes, moves = (
+        ("heat ", "cool ", "clean ", "slice ", "use "),
+        ("take ", "move ", "put ", "open ", "close "),
+    )
+    likes = ((changes, 0.7), (moves, 0.6), (("go to ",), 0.8))
+    return _chooser(seed, likes, "look around", "carry things about")
+
+
+def buyer(seed: int) -> Callable[[str], str]:
+    """A model that searches, opens products, chooses options and buys in the end."""
+    return _chooser(seed, ((("search[",), 0.6), (("click[",), 0.9)), "find it", "buy it")
+
+
+def _chooser(seed: int, likes: tuple[tuple[tuple[str, ...], float], ...], *plan: str) -> Callable[[str], str]:
+    """A model that picks among the admissible actions of its prompt: the kinds it likes, each so often, in turn."""
+    rng = random.Random(seed)
+
+    def answer(prompt: str) -> str:
+        if "You plan." in prompt:
+            lines = "\n".join(f"{number}. {subgoal}" for number, subgoal in enumerate(plan, 1))
+            return f"<blueprint>\n{lines}\n</blueprint>"
+        if rng.random() < 0.05:
+            return rng.choice(("<sub_done>", "<action>fly to the moon</action>"))
+        commands = prompt.rpartition("Admissible actions: ")[2].partition("<|im_end|>")[0].strip().split(", ")
+        for kind, often in likes:
+            liked = [c for c in commands if c.startswith(kind)]
+            if liked and rng.random() < often:
+                commands = liked
+                break
+        return f"<action>{rng.choice(commands).replace('<your query>', 'protein bars')}</action>"
+
+    return answer
+
+
 def write_run(
     folder: Path, *, env: tuple[str, ...] = ("env=sokoban", "env.size=[6,6]", "env.boxes=1"),
     actions: tuple[str, ...] = ("up", "down", "left", "right"), iterations: int = 2, tasks: int = 2,
-    hostile: bool = False, seed: int = 0,
+    hostile: bool = False, seed: int = 0, model: Callable[[str], str] | None = None,
 ) -> Path:  # fmt: skip
     """Write a run as `himac train` would: config, tokenizer, metrics and episodes of both phases."""
     words = [
-        *env,
         "agent.max_steps=10",
         "agent.subgoal_turns=4",
         "agent.micro_tokens=200",
@@ -62,13 +100,14 @@ def write_run(
         "rollout.micro_group_size=3",
         f"run.seed={seed}",
         f"run.iterations={iterations}",
+        *env,
     ]
     config = load_config(None, words)
     make = lambda: make_env(config.env.name, **config.env.settings)  # noqa: E731
     world = make()
     tokenizer = build_tokenizer(["go up down left right ahead finish It lies", *HOSTILE], vocab=400)
     tokenizer.save_pretrained(folder / "start")
-    engine = ScriptedEngine(tokenizer, player(seed, actions, hostile), end_id=tokenizer.eos_token_id)
+    engine = ScriptedEngine(tokenizer, model or player(seed, actions, hostile), end_id=tokenizer.eos_token_id)
     settings = CollectSettings(max_prompt=8000)
     phases = Phases(
         config, world.spec, Collector(make, engine, chat=ChatFormat(tokenizer), settings=settings)

@@ -17,10 +17,10 @@ from himac.errors import DataError
 from himac.report import verbs
 from himac.report.curves import plot_run, plot_runs
 from himac.report.page import build_report, render
-from himac.report.reading import choose_sample, pack_episodes, read_settings
+from himac.report.reading import pack_episodes, read_settings, sample_episodes
+from himac.report.sampling import choose_sample, find_lines, read_lines
 from himac.report.show import show_episode
 from himac.report.vocabulary import find_tokenizer, token_texts
-from himac.report.watch import watch_run
 from himac.runs import EPISODES, METRICS, read_rows
 
 
@@ -29,7 +29,7 @@ def _copy(run_folder: Path, tmp_path: Path) -> Path:
 
 
 def test_every_episode_is_kept_whole_when_there_is_room(run_folder: Path) -> None:
-    packed = pack_episodes(run_folder, choose_sample(run_folder, 1000))
+    packed = pack_episodes(run_folder, choose_sample(find_lines(run_folder), 1000))
     rows = list(read_rows(run_folder / EPISODES))
     assert len(packed["rows"]) == len(rows)
     where = dict(zip(packed["columns"], packed["rows"][-1]))
@@ -39,7 +39,7 @@ def test_every_episode_is_kept_whole_when_there_is_room(run_folder: Path) -> Non
 
 
 def test_a_sample_is_of_whole_groups_and_says_its_rule(run_folder: Path) -> None:
-    sampled = choose_sample(run_folder, 20)
+    sampled = choose_sample(find_lines(run_folder), 20)
     packed = pack_episodes(run_folder, sampled)
     place = {name: i for i, name in enumerate(packed["columns"])}
     sizes: dict[tuple[object, ...], int] = {}
@@ -52,9 +52,47 @@ def test_a_sample_is_of_whole_groups_and_says_its_rule(run_folder: Path) -> None
 
 
 def test_iterations_are_thinned_when_one_group_each_is_too_much(run_folder: Path) -> None:
-    sampled = choose_sample(run_folder, 9)
+    sampled = choose_sample(find_lines(run_folder), 9)
     assert len(pack_episodes(run_folder, sampled)["rows"]) <= 9
     assert "1 in 2 iterations" in sampled.rule
+
+
+def test_a_sample_is_thinned_until_it_fits_into_the_file(run_folder: Path) -> None:
+    lines = find_lines(run_folder)
+    longest = len(pack_episodes(run_folder, choose_sample(lines, 1000))["chunks"][0])
+    sampled, packed = sample_episodes(run_folder, 1000, 10**9)
+    assert len(packed["rows"]) == 38 and sampled.rule == "Every episode of the file is shown."
+    sampled, packed = sample_episodes(run_folder, 1000, longest)
+    assert 1 <= len(packed["rows"]) < 38
+    assert sum(map(len, packed["chunks"])) <= longest
+    assert sampled.rule.startswith(f"{len(packed['rows'])} of 38 episodes are shown")
+    assert sampled.rule.endswith(f"More would make them larger than {longest / 1e6:.3g} MB.")
+    _, least = sample_episodes(run_folder, 1000, 1)
+    assert len(least["rows"]) >= 1  # something is shown however little room there is
+
+
+def test_only_the_chosen_lines_are_read(run_folder: Path, tmp_path: Path) -> None:
+    """The others may hold anything: they are told apart by their heads alone."""
+    folder = _copy(run_folder, tmp_path)
+    lines = find_lines(folder)
+    chosen = choose_sample(lines, 20).lines
+    text = bytearray((folder / EPISODES).read_bytes())
+    for line in set(lines) - set(chosen):
+        text[line.start + 80 : line.start + line.length - 1] = b"x" * (line.length - 81)
+    (folder / EPISODES).write_bytes(bytes(text))
+    assert find_lines(folder) == lines
+    rows = list(read_lines(folder, choose_sample(find_lines(folder), 20).lines))
+    assert [(row["iteration"], row["phase"], row["group"]) for row in rows] == [
+        (line.key[0], line.key[1], line.group) for line in chosen
+    ]
+
+
+def test_lines_that_begin_otherwise_are_read_all_the_same(run_folder: Path, tmp_path: Path) -> None:
+    folder = _copy(run_folder, tmp_path)
+    rows = list(read_rows(folder / EPISODES))
+    turned = [dict(reversed(row.items())) for row in rows]
+    (folder / EPISODES).write_text("".join(json.dumps(row) + "\n" for row in turned) + '[1]\n{"phase": 3}\n')
+    assert len(pack_episodes(folder, choose_sample(find_lines(folder), 1000))["rows"]) == len(rows)
 
 
 def test_a_run_that_is_being_written_can_be_read(run_folder: Path, tmp_path: Path) -> None:
@@ -62,7 +100,7 @@ def test_a_run_that_is_being_written_can_be_read(run_folder: Path, tmp_path: Pat
     for name in (METRICS, EPISODES):
         text = (folder / name).read_bytes()
         (folder / name).write_bytes(text[: len(text) - 200])
-    rows = pack_episodes(folder, choose_sample(folder, 1000))["rows"]
+    rows = pack_episodes(folder, choose_sample(find_lines(folder), 1000))["rows"]
     assert len(rows) == 37
     assert build_report([folder], tmp_path / "report.html").stat().st_size > 10_000
 
@@ -125,14 +163,6 @@ def test_show_filters(run_folder: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert capsys.readouterr().out.count("iteration 2, micro") == 6
     verbs.show(parser.parse_args([str(run_folder), "--iteration", "77"]))
     assert capsys.readouterr().out == "no episode matches\n"
-
-
-def test_watch_draws_progress_curves_and_the_last_episodes(run_folder: Path) -> None:
-    out = io.StringIO()
-    watch_run(run_folder, Console(file=out, width=120), once=True)
-    text = out.getvalue()
-    assert "iteration 2/2" in text and "phase A" in text and "evaluation 2 val" in text
-    assert text.count("eval val") == 5
 
 
 def test_plots_are_written_as_png_and_svg(run_folder: Path, tmp_path: Path) -> None:

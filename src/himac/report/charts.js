@@ -3,7 +3,7 @@
 
 const WIDE = 340, HIGH = 168, EDGE = { left: 46, right: 10, top: 8, bottom: 24 };
 
-// lines: [{name, colour, dash, points: [[x, y]], band: [[x, low, high]], whiskers: bool}]
+// lines: [{name, colour, dash, marker, points: [[x, y]], band: [[x, low, high]], whiskers: bool}]; marker: which of MARKERS
 function chart({ title, note, lines, unit = brief, floor = null, ceiling = null }) {
   const kept = lines.filter((line) => line.points.length);
   if (!kept.length) return null;
@@ -68,9 +68,14 @@ function drawn(line, { x, y }) {
       "stroke-dasharray": line.dash || null }));
   }
   if (line.whiskers || line.points.length === 1)
-    for (const [at, v] of line.points) group.append(svg("circle", { cx: x(at), cy: y(v), r: 3, class: "dot" }));
+    for (const [at, v] of line.points) group.append(marker(line, x(at), y(v)));
   return group;
 }
+
+// Circle, square, triangle, diamond, triangle on its tip, bar: runs are told apart without colour too.
+const MARKERS = ["M-3 0a3 3 0 1 0 6 0a3 3 0 1 0-6 0z", "M-3-3h6v6h-6z", "M0-4l4 7h-8z", "M0-4l4 4l-4 4l-4-4z", "M0 4l4-7h-8z", "M-4-1.5h8v3h-8z"];
+const marker = (line, x, y) => svg("path", { d: MARKERS[(line.marker ?? 0) % MARKERS.length], transform: `translate(${x} ${y})`,
+  class: line.hollow ? "dot hollow" : "dot" });
 
 function follow(picture, lines, scale, unit, reading) {
   const rule = svg("line", { y1: EDGE.top, y2: HIGH - EDGE.bottom, class: "cursor", visibility: "hidden" });

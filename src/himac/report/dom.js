@@ -44,7 +44,7 @@ function assign(node, settings) {
 }
 
 const isNumber = (x) => typeof x === "number" && Number.isFinite(x);
-const percent = (x) => (isNumber(x) ? `${(100 * x).toFixed(x > 0.995 || x < 0.005 ? 0 : 1)} %` : "–");
+const percent = (x) => (isNumber(x) ? `${[0, 1].includes(x) ? 100 * x : x < 0.01 ? Number((100 * x).toPrecision(2)) : (100 * x).toFixed(1)} %` : "–");
 const whole = (x) => (isNumber(x) ? Math.round(x).toLocaleString("en") : "–");
 const signed = (x, digits = 2) => (isNumber(x) ? (x > 0 ? "+" : x < 0 ? "−" : "") + Math.abs(x).toFixed(digits) : "–");
 const plural = (n, word) => `${whole(n)} ${word}${n === 1 ? "" : "s"}`;

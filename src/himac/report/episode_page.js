@@ -29,7 +29,7 @@ function planOf(e, detail) {
 async function episodePage(main, run, id) {
   const e = episodeAt(run, id), detail = await detailOf(e);
   const turns = turnsOf(e, detail), stage = makeStage(e, detail, turns);
-  main.append(crumbs(e), el("h1", verdict(e), ` ${e.split} ${e.index}`), factsOf(e, detail),
+  main.append(crumbs(e), el("h1", verdict(e), ` · task ${e.index} of ${e.split}`, e.kind ? `, ${e.kind}` : null), factsOf(e, detail),
     el("div.episode", el("div.story", blueprintOf(e, detail), colourPicker(main, run, id), timeline(e, detail, turns, stage), sequences(e, detail)), stage.node));
   stage.go(0);
   return stage;
@@ -44,7 +44,7 @@ function turnsOf(e, detail) {
     const advantage = isTrained ? (detail.advantages?.[place] ?? null) : null;
     const context = detail.contexts[turn.context];
     const tokens = (context?.ids.slice(turn.start, turn.end) ?? []).map((token, i) => ({ id: token, at: turn.start + i,
-      logp: logps[turn.context].get(turn.start + i), advantage }));
+      logp: logps[turn.context]?.get(turn.start + i), advantage }));
     return { ...turn, place, advantage, tokens };
   });
 }
@@ -120,7 +120,7 @@ function turnOf(e, turn, most, stage) {
       thought ? el("p.thought", thought) : null,
       isString(says) && !isBare ? el("p.action", el("code", says)) : null,
       el("p.raw", tokenRow(e.run, turn.tokens, most), problems.map((p) => el("span.tag.warn", p))),
-      turn.observation && !readBoard(turn.observation) ? el("div.answer", textPanels(turn.observation, RUNS[e.run].world)) : null),
+      turn.observation && !readBoard(turn.observation) ? el("div.answer", answerOf(RUNS[e.run].world, turn.observation)) : null),
     el("p.numbers", isString(turn.action) ? el("span", "reward ", signed(turn.reward)) : null,
       isNumber(turn.advantage) ? el("span", "advantage ", signed(turn.advantage)) : null));
   stage.listen(node);
@@ -146,6 +146,8 @@ function sequences(e, detail) {
     }));
 }
 
+const besideStory = matchMedia("(min-width: 861px)"); // there the world stays in sight while the timeline moves
+
 // The world at a step, with buttons, a slider, the keyboard, and (Sokoban) a board one can play on from there.
 function makeStage(e, detail, turns) {
   const moments = [{ text: detail.instruction, turn: null }, ...turns.filter((turn) => turn.action !== null).map((turn) => ({ text: turn.observation, turn }))];
@@ -160,16 +162,17 @@ function makeStage(e, detail, turns) {
     step = Math.max(0, Math.min(moments.length - 1, next));
     hand = 0;
     board = lastBoard(moments, step);
-    draw(board, moments[step].text);
+    draw(board);
     slider.value = step;
     const turn = moments[step].turn;
     label.textContent = step === 0 ? "the start" : `step ${step} of ${moments.length - 1}: ${turn.action}`;
-    for (const node of nodes) node.classList.toggle("now", turn !== null && node.dataset.step === String(step) && Number(node.dataset.turn) === turn.place);
+    for (const node of nodes) node.classList.toggle("now", turn !== null && Number(node.dataset.turn) === turn.place);
+    if (turn && besideStory.matches) nodes.find((node) => node.classList.contains("now"))?.scrollIntoView({ block: "nearest" });
   };
-  const draw = (rows, text) => {
-    const held = RUNS[e.run].world === "alfworld" ? inventory(moments.slice(1, step + 1).map((m) => m.turn)) : [];
-    view.replaceChildren(...(rows ? [drawBoard(rows)] : textPanels(text, RUNS[e.run].world).filter(Boolean)),
-      ...(RUNS[e.run].world === "alfworld" ? [el("p.held", el("b", "in hand: "), held.join(", ") || "nothing")] : []));
+  const draw = (rows) => {
+    view.replaceChildren(rows ? drawBoard(rows) : scene(RUNS[e.run].world, moments, step));
+    const list = view.querySelector(".places"), now = view.querySelector(".places .now");
+    if (now) list.scrollTop = now.offsetTop - list.clientHeight / 3;
   };
   const toggle = () => {
     if (timer) stop();
@@ -186,15 +189,17 @@ function makeStage(e, detail, turns) {
     const next = pushed(board, name);
     hand += 1;
     board = next;
-    draw(board, "");
+    draw(board);
     label.textContent = solved(board) ? `you solved it in ${plural(hand, "move")} from step ${step}` : `your move ${hand} from step ${step}: ${name}`;
   };
   slider.addEventListener("input", () => { stop(); go(Number(slider.value)); });
   const arrows = lastBoard(moments, 0) ? el("div.pad", { "aria-label": "try it yourself from here" }, el("span.note", "try it from here"),
     [["up", "↑"], ["left", "←"], ["down", "↓"], ["right", "→"]].map(([name, sign]) => el(`button.${name}`, { type: "button", "data-move": name, "aria-label": `move ${name}`, onclick: () => move(name) }, sign))) : null;
-  const node = el("aside.stage", { "aria-label": "the world" }, view, label, slider,
-    el("div.controls", el("button", { type: "button", id: "back", "aria-label": "step back", onclick: () => { stop(); go(step - 1); } }, "‹"), playing, el("button", { type: "button", id: "forth", "aria-label": "step on", onclick: () => { stop(); go(step + 1); } }, "›")),
-    arrows, el("p.note.hint", "← → step, space plays", arrows ? ", w a s d move" : ""));
+  const controls = [label, slider, el("div.controls",
+    el("button", { type: "button", id: "back", "aria-label": "step back", onclick: () => { stop(); go(step - 1); } }, "‹"), playing,
+    el("button", { type: "button", id: "forth", "aria-label": "step on", onclick: () => { stop(); go(step + 1); } }, "›"))];
+  const node = el("aside.stage", { "aria-label": "the world" }, arrows ? [view, controls] : [controls, view], arrows,
+    el("p.note.hint", "← → step, space plays", arrows ? ", w a s d move" : ""));
   return { node, go, stop, toggle, move, by: (n) => { stop(); go(step + n); }, stepOf: (turn) => after.get(turn.place), listen: (node) => nodes.push(node) };
 }
 

@@ -19,56 +19,63 @@ from typing import Any
 
 from himac import __version__
 from himac.report.reading import (
-    choose_sample,
-    pack_episodes,
     read_evaluations,
+    read_machine,
     read_metrics,
     read_settings,
+    sample_episodes,
 )
 from himac.report.vocabulary import find_tokenizer, token_texts
-from himac.runs import MACHINE, write_text
+from himac.runs import write_text
 
-_SCRIPTS = ("dom.js", "charts.js", "worlds.js", "run_page.js", "episodes_page.js", "tokens.js", "episode_page.js", "app.js")  # fmt: skip
+_SCRIPTS = ("dom.js", "charts.js", "worlds.js", "household.js", "shop.js", "run_page.js", "episodes_page.js", "tokens.js", "episode_page.js", "app.js")  # fmt: skip
 
 
-def build_report(folders: Sequence[Path], target: Path, *, most: int = 5000) -> Path:
+def build_report(
+    folders: Sequence[Path], target: Path, *, most: int = 5000, most_bytes: int = 8_000_000
+) -> Path:
     """Write the report of some runs.
 
     Args:
         folders: run directories.
         target: the HTML file.
         most: episodes to show, shared by the runs.
+        most_bytes: how large the episodes may make the file, shared by the runs.
 
     Returns:
         `target`.
     """
-    share = max(most // max(len(folders), 1), 1)
+    share = max(len(folders), 1)
     data = {
         "made": time.strftime("%Y-%m-%d %H:%M"),
         "himac": __version__,
-        "runs": [run_data(folder, share) for folder in folders],
+        "runs": [run_data(folder, max(most // share, 1), most_bytes // share) for folder in folders],
     }
     write_text(target, render(data))
     return target
 
 
-def run_data(folder: Path, most: int) -> dict[str, Any]:
+def run_data(folder: Path, most: int, most_bytes: int) -> dict[str, Any]:
     """Return everything the page shows of one run."""
-    sampled = choose_sample(folder, most)
-    packed = pack_episodes(folder, sampled)
+    sampled, packed = sample_episodes(folder, most, most_bytes)
     ids, tokenizer = packed.pop("ids"), find_tokenizer(folder)
     return {
         "name": folder.resolve().name,
         "world": packed.pop("world"),
         "settings": read_settings(folder),
-        "machine": _machine(folder),
-        "metrics": read_metrics(folder),
-        "evaluations": read_evaluations(folder),
+        "machine": read_machine(folder),
+        "metrics": [_summary(row) for row in read_metrics(folder)],
+        "evaluations": [_summary(row) for row in read_evaluations(folder)],
         "rule": sampled.rule,
         "total": sampled.total,
         "episodes": packed,
         "vocabulary": token_texts(tokenizer, ids) if tokenizer is not None else None,
     }
+
+
+def _summary(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row without the single tasks' outcomes, which the page does not show."""
+    return {key: value for key, value in row.items() if key != "outcomes"}
 
 
 def render(data: dict[str, Any]) -> str:
@@ -110,11 +117,3 @@ def _finite(value: Any) -> Any:
 
 def _hash(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-
-
-def _machine(folder: Path) -> dict[str, Any]:
-    try:
-        found = json.loads((folder / MACHINE).read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError):
-        return {}
-    return found if isinstance(found, dict) else {}

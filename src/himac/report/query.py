@@ -11,12 +11,16 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from himac.report.reading import stream_episodes
+from himac.report.sampling import Key, stream_episodes
 
 
 def find_episodes(folder: Path, args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Yield the rows that pass the filters, from `args.skip` on, `args.count` of them."""
-    matching = (row for row in stream_episodes(folder) if _passes(row, args))
+
+    def keep(key: Key) -> bool:
+        return args.iteration in (None, key[0]) and args.phase in (None, key[1])
+
+    matching = (row for row in stream_episodes(folder, keep) if _passes(row, args))
     return islice(matching, args.skip, args.skip + args.count)
 
 
@@ -39,8 +43,6 @@ def _status(segment: dict[str, Any], row: dict[str, Any]) -> str:
 
 def _passes(row: dict[str, Any], args: argparse.Namespace) -> bool:
     asked = {
-        "iteration": (args.iteration, row["iteration"]),
-        "phase": (args.phase, row["phase"]),
         "kind": (args.kind, row["task"]["kind"]),
         "index": (args.index, row["task"]["index"]),
         "stop": (args.stop, row["stop"]),

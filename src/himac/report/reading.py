@@ -1,9 +1,8 @@
-"""A run's files as what a report shows of them: streamed, sampled by a stated rule. Layer 5.
+"""A run's files as what a report shows of them. Layer 5.
 
-One idea: the growing files are read line by line and twice: once to count (only the head of each line), once to
-keep. What is kept goes into small compressed chunks, so that a page of thousands of episodes stays a few
-megabytes and the browser unpacks only the chunk that somebody opens. A broken last line is skipped, a missing
-file is an empty one: a run that is still being written can be read.
+One idea: what is kept of an episode goes into small compressed chunks, so that a page of thousands of episodes stays a
+few megabytes and the browser unpacks only the chunk that somebody opens. A broken last line is skipped, a missing file
+is an empty one: a run that is still being written can be read.
 """
 
 from __future__ import annotations
@@ -11,18 +10,19 @@ from __future__ import annotations
 import base64
 import gzip
 import json
-import re
 import tomllib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from himac.config import Config, to_toml
-from himac.runs import CONFIG, EPISODES, EVALUATIONS, MACHINE, METRICS, RECIPE, read_rows
+from himac.report.sampling import Sampled, choose_sample, find_lines, read_lines
+from himac.runs import CONFIG, EVALUATIONS, MACHINE, METRICS, RECIPE, read_rows
 
 CHUNK = 16
 """Episodes a compressed chunk holds before the next group starts a new one."""
+
+_PROBE = 200  # episodes whose size tells how many fit
 
 COLUMNS = (
     "iteration", "phase", "split", "group", "replica", "chosen", "index", "kind", "success", "return", "score",
@@ -33,20 +33,6 @@ COLUMNS = (
 _DETAIL = (
     "instruction", "blueprint", "plan", "segments", "contexts", "advantages", "env_return", "penalty", "error",
 )  # fmt: skip
-_HEAD = re.compile(
-    r'\{"iteration":(\d+),"phase":"(\w+)","group":(\d+),"chosen":(?:true|false)(?:,"split":"([^"\\]*)")?'
-)
-
-Key = tuple[int, str, str]  # (iteration, phase, split of an evaluation)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sampled:
-    """Which groups of episodes.jsonl are shown."""
-
-    total: int  # episodes in the file
-    keep: Callable[[Key, int], bool]  # (iteration, phase, split), group -> shown
-    rule: str  # the same in words, for the page
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
@@ -89,47 +75,49 @@ def read_settings(folder: Path) -> list[tuple[str, str, str, str]]:
     return [(key, a, b, c) for key, (a, b, c) in zip(keys, texts)]
 
 
-def choose_sample(folder: Path, most: int) -> Sampled:
-    """Decide which groups are shown: whole groups, evenly spaced within each phase of each iteration.
+def sample_episodes(folder: Path, most: int, most_bytes: int) -> tuple[Sampled, dict[str, Any]]:
+    """Choose episodes and pack them, so that what is packed stays near `most_bytes`.
+
+    Where the lines may be too long for that, a few hundred episodes from all over the file are packed first, and their
+    size tells how many fit.
 
     Args:
         folder: the run directory.
         most: episodes to show at most.
+        most_bytes: how large the packed episodes may be.
 
     Returns:
-        The rule. When the first group of every phase is still too much, iterations are thinned as well.
+        (the sample, `pack_episodes` of it).
     """
-    sizes: dict[Key, dict[int, int]] = {}
-    for key, group in _heads(folder / EPISODES):
-        of_key = sizes.setdefault(key, {})
-        of_key[group] = of_key.get(group, 0) + 1
-    total = sum(sum(of_key.values()) for of_key in sizes.values())
-    if total <= most:
-        return Sampled(total=total, keep=lambda key, group: True, rule="Every episode of the file is shown.")
-    iterations = sorted({key[0] for key in sizes})
-    order = {iteration: place for place, iteration in enumerate(iterations)}
-    widest = max(max(of_key) for of_key in sizes.values()) + 1
-    every, step = 1, 2
-    while every < len(iterations) and _kept(sizes, order, every, widest) > most:
-        every += 1
-    while step < widest and _kept(sizes, order, every, step) > most:
-        step += 1
+    lines = find_lines(folder)
+    sampled = choose_sample(lines, most)
+    if sum(line.length for line in sampled.lines) <= most_bytes:
+        return sampled, pack_episodes(folder, sampled)
+    packed = pack_episodes(folder, choose_sample(lines, min(most, _PROBE)))
+    count, shown = min(most, _fitting(packed, most_bytes)), -1
+    while True:
+        sampled = choose_sample(lines, count)
+        packed = pack_episodes(folder, sampled)
+        fitting = _fitting(packed, most_bytes)
+        if (
+            fitting >= len(packed["rows"]) or len(packed["rows"]) == shown
+        ):  # fits, or cannot be thinned further
+            break
+        count, shown = min(fitting, count - 1), len(packed["rows"])
+    if count < most:
+        sampled = replace(
+            sampled, rule=f"{sampled.rule} More would make them larger than {most_bytes / 1e6:.3g} MB."
+        )
+    return sampled, packed
 
-    def keep(key: Key, group: int) -> bool:
-        return group % step == 0 and (order[key[0]] % every == 0 if key[0] in order else False)
 
-    shown = _kept(sizes, order, every, step)
-    which = "every iteration" if every == 1 else f"1 in {every} iterations (from the first)"
-    return Sampled(
-        total=total,
-        keep=keep,
-        rule=f"{shown:,} of {total:,} episodes are shown: of {which}, whole groups, 1 in {step} of each phase, "
-        "from the first. The curves count every episode.",
-    )
+def _fitting(packed: dict[str, Any], most_bytes: int) -> int:
+    """Return how many episodes of this size fit; at least 1."""
+    return max(len(packed["rows"]) * most_bytes // max(sum(map(len, packed["chunks"])), 1), 1)
 
 
 def pack_episodes(folder: Path, sampled: Sampled) -> dict[str, Any]:
-    """Stream the sampled episodes into an index and compressed chunks.
+    """Read the sampled episodes, one at a time, into an index and compressed chunks.
 
     Returns:
         {"columns", "rows", "chunks": base64 of gzip of a JSON list, "ids": token ids that occur,
@@ -140,9 +128,9 @@ def pack_episodes(folder: Path, sampled: Sampled) -> dict[str, Any]:
     ids: set[int] = set()
     world = ""
     open_chunk: list[str] = []
-    last: tuple[Key, int] | None = None
-    for row in _sampled_rows(folder / EPISODES, sampled):
-        here = (_key_of(row), row["group"])
+    last: tuple[Any, ...] = ()
+    for row in read_lines(folder, sampled.lines):
+        here = (row["iteration"], row["phase"], row.get("split", ""), row["group"])
         if len(open_chunk) >= CHUNK and here != last:
             chunks.append(_squeezed(open_chunk))
             open_chunk = []
@@ -156,55 +144,10 @@ def pack_episodes(folder: Path, sampled: Sampled) -> dict[str, Any]:
     return {"columns": COLUMNS, "rows": rows, "chunks": chunks, "ids": ids, "world": world}
 
 
-def stream_episodes(folder: Path) -> Iterator[dict[str, Any]]:
-    """Yield the rows of episodes.jsonl that are whole episodes; none when there is no file."""
-    path = folder / EPISODES
-    if path.is_file():
-        yield from (row for row in read_rows(path) if "task" in row and "segments" in row)
-
-
 def mean_advantage(row: dict[str, Any]) -> float | None:
     """Return an episode's advantage: the mean over its trained turns; None when none was trained."""
     values = [a for a in row.get("advantages") or () if a is not None]
     return round(sum(values) / len(values), 4) if values else None
-
-
-def _kept(sizes: dict[Key, dict[int, int]], order: dict[int, int], every: int, step: int) -> int:
-    return sum(
-        count
-        for key, of_key in sizes.items()
-        if order[key[0]] % every == 0
-        for group, count in of_key.items()
-        if group % step == 0
-    )
-
-
-def _heads(path: Path) -> Iterator[tuple[Key, int]]:
-    """Yield (key, group) of each line, from its head alone where it looks as `RunConsole` writes it."""
-    if not path.is_file():
-        return
-    with open(path, encoding="utf-8", errors="replace") as file:
-        for line in file:
-            if head := _HEAD.match(line):
-                yield (int(head[1]), head[2], head[4] or ""), int(head[3])
-
-
-def _sampled_rows(path: Path, sampled: Sampled) -> Iterator[dict[str, Any]]:
-    if not path.is_file():
-        return
-    with open(path, encoding="utf-8", errors="replace") as file:
-        for line in file:
-            head = _HEAD.match(line)
-            if head is None or not sampled.keep((int(head[1]), head[2], head[4] or ""), int(head[3])):
-                continue
-            try:
-                yield json.loads(line)
-            except json.JSONDecodeError:
-                continue
-
-
-def _key_of(row: dict[str, Any]) -> Key:
-    return row["iteration"], row["phase"], row.get("split", "")
 
 
 def _index_of(row: dict[str, Any]) -> list[Any]:

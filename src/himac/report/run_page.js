@@ -22,10 +22,12 @@ const CURVES = [
 const PLANNED = ["subgoals", "distinct_blueprints"]; // told of episodes that wrote their own blueprint
 
 function runPage(main) {
-  main.append(...RUNS.map(summary));
-  if (RUNS.length > 1) main.append(comparison());
-  fill(main, [curves(), RUNS.map(timeSplit), RUNS.map(kinds), RUNS.map(savedEvaluations), RUNS.map(settings), colophon()]);
+  if (RUNS.length === 1) return fill(main, [summary(RUNS[0]), curves(), details(RUNS[0]), colophon()]);
+  return fill(main, [el("h1", `${RUNS.length} runs`), el("p.lead", RUNS.map((run) => run.name).join(", ")), comparison(), differences(), curves(),
+    el("h2", "Each run"), RUNS.map((run) => el("details.run", el("summary", el("b", run.name)), summary(run), details(run))), colophon()]);
 }
+
+const details = (run) => [timeSplit(run), kinds(run), savedEvaluations(run), settings(run)];
 
 function summary(run) {
   const points = run.metrics.filter((row) => row.phase === "eval");
@@ -40,7 +42,7 @@ function summary(run) {
     ["environment steps", whole(sum(run.metrics.filter(isTraining), (row) => row.env_steps * row.episodes))],
   ];
   return el("section.summary",
-    el("h1", run.name),
+    RUNS.length === 1 ? el("h1", run.name) : null,
     el("p.lead", lead(run)),
     last && el("div.headline",
       bigNumber(first === last ? `success on ${split}` : `${split}, iteration ${first.iteration}`, first),
@@ -70,17 +72,40 @@ const sum = (rows, value) => rows.reduce((total, row) => total + (value(row) || 
 const spent = (run) => sum(run.metrics, (row) => (isTraining(row) ? row.collect_s + row.learn_s : row.seconds));
 
 function comparison() {
-  const rows = RUNS.flatMap((run) => lastEvaluations(run).map((row) => [run.name, row.split, row.iteration,
+  const rows = families().flatMap(({ runs, name }) => [...runs.flatMap((run) => lastEvaluations(run).map((row) => [run.name, row.split, row.iteration,
     percent(row.success), `${percent(row.success_low)} – ${percent(row.success_high)}`, brief(row.return),
-    brief(row.env_steps), brief(row.tokens), whole(row.total_env_steps), whole(row.total_tokens), duration(spent(run))]));
+    brief(row.env_steps), brief(row.tokens), whole(row.total_env_steps), whole(row.total_tokens), duration(spent(run))])), ...overSeeds(runs, name)]);
   return el("section", el("h2", "Compared"), el("p.note", "The last evaluation of each run on each split. Compare at equal environment steps and tokens, not only at equal iterations."),
     table(["run", "split", "iteration", "success", "95 % interval", "return", "steps", "tokens", "training steps", "training tokens", "time"], rows, "Comparison of runs"));
 }
 
+// The mean over runs that differ in their seed alone, with the lowest and the highest: a line a split.
+function overSeeds(runs, name) {
+  const splits = [...new Set(runs.flatMap((run) => lastEvaluations(run).map((row) => row.split)))];
+  return runs.length < 2 ? [] : splits.map((split) => {
+    const rows = runs.flatMap((run) => lastEvaluations(run).filter((row) => row.split === split)), values = rows.map((row) => row.success);
+    const mean = (key) => sum(rows, (row) => row[key]) / rows.length;
+    return [el("b", `mean of ${rows.length} seeds: ${name}`), split, "", el("b", percent(mean("success"))), `lowest ${percent(Math.min(...values))}, highest ${percent(Math.max(...values))}`,
+      brief(mean("return")), brief(mean("env_steps")), brief(mean("tokens")), whole(mean("total_env_steps")), whole(mean("total_tokens")), ""];
+  });
+}
+
+// Settings in which the runs differ from one another.
+function differences() {
+  const keys = [...new Set(RUNS.flatMap((run) => run.settings.map((row) => row[0])))].filter((key) => !OF_RUN.includes(key));
+  const standard = (key) => RUNS.flatMap((run) => run.settings).find((row) => row[0] === key)[1];
+  const value = (run, key) => run.settings.find((row) => row[0] === key)?.[3] ?? (standard(key) || "–");
+  const rows = keys.map((key) => [key, ...RUNS.map((run) => value(run, key))]).filter(([, ...values]) => new Set(values).size > 1);
+  return el("section", el("h2", "What differs"), rows.length ? table(["setting", ...RUNS.map((run) => run.name)], rows.map(([key, ...rest]) => [el("code", key), ...rest]), "Settings in which the runs differ")
+    : el("p.note", "The runs differ in nothing but their seed."));
+}
+
+// The last of each split; what was evaluated before training alone is left out once there is something later.
 function lastEvaluations(run) {
   const bySplit = new Map();
   for (const row of run.metrics) if (row.phase === "eval") bySplit.set(row.split, row);
-  return [...bySplit.values()];
+  const rows = [...bySplit.values()], later = rows.filter((row) => row.iteration > 0);
+  return later.length ? later : rows;
 }
 
 function curves() {
@@ -93,8 +118,10 @@ function curves() {
     draw();
   } }), RUNS.length === 1 ? sampleLine(phase) : null, PHASES[phase]?.long ?? phase));
   draw();
-  const legend = RUNS.length > 1 ? families().map((family, i) => el("span.key", swatch(familyColour(i)), family.name)) : [];
-  return el("section", el("h2", "Learning curves"), el("div.keys", toggles), el("div.keys", legend),
+  const splits = [...new Set(RUNS.flatMap((run) => run.metrics.filter((row) => !isTraining(row)).map((row) => row.split)))];
+  const dots = splits.length > 1 ? splits.map((split, i) => el("span.key", dotOf(i > 0), `evaluation on ${split}`)) : [];
+  const legend = RUNS.length > 1 ? families().map((family, i) => el("span.key", swatch(i), family.name)) : [];
+  return el("section", el("h2", "Learning curves"), el("div.keys", toggles, dots), el("div.keys", legend),
     el("p.note", RUNS.length > 1
       ? "Runs that differ only in their seed are one line, their mean, in a band from the lowest to the highest; a lone run's success has its 95 % band. Phase B is dashed, evaluations are points."
       : "Phase A runs each blueprint greedily, phase B samples executions of the best one, so their levels differ. Bands and whiskers are 95 % Wilson intervals."),
@@ -110,18 +137,24 @@ function sampleLine(phase) {
   return picture;
 }
 
-function swatch(colour) {
-  const picture = svg("svg", { viewBox: "0 0 26 8", width: 26, height: 8, "aria-hidden": "true" },
-    svg("line", { x1: 0, x2: 26, y1: 4, y2: 4, class: "line" }));
-  picture.style.color = colour;
+const dotOf = (hollow) => svg("svg", { viewBox: "0 0 10 10", width: 10, height: 10, "aria-hidden": "true" }, marker({ hollow }, 5, 5));
+
+function swatch(number) {
+  const picture = svg("svg", { viewBox: "0 0 26 10", width: 26, height: 10, "aria-hidden": "true" },
+    svg("line", { x1: 0, x2: 26, y1: 5, y2: 5, class: "line" }), marker({ marker: number }, 13, 5));
+  picture.style.color = familyColour(number);
   return picture;
 }
 
-// Runs whose settings agree but for name, folder and seed.
+const OF_RUN = ["run.name", "run.dir", "run.seed"];
+
+// Runs whose settings agree but for name, folder and seed; a start of their own that carries the seed's number is the same.
 function families() {
   const found = new Map();
   RUNS.forEach((run) => {
-    const key = JSON.stringify(run.settings.filter((row) => !["run.name", "run.dir", "run.seed"].includes(row[0])).map((row) => [row[0], row[3]]));
+    const seed = run.settings.find((row) => row[0] === "run.seed")?.[3] ?? "0";
+    const plain = ([key, , , own]) => [key, key === "model.name" && /\/start\/?"$/.test(own) ? own.replace(new RegExp(`(?<!\\d)${Number(seed)}(?!\\d)`, "g"), "#") : own];
+    const key = JSON.stringify(run.settings.filter((row) => !OF_RUN.includes(row[0])).map(plain));
     found.set(key, [...(found.get(key) ?? []), run]);
   });
   return [...found.values()].map((runs) => ({ runs, name: runs.length > 1 ? `${runs[0].name} and ${runs.length - 1} more (seeds)` : runs[0].name }));
@@ -129,12 +162,12 @@ function families() {
 const familyColour = (i) => `var(--f${i % 6})`;
 
 function linesOf(curve, chosen) {
-  return families().flatMap((family, i) => [...chosen].flatMap((phase) => phaseLines(curve, family, phase, RUNS.length > 1 ? familyColour(i) : null)));
+  return families().flatMap((family, i) => [...chosen].flatMap((phase) => phaseLines(curve, family, phase, RUNS.length > 1 ? i : null)));
 }
 
-function phaseLines(curve, family, phase, colour) {
+function phaseLines(curve, family, phase, number) {
   const splits = phase === "eval" ? [...new Set(family.runs.flatMap((run) => run.metrics.filter((r) => r.phase === "eval").map((r) => r.split)))] : [null];
-  return splits.map((split) => {
+  return splits.map((split, place) => {
     const at = new Map();
     for (const run of family.runs) for (const row of run.metrics) {
       const told = isNumber(row[curve.key]) && !(PLANNED.includes(curve.key) && phase === "micro");
@@ -142,7 +175,7 @@ function phaseLines(curve, family, phase, colour) {
     }
     const rows = [...at].sort((a, b) => a[0] - b[0]), look = PHASES[phase] ?? PHASES.flat;
     return { name: (RUNS.length > 1 ? `${family.runs[0].name}, ` : "") + (split === null ? look.name : `evaluation on ${split}`),
-      colour: colour ?? look.colour, dash: look.dash, whiskers: phase === "eval",
+      colour: number === null ? look.colour : familyColour(number), marker: number, hollow: place > 0, dash: look.dash, whiskers: phase === "eval",
       points: rows.map(([x, list]) => [x, sum(list, (row) => row[curve.key]) / list.length]), band: bandOf(curve, rows, family) };
   });
 }
@@ -163,17 +196,17 @@ function timeSplit(run) {
     ["evaluation", sum(run.metrics.filter((r) => !isTraining(r)), (r) => r.seconds)],
   ].filter((part) => part[1] > 0);
   const total = sum(parts, (part) => part[1]);
-  return el("section", el("h2", title("Where the time went", run)),
+  return el("section", heading("Where the time went"),
     el("div.split", { role: "img", "aria-label": parts.map(([n, s]) => `${n} ${percent(s / total)}`).join(", ") },
       parts.map(([, s], i) => el(`span.part.p${i}`, { css: { "flex-grow": s } }))),
     el("ul.plain.keys", parts.map(([name, s], i) => el("li.key", el(`i.part.p${i}`), `${name} ${duration(s)} (${percent(s / total)})`))));
 }
 
-const title = (text, run) => (RUNS.length > 1 ? `${text}: ${run.name}` : text);
+const heading = (text) => el(RUNS.length > 1 ? "h3" : "h2", text);
 
 function kinds(run) {
   const last = lastEvaluations(run).filter((row) => row.kinds);
-  return last.length ? el("section", el("h2", title("By task type", run)), last.map((row) => kindTable(row, `${row.split}, iteration ${row.iteration}`))) : null;
+  return last.length ? el("section", heading("By task type"), last.map((row) => kindTable(row, `${row.split}, iteration ${row.iteration}`))) : null;
 }
 
 function kindTable(row, name) {
@@ -186,16 +219,16 @@ function savedEvaluations(run) {
   if (!run.evaluations.length) return null;
   const lines = run.evaluations.map((row) => [row.file, row.split ?? "", whole(row.episodes), percent(row.success),
     `${percent(row.success_low)} – ${percent(row.success_high)}`, brief(row.env_steps), brief(row.tokens)]);
-  return el("section", el("h2", title("Saved evaluations", run)),
+  return el("section", heading("Saved evaluations"),
     table(["file", "split", "tasks", "success", "95 % interval", "steps", "tokens"], lines, "Saved evaluations"));
 }
 
 function settings(run) {
-  const lines = run.settings.map(([key, standard, recipe, own]) => [el("code", key), standard, recipe || "–",
-    recipe && recipe !== own ? el("b", own) : own]);
-  return el("section", el("h2", title("Settings", run)),
+  const lines = run.settings.map(([key, standard, recipe, own]) => [el("code", key), recipe && recipe !== own ? el("b", own) : own,
+    recipe || "–", standard || "–"]);
+  return el("section", heading("Settings"),
     el("p.note", "What differs from the defaults or the recipe. Bold: the command line overrode the recipe."),
-    table(["setting", "default", "recipe", "this run"], lines, "Settings"),
+    table(["setting", "this run", "recipe", "default"], lines, "Settings"),
     Object.keys(run.machine).length ? el("dl.facts", Object.entries(run.machine).map(([k, v]) => el("div", el("dt", k), el("dd", typeof v === "object" ? JSON.stringify(v) : v)))) : null);
 }
 

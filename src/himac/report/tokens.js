@@ -42,11 +42,11 @@ function paint(node, token, most) {
   if (token.logp === undefined) return;
   if (colouring === "advantage" && isNumber(token.advantage) && token.advantage !== 0) {
     node.classList.add(token.advantage > 0 ? "good" : "bad");
-    node.style.setProperty("--depth", percentCss(0.15 + 0.55 * Math.min(1, Math.abs(token.advantage) / most)));
+    node.style.setProperty("--depth", 0.2 + 0.8 * Math.min(1, Math.abs(token.advantage) / most));
   }
   if (colouring === "logp") {
     node.classList.add("sure");
-    node.style.setProperty("--depth", percentCss(0.65 * Math.min(1, -token.logp / 3)));
+    node.style.setProperty("--depth", Math.min(1, -token.logp / 3));
   }
 }
 

@@ -22,9 +22,11 @@ def report(args: argparse.Namespace) -> None:
 
     if args.episodes < 1:
         raise ConfigError(f"--episodes must be at least 1, got {args.episodes}")
+    if args.megabytes <= 0:
+        raise ConfigError(f"--megabytes must be above 0, got {args.megabytes:g}")
     folders = [find_run(name) for name in args.runs]
     target = Path(args.out) if args.out else folders[0] / "report.html"
-    build_report(folders, target, most=args.episodes)
+    build_report(folders, target, most=args.episodes, most_bytes=int(args.megabytes * 1e6))
     print(f"{target}  ({target.stat().st_size / 1e6:.1f} MB; open it in a browser)")
 
 
@@ -68,6 +70,7 @@ REPORT: Arguments = [
     *_RUNS,
     (("--out",), {"metavar": "FILE", "help": "HTML file; left out: report.html in the first run"}),
     (("--episodes",), {"type": int, "default": 5000, "help": "episodes to show at most (default 5000)"}),
+    (("--megabytes",), {"type": float, "default": 8, "help": "how large they may make the file (default 8)"}),
 ]
 SHOW: Arguments = [
     *_RUN,

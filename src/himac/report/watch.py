@@ -17,8 +17,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from himac.config import load_config
-from himac.errors import ConfigError
+from himac.config import Config, load_config
+from himac.report.progress import Progress, read_progress
 from himac.report.reading import read_metrics
 from himac.runs import CONFIG, EPISODES, METRICS
 
@@ -27,45 +27,73 @@ _CURVES = (
     ("success", ".2f"), ("return", ".2f"), ("turns", ".1f"), ("sub_done", ".2f"), ("fallback", ".2f"),
     ("zero_variance", ".2f"), ("inadmissible", ".3f"), ("kl", ".4f"), ("grad", ".3f"), ("gap_max", ".1e"),
 )  # fmt: skip
-_TAIL = 2**18  # bytes of episodes.jsonl that the last episodes are read from
+_TAIL = 2**22  # bytes of episodes.jsonl that the last episodes are read from
 _IDLE_S = 300.0  # a run whose files have not grown for this long is called still
 
 
 def watch_run(folder: Path, out: Console, *, every_s: float = 3.0, once: bool = False) -> None:
-    """Draw the run until it has reached its iterations (or, with `once`, a single time)."""
-    iterations = _iterations(folder)
-    rows = read_metrics(folder)
+    """Draw the run until its final evaluation is told (or, with `once`, a single time)."""
+    config = load_config(folder / CONFIG)
+    drawing, is_over = picture(folder, config)
     if once:
-        out.print(picture(folder, rows, iterations))
+        out.print(drawing)
         return
-    with Live(picture(folder, rows, iterations), console=out, auto_refresh=False) as live:
-        while not _is_over(rows, iterations):
+    with Live(drawing, console=out, auto_refresh=False) as live:
+        while not is_over:
             time.sleep(every_s)
-            rows = read_metrics(folder)
-            live.update(picture(folder, rows, iterations), refresh=True)
+            drawing, is_over = picture(folder, config)
+            live.update(drawing, refresh=True)
 
 
-def picture(folder: Path, rows: list[dict[str, Any]], iterations: int) -> Group:
-    """Return the run as one drawing: progress, curves as sparklines, evaluations, last episodes."""
-    trained = [row for row in rows if row.get("phase") != "eval"]
-    phases = list(dict.fromkeys(row["phase"] for row in trained))
-    parts: list[Any] = [_headline(folder, trained, iterations)]
-    if phases:
-        curves = Table(box=None, padding=(0, 2, 0, 0), title_justify="left")
-        curves.add_column("")
-        for phase in phases:
-            curves.add_column({"macro": "phase A", "micro": "phase B"}.get(phase, phase))
-        for key, form in _CURVES:
-            cells = [_curve([r.get(key) for r in trained if r["phase"] == phase], form) for phase in phases]
-            curves.add_row(key.replace("_", " "), *cells)
-        parts.append(curves)
-    for row in [r for r in rows if r.get("phase") == "eval"][-3:]:
-        interval = f"[{row['success_low']:.2f}, {row['success_high']:.2f}]"
-        parts.append(
-            Text(f"evaluation {row['iteration']} {row['split']}: success {row['success']:.3f} {interval}")
-        )
+def picture(folder: Path, config: Config) -> tuple[Group, bool]:
+    """Return the run as one drawing (progress, curves as sparklines, evaluations, last episodes), and whether it is over."""
+    rows = read_metrics(folder)
+    path = folder / METRICS
+    since_s = max(time.time() - path.stat().st_mtime, 0.0) if path.is_file() else 0.0
+    progress = read_progress(rows, config, since_s=since_s)
+    parts: list[Any] = [Text(headline(folder.resolve().name, progress, config, since_s), style="bold")]
+    trained = [row for row in rows if row["phase"] != "eval"]
+    if trained:
+        parts.append(_curves(trained))
+    parts += [_evaluation_line(row) for row in rows if row["phase"] == "eval"][-3:]
     parts += [_episode_line(row) for row in last_episodes(folder / EPISODES, 6)]
-    return Group(*parts)
+    return Group(*parts), progress.stage == "done"
+
+
+def headline(name: str, progress: Progress, config: Config, since_s: float = 0.0) -> str:
+    """Return the line that says how far the run is and how long it will take.
+
+    Args:
+        name: of the run.
+        progress: how far it is.
+        config: the run's.
+        since_s: seconds since it last wrote.
+    """
+    parts = [f"{name}  iteration {progress.iteration}/{progress.iterations}", *filter(None, [progress.limit])]
+    if progress.stage == "done":
+        return " | ".join([*parts, f"done in {duration(progress.spent_s)}"])
+    if progress.stage == "starting":
+        parts.append("warm start, first evaluation or first iteration")
+    elif progress.stage == "evaluating":
+        parts.append(f"final evaluation on {config.eval.final or config.eval.split}")
+    else:
+        parts.append(f"{progress.pace_s:.1f} s an iteration")
+    if since_s > max(_IDLE_S, 2 * progress.part_s):
+        parts.append(f"nothing written for {duration(since_s)}")
+    elif progress.left_s:
+        parts.append(f"about {duration(progress.left_s)} left")
+    return " | ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as a person says them.
+
+    >>> duration(40), duration(840), duration(9000)
+    ('40 s', '14 min', '2.5 h')
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def sparkline(values: list[float], width: int = 32) -> str:
@@ -89,21 +117,26 @@ def last_episodes(path: Path, count: int) -> list[dict[str, Any]]:
         size = file.seek(0, 2)
         file.seek(max(0, size - _TAIL))
         lines = file.read()
-    return list(deque((r for r in _rows(lines) if "task" in r), maxlen=count))
+    return list(deque((r for r in _rows(lines) if "task" in r and "segments" in r), maxlen=count))
 
 
-def _headline(folder: Path, trained: list[dict[str, Any]], iterations: int) -> Text:
-    done = trained[-1]["iteration"] if trained else 0
-    seconds = sum(r["collect_s"] + r["learn_s"] for r in trained)
-    parts = [f"{folder.name}  iteration {done}/{iterations}"]
-    if done:
-        left = (iterations - done) * seconds / done
-        parts.append(f"{seconds / done:.1f} s an iteration, about {left / 60:.0f} min left")
-    path = folder / METRICS
-    still_s = time.time() - path.stat().st_mtime if path.is_file() else 0.0
-    if still_s > _IDLE_S and done < iterations:
-        parts.append(f"still for {still_s / 60:.0f} min")
-    return Text(" | ".join(parts), style="bold")
+def _curves(trained: list[dict[str, Any]]) -> Table:
+    phases = list(dict.fromkeys(row["phase"] for row in trained))
+    table = Table(box=None, padding=(0, 2, 0, 0), title_justify="left")
+    table.add_column("")
+    for phase in phases:
+        table.add_column({"macro": "phase A", "micro": "phase B"}.get(phase, phase))
+    for key, form in _CURVES:
+        cells = [_curve([r.get(key) for r in trained if r["phase"] == phase], form) for phase in phases]
+        table.add_row(key.replace("_", " "), *cells)
+    return table
+
+
+def _evaluation_line(row: dict[str, Any]) -> Text:
+    interval = f"[{row['success_low']:.2f}, {row['success_high']:.2f}]"
+    return Text(
+        f"evaluation {row['iteration']} {row['split']}: success {row['success']:.3f} {interval} of {row['episodes']}"
+    )
 
 
 def _curve(values: list[Any], form: str) -> str:
@@ -129,16 +162,3 @@ def _rows(text: bytes) -> list[dict[str, Any]]:
         if isinstance(row, dict):
             found.append(row)
     return found
-
-
-def _is_over(rows: list[dict[str, Any]], iterations: int) -> bool:
-    return any(
-        row["iteration"] >= iterations for row in rows if row.get("phase") in ("micro", "flat", "joint")
-    )
-
-
-def _iterations(folder: Path) -> int:
-    try:
-        return load_config(folder / CONFIG).run.iterations
-    except ConfigError:
-        return 0

@@ -1,4 +1,5 @@
-// What the world looked like: a Sokoban board as a picture one can also play, any other world as its text.
+// What the world looked like: a Sokoban board as a picture one can also play, a household as its rooms and hands
+// (household.js), a shop's page laid out (shop.js), any other world as its text.
 
 const CELLS = { "#": "wall", _: "floor", O: "target", "√": "done", X: "box", P: "player", S: "player-on" };
 const MOVES = { up: [-1, 0], down: [1, 0], left: [0, -1], right: [0, 1] };
@@ -74,31 +75,19 @@ function cell(kind, x, y) {
   return parts;
 }
 
-// The world's text without its board, as titled panels where it has recognisable parts.
-function textPanels(text, env) {
-  if (env === "webshop") return webshopPanels(text);
-  if (env === "alfworld") return alfworldPanels(text);
-  return [el("pre.world", text)];
-}
-
-function webshopPanels(text) {
-  const parts = text.split(/\s*\[SEP\]\s*/).filter(Boolean);
-  if (parts.length < 2) return [el("pre.world", text)];
-  return [el("div.world.shop", parts.map((part) => el("p", part)))];
-}
-
-function alfworldPanels(text) {
-  const [, seen, task] = text.match(/^([\s\S]*?)\s*(Your task is to: [^\n]*)?$/) ?? [null, text, ""];
-  return [task ? el("p.goal", task) : null, el("div.world.room", seen.split(/\n+/).filter((l) => l.trim()).map((l) => el("p", l)))];
-}
-
-// What an ALFWorld player holds after its actions, read off the world's answers.
-function inventory(turns) {
-  const held = [];
-  for (const { observation } of turns) {
-    const took = observation?.match(/^You (?:pick up|take) the (.+?) from /), put = observation?.match(/^You (?:put|move) the (.+?) (?:in\/on|in|on|to) /);
-    if (took) held.push(took[1]);
-    if (put && held.includes(put[1])) held.splice(held.indexOf(put[1]), 1);
+// The world at a step: moments are {text, turn}, the start's turn null.
+function scene(world, moments, step) {
+  const { text } = moments[step];
+  if (world === "webshop") return drawShop(readShop(moments[0].text).goal, text);
+  if (world === "alfworld") {
+    const home = household(moments[0].text, moments.slice(1, step + 1).map((moment) => moment.turn));
+    if (home.places.size) return drawHousehold(home, step ? text : "");
   }
-  return held;
+  return el("pre.world", text.trim() || "(no text)");
+}
+
+// What the world answered to a turn, for the timeline.
+function answerOf(world, text) {
+  if (world === "webshop") return shopInBrief(text);
+  return el(world === "alfworld" ? "p.world" : "pre.world", text.trim());
 }
