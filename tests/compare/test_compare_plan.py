@@ -66,6 +66,7 @@ def test_a_plan_s_runs_differ_in_their_method_alone_and_share_start_and_budget(t
         ),
         ("rollout.group_size = 16", "env.doors = 1", r"method 'grpo' sets \[env\]; allowed: agent, rollout"),
         ("rollout.group_size = 16", 'model.name = "x"', "method 'grpo' cannot set model.name"),
+        ('algo.method = "flat"', 'algo.method = "react"', "method 'grpo' in environment 'toy': "),
         ("env.doors = 2", "run.max_minutes = 1.0", "environment 'toy' cannot set run.max_minutes"),
         ('eval.final = "test"', 'eval.final = "val"', "eval.final must be a split of its own"),
         ("iterations = 3\n", "", "budget.env_steps needs budget.iterations or budget.tokens"),

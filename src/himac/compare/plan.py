@@ -30,7 +30,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from himac.config import Config, load_config
+from himac.config import Config, check_trainable, load_config
 from himac.errors import ConfigError, HimacError, MissingFileError, closest
 
 Tree = dict[str, Any]
@@ -228,7 +228,9 @@ def _recipe_words(world: World) -> list[str]:
 def _resolved(words: list[str], where: str) -> Config:
     recipe = words[0] if words and "=" not in words[0] else None
     try:
-        return load_config(recipe, words[1:] if recipe else words)
+        config = load_config(recipe, words[1:] if recipe else words)
+        check_trainable(config)
+        return config
     except HimacError as error:
         raise type(error)(f"{where}: {error}", hint=error.hint) from error
 
