@@ -205,13 +205,14 @@ def _eval_in_folder(args: argparse.Namespace, config: Config) -> None:
     console = RunConsole()
     row, stopped = evaluate_in_folder(config, folder, console)
     console.close()
-    print(evaluation_table([row]))
+    if row["episodes"]:
+        print(f"{evaluation_table([row])}\n")
     if args.out:
         Path(args.out).parent.mkdir(parents=True, exist_ok=True)
         write_text(Path(args.out), json.dumps(row, indent=1) + "\n")
     usage = row["usage"]
     tokens = f"{usage['prompt_tokens']:.0f} + {usage['completion_tokens']:.0f} tokens"
-    print(f"\nsaved  {folder / EVALUATION} ({row['episodes']} of {row['tasks']} tasks)")
+    print(f"saved  {folder / EVALUATION} ({row['episodes']} of {row['tasks']} tasks)")
     print(f"used   {usage['requests']:.0f} requests ({usage['retries']:.0f} of them again), {tokens}")
     if stopped is not None:
         again = "the same command goes on where this one stopped"

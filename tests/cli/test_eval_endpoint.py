@@ -228,6 +228,30 @@ def test_a_local_executor_follows_an_endpoint_s_plans(
     assert all(row["contexts"][0]["ids"] == [] and row["contexts"][1]["ids"] for row in rows)
 
 
+@pytest.mark.parametrize("method", ["react", "reflexion"])
+def test_prompting_methods_run_on_a_local_model(
+    method: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from himac.testing import tiny_model
+
+    tiny_model(
+        tmp_path / "tiny", ["<action>go to barn</action>", "You act. Work on the current sub-goal only."]
+    )
+    words = [
+        *TOY,
+        f"method={method}",
+        "eval.trials=2",
+        "agent.micro_tokens=8",
+        "agent.macro_tokens=8",
+        "model.max_prompt=8000",
+    ]
+    assert main(["eval", str(tmp_path / "tiny"), *words, "--out", "result.json"]) == 0
+    result = json.loads(Path("result.json").read_text())
+    assert result["episodes"] == 6 and result["failed"] == 0
+    assert result["turns"] == (4 if method == "react" else 4 + 1 + 4)
+    assert result.get("best_of", 1) == (1 if method == "react" else 2)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -242,6 +266,7 @@ def test_a_local_executor_follows_an_endpoint_s_plans(
         (["train", "method=react", "env=toy"], "prompts a frozen model and is not trained"),
         (["train", "method=reflexion", "env=toy"], "himac eval MODEL method=reflexion"),
         (["train", "env=toy", "eval.executor=x"], "training has one model"),
+        (["play", "env=toy", "--model", "http://localhost:1/v1#m"], "himac play takes local models"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_line_with_a_hint(
