@@ -85,7 +85,7 @@ class SlotStore:
         shape = (self.num_slots, old.shape[1], self.capacity, old.shape[3])
         held = old.untyped_storage()
         if old.shape[2] == self.capacity and math.prod(shape) * old.element_size() <= held.nbytes():
-            return old.new_empty(0).set_(held, 0, shape)
+            return _laid_over(held, old, shape)
         fresh = self._allocate(old[0, :, 0])
         fresh[: old.shape[0], :, : old.shape[2]] = old
         self._release(old)
@@ -110,12 +110,18 @@ class SlotStore:
             self._spare.clear()  # all too small from now on
             most = self.max_tokens * like.numel() * like.element_size()
             taken = torch.from_numpy(np.zeros(max(num_bytes, most), np.uint8)).untyped_storage()
-        return like.new_empty(0).set_(taken, 0, shape)
+        return _laid_over(taken, like, shape)
 
     def _release(self, old: Tensor) -> None:
         """Keep memory of the CPU for later."""
         if old.device.type == "cpu":
             self._spare.append(old.untyped_storage())
+
+
+def _laid_over(memory: torch.UntypedStorage, like: Tensor, shape: tuple[int, int, int, int]) -> Tensor:
+    """Return a contiguous tensor of `like`'s type over the first bytes of some memory."""
+    _, heads, capacity, dim = shape
+    return like.new_empty(0).set_(memory, 0, shape, (heads * capacity * dim, capacity * dim, dim, 1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
