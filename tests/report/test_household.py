@@ -132,7 +132,8 @@ def test_the_older_games_sentences_are_read_too(browser: Any, household_folder: 
         ("put mug 2 in/on shelf 10", "You put the mug 2 in/on the shelf 10."),
     ]
     room = "You are in the middle of a room. Looking quickly around you, you see a desk 1, a microwave 1, and a shelf 10."
-    told = f"-= Welcome to TextWorld, ALFRED! =-\n\n{room}\n\nYour task is to: put a hot mug in shelf."
+    evil = "put a hot mug in <img src=x onerror=window.pwned=1>shelf."
+    told = f"-= Welcome to TextWorld, ALFRED! =-\n\n{room}\n\nYour task is to: {evil}"
     open_page(browser, _report_of(household_folder, tmp_path, told, said), "episode/0/0")
     for _ in said:
         browser.execute_script("document.querySelector('#forth').click()")
@@ -144,6 +145,9 @@ def test_the_older_games_sentences_are_read_too(browser: Any, household_folder: 
         ("shelf 10", "", "mug 2"),
     ]
     assert "mug 2 (hot)" in find(browser, ".house .places").text
+    assert (
+        find(browser, ".house .goal").text == evil and browser.execute_script("return window.pwned") is None
+    )
 
 
 def _report_of(like: Path, folder: Path, told: str, said: list[tuple[str, str]]) -> str:

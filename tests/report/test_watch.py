@@ -129,6 +129,14 @@ def test_watch_draws_progress_curves_and_the_last_episodes(run_folder: Path) -> 
     assert text.count("eval val") == 5
 
 
+def test_a_run_of_another_version_is_watched_too(run_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / METRICS).write_bytes((run_folder / METRICS).read_bytes())
+    (tmp_path / CONFIG).write_text('[run]\niterations = 7\nnever_heard_of = 1\n[eval]\nfinal = "te\\"st"\n')
+    out = io.StringIO()
+    watch_run(tmp_path, Console(file=out, width=120), once=True)
+    assert "iteration 2/7" in out.getvalue()
+
+
 def test_watching_ends_by_itself_when_the_final_evaluation_is_written(tmp_path: Path) -> None:
     (tmp_path / CONFIG).write_text(to_toml(load_config(None, SETTINGS)))
     rows = [*START, *_trained(1, 2, 3, 4, 5, 6), _evaluated(6, "val"), _evaluated(6, "test")]

@@ -63,13 +63,21 @@ def read_evaluations(folder: Path) -> list[dict[str, Any]]:
     return found
 
 
+def read_toml(path: Path) -> dict[str, Any]:
+    """Return a TOML file as {"table.key": value}; {} when it cannot be read."""
+    try:
+        return _flat(tomllib.loads(path.read_text(encoding="utf-8")))
+    except (OSError, tomllib.TOMLDecodeError):
+        return {}
+
+
 def read_settings(folder: Path) -> list[tuple[str, str, str, str]]:
     """Return (key, default, recipe, run) for every setting in which the run leaves its default or recipe.
 
     "" stands for a setting that a file does not mention.
     """
     default = _flat(tomllib.loads(to_toml(Config())))
-    recipe, run = _read_toml(folder / RECIPE), _read_toml(folder / CONFIG)
+    recipe, run = read_toml(folder / RECIPE), read_toml(folder / CONFIG)
     keys = [k for k in run if run[k] != default.get(k) or (k in recipe and recipe[k] != run[k])]
     texts = [[_shown(tree, key) for tree in (default, recipe, run)] for key in keys]
     return [(key, a, b, c) for key, (a, b, c) in zip(keys, texts)]
@@ -182,13 +190,6 @@ def _squeezed(texts: list[str]) -> str:
 
 def _dumps(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        return _flat(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (OSError, tomllib.TOMLDecodeError):
-        return {}
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

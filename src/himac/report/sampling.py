@@ -43,10 +43,12 @@ class Sampled:
 
 def find_lines(folder: Path) -> list[Line]:
     """Return where each episode of a run stands; none when there is no file."""
-    found, start = [], 0
+    found: list[Line] = []
+    keys: dict[Key, Key] = {}  # one object a key, however many lines have it
+    start = 0
     for line in _lines(folder):
         if head := _head(line):
-            found.append(Line(head[0], head[1], start, len(line)))
+            found.append(Line(keys.setdefault(head[0], head[0]), head[1], start, len(line)))
         start += len(line)
     return found
 

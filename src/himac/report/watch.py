@@ -19,7 +19,7 @@ from rich.text import Text
 
 from himac.config import Config, load_config
 from himac.report.progress import Progress, read_progress
-from himac.report.reading import read_metrics
+from himac.report.reading import read_metrics, read_toml
 from himac.runs import CONFIG, EPISODES, METRICS
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
@@ -27,13 +27,16 @@ _CURVES = (
     ("success", ".2f"), ("return", ".2f"), ("turns", ".1f"), ("sub_done", ".2f"), ("fallback", ".2f"),
     ("zero_variance", ".2f"), ("inadmissible", ".3f"), ("kl", ".4f"), ("grad", ".3f"), ("gap_max", ".1e"),
 )  # fmt: skip
+_PLAN = (
+    "run.iterations", "run.max_minutes", "run.max_env_steps", "run.max_tokens", "eval.every", "eval.split", "eval.final",
+)  # fmt: skip
 _TAIL = 2**22  # bytes of episodes.jsonl that the last episodes are read from
 _IDLE_S = 300.0  # a run whose files have not grown for this long is called still
 
 
 def watch_run(folder: Path, out: Console, *, every_s: float = 3.0, once: bool = False) -> None:
     """Draw the run until its final evaluation is told (or, with `once`, a single time)."""
-    config = load_config(folder / CONFIG)
+    config = _plan_of(folder)
     drawing, is_over = picture(folder, config)
     if once:
         out.print(drawing)
@@ -118,6 +121,12 @@ def last_episodes(path: Path, count: int) -> list[dict[str, Any]]:
         file.seek(max(0, size - _TAIL))
         lines = file.read()
     return list(deque((r for r in _rows(lines) if "task" in r and "segments" in r), maxlen=count))
+
+
+def _plan_of(folder: Path) -> Config:
+    """Return what the run's config says about its length; a config of another version may hold more than we know."""
+    told = read_toml(folder / CONFIG)
+    return load_config(None, [f"{key}={json.dumps(told[key])}" for key in _PLAN if key in told])
 
 
 def _curves(trained: list[dict[str, Any]]) -> Table:
