@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from driving import errors, find, find_all, open_page, wait, width_of
 
 from himac.report.page import build_report
-from himac.runs import EPISODES, read_rows
+from himac.runs import CONFIG, EPISODES, read_rows
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +106,61 @@ def test_the_coloured_tokens_are_the_ones_that_were_trained(
     wait(lambda: len(find_all(browser, ".sequence .token")) == len(row["contexts"][0]["ids"]))
     masked = [n for n in find_all(browser, ".sequence .token") if "mask 1" in n.get_attribute("data-said")]
     assert len(masked) == sum(end - start for start, end in row["contexts"][0]["sampled"])
+
+
+def test_the_numbers_of_a_token_stand_under_the_pointer(browser: Any, page: str, run_folder: Path) -> None:
+    open_page(browser, page, "episode/0/5")
+    token = find(browser, ".timeline .token")
+    assert not find(browser, "#tip").is_displayed()
+    webdriver = pytest.importorskip("selenium.webdriver")
+    webdriver.ActionChains(browser).move_to_element(token).perform()
+    wait(lambda: find(browser, "#tip").is_displayed())
+    said = find(browser, "#tip").text
+    assert said == token.get_attribute("data-said")
+    assert all(part in said for part in (" id ", "position ", "log p ", "advantage ", "mask 1"))
+    webdriver.ActionChains(browser).move_to_element(find(browser, "h1")).perform()
+    wait(lambda: not find(browser, "#tip").is_displayed())
+
+
+def test_the_colours_follow_the_choice(browser: Any, page: str) -> None:
+    open_page(browser, page, "episode/0/6")
+    count = lambda css: len(find_all(browser, f".timeline .token{css}"))  # noqa: E731
+    find(browser, "input[value=none]").click()
+    wait(lambda: count(":is(.good, .bad, .sure)") == 0)
+    find(browser, "input[value=logp]").click()
+    wait(lambda: count(".sure") == count("") > 0)
+    find(browser, "input[value=advantage]").click()
+    wait(lambda: count(".sure") == 0)
+    assert 0 < count(":is(.good, .bad)") < count("")  # phase A: the blueprint's tokens alone were trained
+
+
+def test_episodes_without_tokens_show_their_text(browser: Any, run_folder: Path, tmp_path: Path) -> None:
+    """A model behind an endpoint gives texts; its contexts are empty."""
+    (tmp_path / CONFIG).write_bytes((run_folder / CONFIG).read_bytes())
+    row = next(iter(read_rows(run_folder / EPISODES)))
+    empty = {"ids": [], "sampled": [], "logps": []}
+    turns = [turn for segment in row["segments"] for turn in segment["turns"]]
+    for turn in [row["plan"], *turns]:
+        turn |= {"start": 0, "end": 0}
+    (tmp_path / EPISODES).write_text(json.dumps({**row, "contexts": [empty] * len(row["contexts"])}) + "\n")
+    page = build_report([tmp_path], tmp_path / "report.html").as_uri()
+    open_page(browser, page, "episode/0/0")
+    said = [node.text for node in find_all(browser, ".timeline .raw .tokens")]
+    assert [text.split() for text in said] == [turn["text"].split() for turn in [row["plan"], *turns]]
+    assert "no tokens" in find(browser, "main").text
+    assert errors(browser) == []
+
+
+def test_task_types_are_a_filter(browser: Any, household_folder: Path, tmp_path: Path) -> None:
+    rows = list(read_rows(household_folder / EPISODES))
+    kind = rows[0]["task"]["kind"]
+    page = build_report([household_folder], tmp_path / "report.html").as_uri()
+    open_page(browser, page, "episodes")
+    _pick(browser, "kind", kind)
+    assert _count(browser) == sum(row["task"]["kind"] == kind for row in rows) < len(rows)
+    _pick(browser, "stop", "max_steps")
+    wanted = [r for r in rows if r["task"]["kind"] == kind and r["stop"] == "max_steps"]
+    assert _count(browser) == len(wanted)
 
 
 def test_a_group_stands_side_by_side_with_its_executions(browser: Any, page: str) -> None:

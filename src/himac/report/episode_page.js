@@ -72,7 +72,8 @@ function blueprintOf(e, detail) {
 
 function colourPicker(main, run, id) {
   return el("fieldset.colouring", el("legend", "colour tokens by"), Object.entries(COLOURINGS).map(([key, name]) => el("label",
-    el("input", { type: "radio", name: "colouring", value: key, checked: key === colouring, onchange: () => { colouring = key; repaint(main, run, id); } }), name)));
+    el("input", { type: "radio", name: "colouring", value: key, checked: key === colouring, onchange: () => { colouring = key; repaint(main, run, id); } }), name)),
+    el("span.note", MEANINGS[colouring]));
 }
 
 async function repaint(main, run, id) {
@@ -119,9 +120,9 @@ function turnOf(e, turn, most, stage) {
     el("div.said",
       thought ? el("p.thought", thought) : null,
       isString(says) && !isBare ? el("p.action", el("code", says)) : null,
-      el("p.raw", tokenRow(e.run, turn.tokens, most), problems.map((p) => el("span.tag.warn", p))),
+      el("p.raw", turn.tokens.length ? tokenRow(e.run, turn.tokens, most) : el("span.tokens", turn.text), problems.map((p) => el("span.tag.warn", p))),
       turn.observation && !readBoard(turn.observation) ? el("div.answer", answerOf(RUNS[e.run].world, turn.observation)) : null),
-    el("p.numbers", isString(turn.action) ? el("span", "reward ", signed(turn.reward)) : null,
+    el("p.numbers", isString(turn.action) ? el("span", "reward ", signed(turn.reward)) : null, turn.penalty ? el("span", "penalty ", brief(turn.penalty)) : null,
       isNumber(turn.advantage) ? el("span", "advantage ", signed(turn.advantage)) : null));
   stage.listen(node);
   return node;
@@ -133,6 +134,7 @@ function sequences(e, detail) {
   const advantages = new Map();
   for (const turn of turnsOf(e, detail)) for (const token of turn.tokens) advantages.set(`${turn.context}/${token.at}`, turn.advantage);
   const most = Math.max(...[...advantages.values()].map((a) => Math.abs(a ?? 0)), 1e-9);
+  if (!detail.contexts.some((context) => context.ids.length)) return el("p.note", "The model was asked through an endpoint: there are texts, and no tokens.");
   return el("section", el("h2", "Token sequences"), el("p.note", RUNS[e.run].vocabulary ? "Prompt tokens (mask 0) are dim; the others are exactly what was sampled." : "The run's tokenizer was not found: ids are shown."),
     detail.contexts.map((context, place) => {
       const sampled = sum(context.sampled, ([start, end]) => end - start);

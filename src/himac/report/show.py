@@ -78,12 +78,21 @@ def _show_blueprint(row: dict[str, Any], out: Console) -> None:
 def _show_segment(segment: dict[str, Any], row: dict[str, Any], out: Console) -> None:
     out.print(Text(f"\n{clean(segment['subgoal']) or 'the task'}", style="bold"))
     for turn in segment["turns"]:
-        said = clean(turn["text"]).strip().replace("\n", "\n    ")
+        said = clean(turn["text"]).strip()
         flaws = [name for name in ("readable", "admissible") if not turn[name]]
-        line = Text.assemble(("  > ", "dim"), said)
+        line = Text(said)
         if turn["action"] is not None:
             line.append(f"   {turn['reward']:+.2f}", style="dim")
         line.append("".join(f"  [not {name}]" for name in flaws), style="yellow")
-        out.print(line)
+        if turn.get("penalty"):
+            line.append(f"  penalty {turn['penalty']:.2f}", style="yellow")
+        _indented(line, out, mark="> ")
         if turn["observation"]:
-            out.print(Text("    " + clean(turn["observation"]).replace("\n", "\n    "), style="dim"))
+            _indented(Text(clean(turn["observation"]).strip(), style="dim"), out)
+
+
+def _indented(text: Text, out: Console, *, mark: str = "") -> None:
+    """Print text whose every line, wrapped ones too, stands four columns in; a mark stands before the first."""
+    for number, line in enumerate(text.wrap(out, max(out.width - 4, 20))):
+        line.rstrip()
+        out.print(Text.assemble((f"{mark if number == 0 else '':>4}", "dim"), line))

@@ -2,6 +2,11 @@
 // log-probability, numbers under the pointer. What was not trained on is not coloured by advantage.
 
 const COLOURINGS = { none: "plain", advantage: "advantage", logp: "log-probability" };
+const MEANINGS = {
+  none: "",
+  advantage: "green: better than its peers, red and underlined: worse; the deeper, the more",
+  logp: "violet: the model was unsure; the deeper, the less likely the token (full at p = 0.05)",
+};
 let colouring = "advantage";
 
 const tokenText = (run, id) => RUNS[run].vocabulary?.[id] ?? `⟨${id}⟩`;
