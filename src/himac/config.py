@@ -90,9 +90,15 @@ class RolloutConfig:
     group_size: int = 8  # blueprints a task in phase A (N = 8 in the paper); attempts a task when flat
     micro_group_size: int = 8  # executions of z* in phase B
     temperature: float = 1.0
+    macro_temperature: float = 0.0  # of phase A's blueprints, for a bolder planner; 0 takes `temperature`
     select: Literal["best", "random"] = "best"  # which blueprint phase B executes; "random" is the ablation
     dynamic_sampling: int = 0  # extra rounds of tasks to replace groups without variance
     max_live: int = 128  # episodes in flight; a finished one's place is taken by a pending one
+
+    @property
+    def planner_temperature(self) -> float:
+        """What phase A's blueprints are sampled at."""
+        return self.macro_temperature or self.temperature
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -392,7 +398,7 @@ _AT_LEAST = {
     "model.lora_rank": 0, "model.max_prompt": 16, "agent.max_subgoals": 1, "agent.subgoal_turns": 1,
     "agent.max_steps": 0, "agent.macro_tokens": 1, "agent.micro_tokens": 1, "agent.last_pairs": 0,
     "agent.invalid_penalty": 0, "agent.format_penalty": 0, "rollout.tasks": 1, "rollout.group_size": 1,
-    "rollout.micro_group_size": 1, "rollout.temperature": 0.01, "rollout.dynamic_sampling": 0,
+    "rollout.micro_group_size": 1, "rollout.temperature": 0.01, "rollout.macro_temperature": 0, "rollout.dynamic_sampling": 0,
     "rollout.max_live": 1, "algo.macro_updates": 0, "algo.micro_updates": 0, "algo.minibatches": 1,
     "algo.clip_low": 0, "algo.clip_high": 0, "algo.kl_coef": 0, "algo.gamma": 0, "algo.step_weight": 0, "algo.gae_lambda": 0,
     "algo.value_lr": 0, "algo.value_coef": 0, "optim.lr": 0, "optim.warmup": 0,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,11 +12,13 @@ import torch
 
 from himac.algo.estimators import GroupRelative
 from himac.algo.losses import LossSettings
-from himac.config import Config, OptimConfig
+from himac.config import Config, OptimConfig, override
 from himac.models.logps import token_logps
 from himac.models.packing import pack
 from himac.rollout.samples import to_samples
 from himac.train.bench import Workbench
+from himac.train.checkpoint import Progress
+from himac.train.coevolve import Loop
 from himac.train.learner import Learner, UpdateSettings
 from himac.train.policy import Policy
 from himac.types import Episode, Sample
@@ -87,6 +90,27 @@ def test_engine_and_learner_agree_on_every_sampled_token(bench: Workbench) -> No
             sampled = batch.select([c.logps for c in contexts], masks)
             worst = max(worst, float(np.abs(learned - sampled).max()))
     assert worst < 1e-4
+
+
+def test_each_phase_learns_at_the_temperature_it_was_sampled_at(toy_config: Config, start: Path) -> None:
+    config = override(toy_config, rollout={"temperature": 0.7, "macro_temperature": 1.4})
+    bench, rows = Workbench(config, start), []
+    bench.policy.freeze_reference()
+
+    class Rows:
+        def collecting(self, title: str, total: int) -> Any:
+            return lambda count: None
+
+        def phase(self, row: dict[str, Any], *_: Any) -> None:
+            rows.append(row)
+
+    loop = Loop(
+        config=config, bench=bench, learner=bench.learner(), tasks=bench.env.tasks("train"), log=Rows()
+    )
+    loop.iterate(Progress())
+    assert [row["phase"] for row in rows] == ["macro", "micro"]
+    assert all(row["gap_max"] < 1e-4 for row in rows if row["samples"])
+    assert any(row["samples"] for row in rows)
 
 
 def test_a_positive_advantage_makes_its_tokens_likelier(bench: Workbench) -> None:

@@ -46,9 +46,9 @@ class Phases:
 
     def explore(self, tasks: Sequence[Task], step: int, *, progress: Progress | None = None) -> list[Group]:
         """Phase A: groups of N blueprints a task under the greedy executor."""
-        size = self.config.rollout.group_size
+        size, bold = self.config.rollout.group_size, self.config.rollout.planner_temperature
         return self._groups(
-            tasks, size, ("explore", step), lambda _: self.hierarchical(macro=self._temperature), progress,
+            tasks, size, ("explore", step), lambda _: self.hierarchical(macro=bold), progress,
             share_identical=self.spec.deterministic,
         )  # fmt: skip
 

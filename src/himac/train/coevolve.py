@@ -139,7 +139,7 @@ class Loop:
     ) -> None:
         """Compare the groups, update the roles' tokens, tell the log."""
         began = time.perf_counter()
-        algo, run = self.config.algo, self.config.run
+        algo, rollout, run = self.config.algo, self.config.rollout, self.config.run
         self._check_failures(groups)
         if self.learner.critic is not None:
             groups = appraise(groups, self.learner.values)
@@ -157,7 +157,7 @@ class Loop:
         settings = UpdateSettings(
             passes=algo.macro_updates if phase == "macro" else algo.micro_updates,
             minibatches=algo.minibatches,
-            temperature=self.config.rollout.temperature,
+            temperature=rollout.planner_temperature if phase == "macro" else rollout.temperature,
         )
         learned = self.learner.update(samples, settings, seed=derive(run.seed, phase, step))
         self.bench.refresh(self.learner.num_steps)
