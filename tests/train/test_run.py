@@ -16,12 +16,12 @@ from typing import Any
 
 import pytest
 
-from himac.config import Config, override, to_toml
+from himac.config import Config, load_config, override, to_toml
 from himac.errors import RunError
 from himac.report.console import RunConsole
 from himac.runs import EPISODES, METRICS, read_episode, read_rows
 from himac.train import checkpoint as ckpt
-from himac.train.run import START, new_run, read_run_config, train
+from himac.train.run import START, new_run, train
 
 _TIMES = {"collect_s", "generate_s", "env_s", "train_s", "learn_s", "seconds", "total_train_s"}
 
@@ -42,7 +42,7 @@ def whole(toy_config: Config, start: Path, tmp_path_factory: pytest.TempPathFact
     folder = _new(
         tmp_path_factory.mktemp("runs") / "whole", override(toy_config, eval={"final": "val"}), start
     )
-    train(read_run_config(folder), folder, RunConsole(quiet=True))
+    train(load_config(folder / "config.toml"), folder, RunConsole(quiet=True))
     return folder
 
 
@@ -68,7 +68,7 @@ def test_a_run_leaves_everything_that_its_readers_need(whole: Path) -> None:
 def test_a_killed_run_resumes_to_the_same_numbers(
     whole: Path, start: Path, tmp_path: Path, seed: int
 ) -> None:
-    folder = _new(tmp_path / "killed", read_run_config(whole), start)
+    folder = _new(tmp_path / "killed", load_config(whole / "config.toml"), start)
     rng = random.Random(seed)
     began = time.monotonic()
     for attempt in range(20):
@@ -127,8 +127,8 @@ def test_a_folder_that_holds_a_run_is_not_overwritten(whole: Path, toy_config: C
 
 
 def test_the_saved_config_is_the_run_s(whole: Path, toy_config: Config) -> None:
-    assert read_run_config(whole) == override(toy_config, eval={"final": "val"})
-    assert to_toml(read_run_config(whole)) == (whole / "config.toml").read_text()
+    assert load_config(whole / "config.toml") == override(toy_config, eval={"final": "val"})
+    assert to_toml(load_config(whole / "config.toml")) == (whole / "config.toml").read_text()
 
 
 def test_checkpoints_keep_the_last_and_the_best(whole: Path) -> None:
@@ -168,7 +168,7 @@ def test_a_folder_that_cannot_be_written_is_one_clear_line_and_leaves_the_old_ch
 def _loaded(run: Path) -> Any:
     from himac.train.bench import Workbench
 
-    return Workbench(read_run_config(run), run / START)
+    return Workbench(load_config(run / "config.toml"), run / START)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")

@@ -8,7 +8,6 @@ the numbers it would have had.
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any, Protocol
 
 import torch
 
-from himac.config import Config, check_trainable, config_from_dict, to_toml
+from himac.config import Config, check_trainable, to_toml
 from himac.envs.base import make_expert, provenance
 from himac.errors import ConfigError, RunError
 from himac.evaluate import evaluate
@@ -282,8 +281,3 @@ class _Session:
             is_best=is_best,
         )
         return progress
-
-
-def read_run_config(folder: Path) -> Config:
-    """Read the config a run was started with."""
-    return config_from_dict(tomllib.loads((folder / CONFIG).read_text(encoding="utf-8")))
