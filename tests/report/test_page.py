@@ -84,10 +84,16 @@ def test_the_timeline_steps_and_the_board_moves_by_buttons_and_keys(
 
 def test_an_episode_plays_by_itself(browser: Any, page: str, long_episode: str) -> None:
     open_page(browser, page, long_episode)
+    watch = """const label = document.querySelector('.stage .label'); window.seen = [];
+      new MutationObserver(() => window.seen.push(label.textContent)).observe(label, { childList: true });"""
+    browser.execute_script(watch)
     find(browser, "#play").click()
-    wait(lambda: "step 2" in find(browser, ".stage .label").text)
-    find(browser, "#play").click()
-    assert find(browser, "#play").text == "play"
+    wait(lambda: any(text.startswith("step 2 ") for text in browser.execute_script("return window.seen")))
+    if find(browser, "#play").text == "pause":
+        find(browser, "#play").click()
+    wait(lambda: find(browser, "#play").text == "play")
+    steps = [int(text.split()[1]) for text in browser.execute_script("return window.seen")]
+    assert steps == list(range(1, len(steps) + 1))
 
 
 def test_the_coloured_tokens_are_the_ones_that_were_trained(

@@ -171,3 +171,17 @@ def test_plots_are_written_as_png_and_svg(run_folder: Path, tmp_path: Path) -> N
     png, svg = plot_runs([folder, run_folder], tmp_path / "both.v2")
     assert png.read_bytes()[:4] == b"\x89PNG" and svg.read_text().count("<svg") == 1
     assert [png.name, svg.name] == ["both.v2.png", "both.v2.svg"]
+
+
+def test_several_runs_are_drawn_on_the_split_that_most_evaluations_are_of(
+    run_folder: Path, tmp_path: Path
+) -> None:
+    """A final split told once, before training, is not what runs are compared on."""
+    folder = _copy(run_folder, tmp_path)
+    first = next(row for row in read_rows(folder / METRICS) if row["phase"] == "eval")
+    with open(folder / METRICS) as file:
+        rest = file.read()
+    (folder / METRICS).write_text(json.dumps({**first, "split": "final"}) + "\n" + rest)
+    _, svg = plot_runs([folder, run_folder], tmp_path / "both")
+    text = svg.read_text()
+    assert text.count("(val), 95 % interval") == 2 and "final" not in text

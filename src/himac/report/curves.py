@@ -76,29 +76,40 @@ def _draw_run(
     for split, (marker, colour) in zip(splits, _MARKERS):
         own = [r for r in rows if r["phase"] == "eval" and r["split"] == split]
         _draw_evaluations(axes, own, key, marker=marker, colour=colour, label=f"evaluation on {split}")
-    axes.set(xlabel="iteration", ylabel=label, **({"ylim": (0, 1)} if key == "success" else {}))
+    _finish(axes, key, label)
     if key == "success":
         axes.legend(loc="best")
 
 
 def _draw_runs(axes: Any, folders: Sequence[Path], *, key: str, label: str) -> None:
-    """Draw the evaluations of each run; training of its last phase where it was never evaluated."""
-    for place, folder in enumerate(folders):
-        rows = _rows(folder)
-        evaluated = [r for r in rows if r["phase"] == "eval"]
-        own = [r for r in evaluated if r["split"] == evaluated[0]["split"]] if evaluated else rows
+    """Draw the evaluations of each run on the split that most were made on; training of a run without any."""
+    runs = [(folder.resolve().name, _rows(folder)) for folder in folders]
+    splits = [r["split"] for _, rows in runs for r in rows if r["phase"] == "eval"]
+    split = max(splits, key=splits.count, default="")
+    for place, (name, rows) in enumerate(runs):
+        own = [r for r in rows if r["phase"] == "eval" and r["split"] == split]
+        where = split if own else "training"
+        own = own or [r for r in rows if r["phase"] == rows[-1]["phase"]]
         dash, marker = LINES[place % len(LINES)]
         colour = COLOURS[place % len(COLOURS)]
-        name = f"{folder.resolve().name} ({own[0].get('split', 'training')})"
-        axes.plot(
-            [r["iteration"] for r in own], [r[key] for r in own], linestyle=dash, color=colour, linewidth=1
-        )
-        _draw_evaluations(axes, own, key, marker=marker, colour=colour, label=name)
+        _draw_evaluations(axes, own, key, marker=marker, colour=colour, label=f"{name} ({where})", dash=dash)
+    _finish(axes, key, label)
+
+
+def _finish(axes: Any, key: str, label: str) -> None:
     axes.set(xlabel="iteration", ylabel=label, **({"ylim": (0, 1)} if key == "success" else {}))
+    axes.xaxis.get_major_locator().set_params(integer=True)
 
 
 def _draw_evaluations(
-    axes: Any, rows: list[dict[str, Any]], key: str, *, marker: str, colour: str, label: str
+    axes: Any,
+    rows: list[dict[str, Any]],
+    key: str,
+    *,
+    marker: str,
+    colour: str,
+    label: str,
+    dash: Any = "",
 ) -> None:
     x, y = [r["iteration"] for r in rows], [r[key] for r in rows]
     spans = None
@@ -107,7 +118,16 @@ def _draw_evaluations(
         above = [max(0.0, r["success_high"] - r["success"]) for r in rows]
         spans, label = [below, above], f"{label}, 95 % interval"
     axes.errorbar(
-        x, y, yerr=spans, fmt=marker, color=colour, markersize=4, capsize=2, linewidth=1, label=label
+        x,
+        y,
+        yerr=spans,
+        marker=marker,
+        linestyle=dash,
+        color=colour,
+        markersize=4,
+        capsize=2,
+        linewidth=1,
+        label=label,
     )
 
 

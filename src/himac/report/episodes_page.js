@@ -2,7 +2,7 @@
 // so a view can be linked and "back" works.
 
 const FILTERS = { run: "run", iteration: "iteration", phase: "phase", split: "split", kind: "task type", success: "result", stop: "ended by" };
-const PAGE = 40;
+const PAGE = 40, MARKS = 64; // lines, and marks of a line, that are drawn at first
 
 function episodesPage(main, query) {
   const asked = Object.fromEntries([...new URLSearchParams(query)].filter(([key]) => key in FILTERS));
@@ -77,10 +77,16 @@ function folded(groups) {
 function groupLine(group, matching) {
   const first = group[0], alone = first.phase === "eval";
   const wins = sum(group, (e) => e.success);
-  const head = alone ? el("span", `evaluation on ${first.split}`) : el("a", { href: `#group/${first.run}/${first.id}` }, `${first.split} ${first.index}`);
+  const head = alone ? el("span", `evaluation on ${first.split}`) : el("span", el("a", { href: `#group/${first.run}/${first.id}` }, `${first.split} ${first.index}`), first.kind ? el("span.kind", ` ${first.kind}`) : null);
   return el("li", el("span.where", RUNS.length > 1 ? `${RUNS[first.run].name} · ` : "", `iteration ${first.iteration} · ${phaseName(first.phase)}`),
-    head, first.kind && !alone ? el("span.kind", first.kind) : null, el("span.wins", `${wins}/${group.length}`),
-    el("span.marks", group.map((e) => mark(e, matching.has(e)))));
+    head, el("span.wins", `${wins}/${group.length}`),
+    marks(group, matching));
+}
+
+function marks(group, matching) {
+  const draw = (episodes) => episodes.map((e) => mark(e, matching.has(e))), rest = group.slice(MARKS);
+  const more = el("button", { type: "button", onclick: () => more.replaceWith(...draw(rest)) }, `${rest.length} more`);
+  return el("span.marks", draw(group.slice(0, MARKS)), rest.length ? more : null);
 }
 
 function mark(e, isMatching = true) {

@@ -113,12 +113,12 @@ function curves() {
   const chosen = new Set(RUNS.length > 1 && phases.includes("eval") ? ["eval"] : phases);
   const place = el("div.charts");
   const draw = () => place.replaceChildren(...CURVES.map((curve) => chart({ ...curve, lines: linesOf(curve, chosen) })).filter(Boolean));
+  const splits = [...new Set(RUNS.flatMap((run) => run.metrics.filter((row) => !isTraining(row)).map((row) => row.split)))];
   const toggles = phases.map((phase) => el("label.key", el("input", { type: "checkbox", checked: chosen.has(phase), onchange: (event) => {
     if (event.target.checked) chosen.add(phase); else chosen.delete(phase);
     draw();
-  } }), RUNS.length === 1 ? sampleLine(phase) : null, PHASES[phase]?.long ?? phase));
+  } }), RUNS.length === 1 && !(phase === "eval" && splits.length > 1) ? sampleLine(phase) : null, PHASES[phase]?.long ?? phase));
   draw();
-  const splits = [...new Set(RUNS.flatMap((run) => run.metrics.filter((row) => !isTraining(row)).map((row) => row.split)))];
   const dots = splits.length > 1 ? splits.map((split, i) => el("span.key", dotOf(i > 0), `evaluation on ${split}`)) : [];
   const legend = RUNS.length > 1 ? families().map((family, i) => el("span.key", swatch(i), family.name)) : [];
   return el("section", el("h2", "Learning curves"), el("div.keys", toggles, dots), el("div.keys", legend),

@@ -22,7 +22,7 @@ function readShop(text) {
 
 function drawShop(goal, text) {
   const page = readShop(text), bought = purchase(page.parts);
-  return el("div.world.shop", el("p.goal", page.goal || goal), bought ?? layOut(page.parts));
+  return el("div.world.shop", el("p.goal", page.goal || goal), bought ? el("dl.self", bought.map(([name, what]) => [el("dt", name), el("dd", what)])) : layOut(page.parts));
 }
 
 // Runs of short parts stand in a row; on a page of results each product is a line.
@@ -47,11 +47,15 @@ function row(found) {
   return found.at(-1);
 }
 
+// What was bought, as [name, text] pairs; null on any other page.
 function purchase(parts) {
   const after = (name) => parts[parts.findIndex((part) => part.text.startsWith(name)) + 1]?.text ?? "";
   if (!parts[0]?.text.startsWith("Thank you for shopping")) return null;
-  return el("dl.self", el("dt", "bought"), el("dd", after("asin")), el("dt", "options"), el("dd", after("options")), el("dt", "score"), el("dd", after("Your score")));
+  return [["bought", after("asin")], ["options", after("options")], ["score", brief(Number(after("Your score")))]];
 }
 
 // A page in a few lines, for the timeline; the goal stands above it already.
-const shopInBrief = (text) => el("p.world", readShop(text).parts.map((part) => part.text).join(" · "));
+function shopInBrief(text) {
+  const { parts } = readShop(text);
+  return el("p.world", (purchase(parts)?.map((pair) => pair.join(" ")) ?? parts.map((part) => part.text)).join(" · "));
+}

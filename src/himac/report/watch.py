@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections import deque
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ _CURVES = (
     ("success", ".2f"), ("return", ".2f"), ("turns", ".1f"), ("sub_done", ".2f"), ("fallback", ".2f"),
     ("zero_variance", ".2f"), ("inadmissible", ".3f"), ("kl", ".4f"), ("grad", ".3f"), ("gap_max", ".1e"),
 )  # fmt: skip
+_NAMES, _NUMBER = 16, 11  # columns that a curve's name takes, and its last value
 _PLAN = (
     "run.iterations", "run.max_minutes", "run.max_env_steps", "run.max_tokens", "eval.every", "eval.split", "eval.final",
 )  # fmt: skip
@@ -37,18 +39,18 @@ _IDLE_S = 300.0  # a run whose files have not grown for this long is called stil
 def watch_run(folder: Path, out: Console, *, every_s: float = 3.0, once: bool = False) -> None:
     """Draw the run until its final evaluation is told (or, with `once`, a single time)."""
     config = _plan_of(folder)
-    drawing, is_over = picture(folder, config)
+    drawing, is_over = picture(folder, config, width=out.width)
     if once:
         out.print(drawing)
         return
     with Live(drawing, console=out, auto_refresh=False) as live:
         while not is_over:
             time.sleep(every_s)
-            drawing, is_over = picture(folder, config)
+            drawing, is_over = picture(folder, config, width=out.width)
             live.update(drawing, refresh=True)
 
 
-def picture(folder: Path, config: Config) -> tuple[Group, bool]:
+def picture(folder: Path, config: Config, *, width: int = 80) -> tuple[Group, bool]:
     """Return the run as one drawing (progress, curves as sparklines, evaluations, last episodes), and whether it is over."""
     rows = read_metrics(folder)
     path = folder / METRICS
@@ -57,7 +59,7 @@ def picture(folder: Path, config: Config) -> tuple[Group, bool]:
     parts: list[Any] = [Text(headline(folder.resolve().name, progress, config, since_s), style="bold")]
     trained = [row for row in rows if row["phase"] != "eval"]
     if trained:
-        parts.append(_curves(trained))
+        parts.append(_curves(trained, width))
     parts += [_evaluation_line(row) for row in rows if row["phase"] == "eval"][-3:]
     parts += [_episode_line(row) for row in last_episodes(folder / EPISODES, 6)]
     return Group(*parts), progress.stage == "done"
@@ -100,12 +102,17 @@ def duration(seconds: float) -> str:
 
 
 def sparkline(values: list[float], width: int = 32) -> str:
-    """Return the last values as blocks, scaled from their lowest to their highest.
+    """Return values as blocks, scaled from the lowest to the highest; more than fit are averaged, neighbours together.
 
-    >>> sparkline([0.0, 1.0, 0.5])
-    '▁█▅'
+    >>> sparkline([0.0, 1.0, 0.5]), sparkline([0.0, 0.0, 4.0, 4.0, 2.0, 2.0], 3)
+    ('▁█▅', '▁█▅')
     """
-    shown = values[-width:]
+    edges = (
+        [i * len(values) // width for i in range(width + 1)]
+        if len(values) > width
+        else range(len(values) + 1)
+    )
+    shown = [sum(values[a:b]) / (b - a) for a, b in pairwise(edges)]
     low, high = min(shown, default=0.0), max(shown, default=0.0)
     if high == low:
         return _BLOCKS[0] * len(shown)
@@ -129,14 +136,15 @@ def _plan_of(folder: Path) -> Config:
     return load_config(None, [f"{key}={json.dumps(told[key])}" for key in _PLAN if key in told])
 
 
-def _curves(trained: list[dict[str, Any]]) -> Table:
+def _curves(trained: list[dict[str, Any]], width: int) -> Table:
     phases = list(dict.fromkeys(row["phase"] for row in trained))
+    room = min(max((width - _NAMES) // len(phases) - _NUMBER, 4), 60)
     table = Table(box=None, padding=(0, 2, 0, 0), title_justify="left")
     table.add_column("")
     for phase in phases:
         table.add_column({"macro": "phase A", "micro": "phase B"}.get(phase, phase))
     for key, form in _CURVES:
-        cells = [_curve([r.get(key) for r in trained if r["phase"] == phase], form) for phase in phases]
+        cells = [_curve([r.get(key) for r in trained if r["phase"] == phase], form, room) for phase in phases]
         table.add_row(key.replace("_", " "), *cells)
     return table
 
@@ -148,9 +156,9 @@ def _evaluation_line(row: dict[str, Any]) -> Text:
     )
 
 
-def _curve(values: list[Any], form: str) -> str:
+def _curve(values: list[Any], form: str, room: int) -> str:
     numbers = [float(v) for v in values if isinstance(v, int | float)]
-    return f"{sparkline(numbers)} {numbers[-1]:{form}}" if numbers else ""
+    return f"{sparkline(numbers, room)} {numbers[-1]:{form}}" if numbers else ""
 
 
 def _episode_line(row: dict[str, Any]) -> Text:
