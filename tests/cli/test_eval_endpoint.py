@@ -309,6 +309,9 @@ def test_ctrl_c_says_how_to_go_on() -> None:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env={**os.environ},
+            preexec_fn=lambda: signal.signal(
+                signal.SIGINT, signal.SIG_DFL
+            ),  # in a background job it is ignored
         )
         _wait_for(lambda: len(server.requests) >= 3, process)
         began = time.monotonic()

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from himac.agent.grammar import read_turn
+from himac.envs import base
 from himac.envs.base import env_names, make_env
 
 SOURCES: dict[str, tuple[dict[str, Any], int]] = {  # settings and index in "train" of the task that is shown
@@ -18,7 +19,10 @@ SOURCES: dict[str, tuple[dict[str, Any], int]] = {  # settings and index in "tra
 
 
 def test_every_world_has_an_example() -> None:
-    assert set(SOURCES) == set(env_names())
+    shipped = [
+        name for name in env_names() if base._MODULES[name].startswith("himac.")
+    ]  # others' tests register more
+    assert set(SOURCES) == set(shipped)
 
 
 @pytest.mark.parametrize("name", SOURCES)

@@ -126,7 +126,10 @@ def test_what_is_known_is_not_run_again_and_the_rest_comes_out_the_same() -> Non
     rows = [episode_row(e) for e in episodes]
     for count in (0, 2, 4, 5, 7, 9):
         summary, again, fresh = _evaluate(config, trials, known=episodes[:count])
-        assert [episode_row(e) for e in again] == rows and {**summary, "seconds": 0} == {**whole, "seconds": 0}
+        assert [episode_row(e) for e in again] == rows and {**summary, "seconds": 0} == {
+            **whole,
+            "seconds": 0,
+        }
         assert fresh.num_requests == engine.num_requests - sum(e.calls for e in episodes[:count])
 
 
