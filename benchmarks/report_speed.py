@@ -39,7 +39,7 @@ def main() -> None:
         write_run(folder, iterations=-(-args.episodes // (tasks * PEERS)), tasks=tasks)
         target = folder / "report.html"
         began, began_cpu = time.perf_counter(), time.process_time()
-        build_report([folder], target, most=10**9)
+        build_report([folder], target, most=10**9, most_bytes=10**9)
         wall_s, cpu_s = time.perf_counter() - began, time.process_time() - began_cpu
         results: dict[str, Any] = {
             "episodes": (folder / EPISODES).read_bytes().count(b"\n"),

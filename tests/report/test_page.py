@@ -173,6 +173,7 @@ def test_a_group_stands_side_by_side_with_its_executions(browser: Any, page: str
     open_page(browser, page, "group/0/6")
     assert len(find_all(browser, ".card")) == 4 + 3
     assert len(find_all(browser, ".card.best")) == 1
+    assert len(find_all(browser, ".thumb .board .player")) == 1  # what the task is
     assert errors(browser) == []
 
 

@@ -5,47 +5,78 @@ let current = null; // the stage of the open episode
 const ROUTES = [
   [/^episodes(?:\?(.*))?$/, (main, query) => episodesPage(main, query ?? "")],
   [/^group\/(\d+)\/(\d+)$/, (main, run, id) => groupPage(main, Number(run), Number(id))],
-  [/^episode\/(\d+)\/(\d+)$/, async (main, run, id) => { current = await episodePage(main, Number(run), Number(id)); }],
+  [
+    /^episode\/(\d+)\/(\d+)$/,
+    async (main, run, id) => {
+      current = await episodePage(main, Number(run), Number(id));
+    },
+  ],
   [/^/, (main) => runPage(main)],
 ];
 
 async function show() {
-  const address = decodeURI(location.hash.slice(1)), main = document.getElementById("main");
+  const address = decodeURI(location.hash.slice(1)),
+    main = document.getElementById("main");
   current?.stop();
   current = null;
   main.replaceChildren();
   markNav(address);
   const [pattern, page] = ROUTES.find(([pattern]) => pattern.test(address));
   const known = address.match(/^(?:group|episode)\/(\d+)\/(\d+)$/);
-  if (known && !RUNS[known[1]]?.episodes.rows[known[2]]) main.append(el("p.empty", "This report has no such episode."));
-  else try {
-    await page(main, ...address.match(pattern).slice(1));
-  } catch (error) {
-    main.append(el("p.empty", typeof DecompressionStream === "undefined" ? "This browser is too old to unpack episodes (it lacks DecompressionStream)." : `This part of the report could not be drawn: ${error.message}`));
-  }
+  if (known && !RUNS[known[1]]?.episodes.rows[known[2]])
+    main.append(el("p.empty", "This report has no such episode."));
+  else
+    try {
+      await page(main, ...address.match(pattern).slice(1));
+    } catch (error) {
+      main.append(
+        el(
+          "p.empty",
+          typeof DecompressionStream === "undefined"
+            ? "This browser is too old to unpack episodes (it lacks DecompressionStream)."
+            : `This part of the report could not be drawn: ${error.message}`,
+        ),
+      );
+    }
   if (!address.startsWith("episodes")) scrollTo(0, 0);
   document.body.dataset.ready = address || "run";
 }
 
 function markNav(address) {
-  const links = [["run", RUNS.length > 1 ? "Runs" : "Run"], ["episodes", "Episodes"]];
+  const links = [
+    ["run", RUNS.length > 1 ? "Runs" : "Run"],
+    ["episodes", "Episodes"],
+  ];
   const open = /^(episode|group)/.test(address) ? "episodes" : "run";
-  document.getElementById("nav").replaceChildren(...links.map(([key, name]) => el("a", { href: `#${key}`, "aria-current": key === open ? "page" : null }, name)));
+  document
+    .getElementById("nav")
+    .replaceChildren(
+      ...links.map(([key, name]) => el("a", { href: `#${key}`, "aria-current": key === open ? "page" : null }, name)),
+    );
 }
 
 function onKey(event) {
-  if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName) || !current) return;
+  if (
+    event.ctrlKey ||
+    event.metaKey ||
+    event.altKey ||
+    /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName) ||
+    !current
+  )
+    return;
   const moves = { w: "up", a: "left", s: "down", d: "right" };
   if (event.key === "ArrowRight") current.by(1);
   else if (event.key === "ArrowLeft") current.by(-1);
-  else if (event.key === " " && event.target.tagName !== "BUTTON" && event.target.tagName !== "SUMMARY") current.toggle();
+  else if (event.key === " " && event.target.tagName !== "BUTTON" && event.target.tagName !== "SUMMARY")
+    current.toggle();
   else if (moves[event.key]) current.move(moves[event.key]);
   else return;
   event.preventDefault();
 }
 
 function startTheme() {
-  const root = document.documentElement, dark = matchMedia("(prefers-color-scheme: dark)");
+  const root = document.documentElement,
+    dark = matchMedia("(prefers-color-scheme: dark)");
   document.getElementById("theme").addEventListener("click", () => {
     const isDark = root.dataset.theme ? root.dataset.theme === "dark" : dark.matches;
     root.dataset.theme = isDark ? "light" : "dark";

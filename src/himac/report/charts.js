@@ -1,15 +1,22 @@
 // Line charts as SVG. One look: hairline grid, colour and dash both tell a line, bands for spread,
 // points with whiskers for evaluations, a reading line under the pointer or moved with the arrow keys.
 
-const WIDE = 340, HIGH = 168, EDGE = { left: 46, right: 10, top: 8, bottom: 24 };
+const WIDE = 340,
+  HIGH = 168,
+  EDGE = { left: 46, right: 10, top: 8, bottom: 24 };
 
-// lines: [{name, colour, dash, marker, points: [[x, y]], band: [[x, low, high]], whiskers: bool}]; marker: which of MARKERS
+// lines: [{name, colour, dash, marker, hollow, points: [[x, y]], band: [[x, low, high]], whiskers: bool}]
+// marker: which of MARKERS its points have
 function chart({ title, note, lines, unit = brief, floor = null, ceiling = null }) {
   const kept = lines.filter((line) => line.points.length);
   if (!kept.length) return null;
   const scale = scales(kept, floor, ceiling);
-  const picture = svg("svg", { viewBox: `0 0 ${WIDE} ${HIGH}`, role: "img", tabindex: "0",
-    "aria-label": `${title}: ${kept.map((line) => `${line.name} ends at ${unit(line.points.at(-1)[1])}`).join("; ")}` });
+  const picture = svg("svg", {
+    viewBox: `0 0 ${WIDE} ${HIGH}`,
+    role: "img",
+    tabindex: "0",
+    "aria-label": `${title}: ${kept.map((line) => `${line.name} ends at ${unit(line.points.at(-1)[1])}`).join("; ")}`,
+  });
   picture.append(grid(scale, unit));
   for (const line of kept) picture.append(drawn(line, scale));
   const reading = el("p.reading");
@@ -19,7 +26,10 @@ function chart({ title, note, lines, unit = brief, floor = null, ceiling = null 
 
 function scales(lines, floor, ceiling) {
   const xs = lines.flatMap((line) => line.points.map((p) => p[0]));
-  const ys = lines.flatMap((line) => [...line.points.map((p) => p[1]), ...(line.band ?? []).flatMap((b) => [b[1], b[2]])]);
+  const ys = lines.flatMap((line) => [
+    ...line.points.map((p) => p[1]),
+    ...(line.band ?? []).flatMap((b) => [b[1], b[2]]),
+  ]);
   let [left, right] = [Math.min(...xs), Math.max(...xs)];
   if (left === right) [left, right] = [left - 0.5, right + 0.5];
   const ticks = niceTicks(floor ?? Math.min(...ys), ceiling ?? Math.max(...ys));
@@ -32,7 +42,8 @@ function scales(lines, floor, ceiling) {
 
 function niceTicks(low, high) {
   if (!(high > low)) [low, high] = low === 0 ? [0, 1] : [low - Math.abs(low) / 2, low + Math.abs(low) / 2];
-  const rough = (high - low) / 3, unit = 10 ** Math.floor(Math.log10(rough));
+  const rough = (high - low) / 3,
+    unit = 10 ** Math.floor(Math.log10(rough));
   const step = unit * ([1, 2, 2.5, 5, 10].find((m) => m * unit >= rough) ?? 10);
   const ticks = [];
   for (let i = Math.floor(low / step + 1e-9); i * step < high + step * 0.999; i++) ticks.push(i * step);
@@ -46,8 +57,17 @@ function grid(scale, unit) {
   ]);
   const middle = Math.round((scale.left + scale.right) / 2);
   const shown = [...new Set([scale.left, middle, scale.right])].filter(Number.isInteger);
-  const below = shown.map((v) => svg("text", { x: scale.x(v), y: HIGH - 8,
-    "text-anchor": v === scale.right ? "end" : v === scale.left ? "start" : "middle" }, v));
+  const below = shown.map((v) =>
+    svg(
+      "text",
+      {
+        x: scale.x(v),
+        y: HIGH - 8,
+        "text-anchor": v === scale.right ? "end" : v === scale.left ? "start" : "middle",
+      },
+      v,
+    ),
+  );
   return svg("g", { class: "grid" }, parts, below);
 }
 
@@ -64,8 +84,13 @@ function drawn(line, { x, y }) {
       group.append(svg("line", { x1: x(at), x2: x(at), y1: y(low), y2: y(high), class: "whisker" }));
   }
   if (line.points.length > 1) {
-    group.append(svg("polyline", { points: line.points.map((p) => `${x(p[0])},${y(p[1])}`).join(" "), class: "line",
-      "stroke-dasharray": line.dash || null }));
+    group.append(
+      svg("polyline", {
+        points: line.points.map((p) => `${x(p[0])},${y(p[1])}`).join(" "),
+        class: "line",
+        "stroke-dasharray": line.dash || null,
+      }),
+    );
   }
   if (line.whiskers || line.points.length === 1)
     for (const [at, v] of line.points) group.append(marker(line, x(at), y(v)));
@@ -73,9 +98,20 @@ function drawn(line, { x, y }) {
 }
 
 // Circle, square, triangle, diamond, triangle on its tip, bar: runs are told apart without colour too.
-const MARKERS = ["M-3 0a3 3 0 1 0 6 0a3 3 0 1 0-6 0z", "M-3-3h6v6h-6z", "M0-4l4 7h-8z", "M0-4l4 4l-4 4l-4-4z", "M0 4l4-7h-8z", "M-4-1.5h8v3h-8z"];
-const marker = (line, x, y) => svg("path", { d: MARKERS[(line.marker ?? 0) % MARKERS.length], transform: `translate(${x} ${y})`,
-  class: line.hollow ? "dot hollow" : "dot" });
+const MARKERS = [
+  "M-3 0a3 3 0 1 0 6 0a3 3 0 1 0-6 0z",
+  "M-3-3h6v6h-6z",
+  "M0-4l4 7h-8z",
+  "M0-4l4 4l-4 4l-4-4z",
+  "M0 4l4-7h-8z",
+  "M-4-1.5h8v3h-8z",
+];
+const marker = (line, x, y) =>
+  svg("path", {
+    d: MARKERS[(line.marker ?? 0) % MARKERS.length],
+    transform: `translate(${x} ${y})`,
+    class: line.hollow ? "dot hollow" : "dot",
+  });
 
 function follow(picture, lines, scale, unit, reading) {
   const rule = svg("line", { y1: EDGE.top, y2: HIGH - EDGE.bottom, class: "cursor", visibility: "hidden" });
@@ -92,9 +128,13 @@ function follow(picture, lines, scale, unit, reading) {
     });
     reading.textContent = `iteration ${at}: ${said.join(" · ")}`;
   };
-  const hide = () => { rule.setAttribute("visibility", "hidden"); reading.textContent = ""; };
+  const hide = () => {
+    rule.setAttribute("visibility", "hidden");
+    reading.textContent = "";
+  };
   picture.addEventListener("pointermove", (event) => {
-    const box = picture.getBoundingClientRect(), at = ((event.clientX - box.left) / box.width) * WIDE;
+    const box = picture.getBoundingClientRect(),
+      at = ((event.clientX - box.left) / box.width) * WIDE;
     const near = scale.places.map((v) => Math.abs(scale.x(v) - at));
     show(near.indexOf(Math.min(...near)));
   });
@@ -102,6 +142,9 @@ function follow(picture, lines, scale, unit, reading) {
   picture.addEventListener("blur", hide);
   picture.addEventListener("keydown", (event) => {
     const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-    if (step) { event.preventDefault(); show(place < 0 ? scale.places.length - 1 : place + step); }
+    if (step) {
+      event.preventDefault();
+      show(place < 0 ? scale.places.length - 1 : place + step);
+    }
   });
 }

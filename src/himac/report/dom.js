@@ -44,9 +44,13 @@ function assign(node, settings) {
 }
 
 const isNumber = (x) => typeof x === "number" && Number.isFinite(x);
-const percent = (x) => (isNumber(x) ? `${[0, 1].includes(x) ? 100 * x : x < 0.01 ? Number((100 * x).toPrecision(2)) : (100 * x).toFixed(1)} %` : "–");
+const percent = (x) =>
+  isNumber(x)
+    ? `${[0, 1].includes(x) ? 100 * x : x < 0.01 ? Number((100 * x).toPrecision(2)) : (100 * x).toFixed(1)} %`
+    : "–";
 const whole = (x) => (isNumber(x) ? Math.round(x).toLocaleString("en") : "–");
-const signed = (x, digits = 2) => (isNumber(x) ? (x > 0 ? "+" : x < 0 ? "−" : "") + Math.abs(x).toFixed(digits) : "–");
+const signed = (x, digits = 2) =>
+  isNumber(x) ? (x > 0 ? "+" : x < 0 ? "−" : "") + Math.abs(x).toFixed(digits) : "–";
 const plural = (n, word) => `${whole(n)} ${word}${n === 1 ? "" : "s"}`;
 
 function brief(x) {
@@ -78,7 +82,11 @@ function episodeAt(run, place) {
 // Every kept episode of a run, in file order (made once).
 const listed = new Map();
 function episodesOf(run) {
-  if (!listed.has(run)) listed.set(run, RUNS[run].episodes.rows.map((_, place) => episodeAt(run, place)));
+  if (!listed.has(run))
+    listed.set(
+      run,
+      RUNS[run].episodes.rows.map((_, place) => episodeAt(run, place)),
+    );
   return listed.get(run);
 }
 
@@ -102,14 +110,37 @@ async function unpack(text) {
 function table(head, rows, caption) {
   const numeric = head.map((_, i) => rows.every((row) => /^[-–−+.,\d\s%e[\]]*$/.test(cellText(row[i]))));
   const side = (i) => ({ class: numeric[i] ? "num" : null });
-  return el("div.scroll", { tabindex: "0", role: "region", "aria-label": caption }, el("table",
-    el("thead", el("tr", head.map((name, i) => el("th", side(i), { scope: "col" }, name)))),
-    el("tbody", rows.map((row) => el("tr", row.map((cell, i) => el("td", side(i), cell)))))));
+  return el(
+    "div.scroll",
+    { tabindex: "0", role: "region", "aria-label": caption },
+    el(
+      "table",
+      el(
+        "thead",
+        el(
+          "tr",
+          head.map((name, i) => el("th", side(i), { scope: "col" }, name)),
+        ),
+      ),
+      el(
+        "tbody",
+        rows.map((row) =>
+          el(
+            "tr",
+            row.map((cell, i) => el("td", side(i), cell)),
+          ),
+        ),
+      ),
+    ),
+  );
 }
 const cellText = (cell) => (cell instanceof Node ? cell.textContent : String(cell ?? ""));
 
 function select(label, options, value, onchange) {
-  const box = el("select", { onchange: (event) => onchange(event.target.value) },
-    options.map(([key, text]) => el("option", { value: key, selected: String(key) === String(value) }, text)));
+  const box = el(
+    "select",
+    { onchange: (event) => onchange(event.target.value) },
+    options.map(([key, text]) => el("option", { value: key, selected: String(key) === String(value) }, text)),
+  );
   return el("label.pick", el("span", label), box);
 }

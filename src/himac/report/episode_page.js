@@ -19,18 +19,40 @@ function planOf(e, detail) {
   const parts = asked.map((subgoal) => ({ subgoal, asked: true, segment: null, status: "never" }));
   for (const segment of detail.segments) {
     const isLast = segment === detail.segments.at(-1);
-    const status = segment.stop === "sub_done" || segment.stop === "budget" ? segment.stop : isLast && e.success ? "success" : "episode_end";
+    const status =
+      segment.stop === "sub_done" || segment.stop === "budget"
+        ? segment.stop
+        : isLast && e.success
+          ? "success"
+          : "episode_end";
     const part = { subgoal: segment.subgoal, asked: segment.index < asked.length, segment, status };
-    if (part.asked) parts[segment.index] = part; else parts.push(part);
+    if (part.asked) parts[segment.index] = part;
+    else parts.push(part);
   }
   return parts;
 }
 
 async function episodePage(main, run, id) {
-  const e = episodeAt(run, id), detail = await detailOf(e);
-  const turns = turnsOf(e, detail), stage = makeStage(e, detail, turns);
-  main.append(crumbs(e), el("h1", verdict(e), ` · task ${e.index} of ${e.split}`, e.kind ? `, ${e.kind}` : null), factsOf(e, detail),
-    el("div.episode", el("div.story", blueprintOf(e, detail), colourPicker(main, run, id), timeline(e, detail, turns, stage), sequences(e, detail)), stage.node));
+  const e = episodeAt(run, id),
+    detail = await detailOf(e);
+  const turns = turnsOf(e, detail),
+    stage = makeStage(e, detail, turns);
+  main.append(
+    crumbs(e),
+    el("h1", verdict(e), ` · task ${e.index} of ${e.split}`, e.kind ? `, ${e.kind}` : null),
+    factsOf(e, detail),
+    el(
+      "div.episode",
+      el(
+        "div.story",
+        blueprintOf(e, detail),
+        colourPicker(main, run, id),
+        timeline(e, detail, turns, stage),
+        sequences(e, detail),
+      ),
+      stage.node,
+    ),
+  );
   stage.go(0);
   return stage;
 }
@@ -43,41 +65,109 @@ function turnsOf(e, detail) {
     const isTrained = !(e.copy && turn.role === "micro");
     const advantage = isTrained ? (detail.advantages?.[place] ?? null) : null;
     const context = detail.contexts[turn.context];
-    const tokens = (context?.ids.slice(turn.start, turn.end) ?? []).map((token, i) => ({ id: token, at: turn.start + i,
-      logp: logps[turn.context]?.get(turn.start + i), advantage }));
+    const tokens = (context?.ids.slice(turn.start, turn.end) ?? []).map((token, i) => ({
+      id: token,
+      at: turn.start + i,
+      logp: logps[turn.context]?.get(turn.start + i),
+      advantage,
+    }));
     return { ...turn, place, advantage, tokens };
   });
 }
 
 function crumbs(e) {
-  const all = episodesOf(e.run), go = (by) => (all[e.id + by] ? `#episode/${e.run}/${e.id + by}` : null);
-  return el("p.crumbs", el("a", { href: "#episodes" }, "episodes"), " / ", el("a", { href: `#group/${e.run}/${e.id}` }, `iteration ${e.iteration}, ${phaseName(e.phase)}, group ${e.group}`),
-    ` / attempt ${e.replica + 1}`, el("span.pager", el("a", { href: go(-1), rel: "prev" }, "‹ previous"), el("a", { href: go(1), rel: "next" }, "next ›")));
+  const all = episodesOf(e.run),
+    go = (by) => (all[e.id + by] ? `#episode/${e.run}/${e.id + by}` : null);
+  return el(
+    "p.crumbs",
+    el("a", { href: "#episodes" }, "episodes"),
+    " / ",
+    el("a", { href: `#group/${e.run}/${e.id}` }, `iteration ${e.iteration}, ${phaseName(e.phase)}, group ${e.group}`),
+    ` / attempt ${e.replica + 1}`,
+    el(
+      "span.pager",
+      el("a", { href: go(-1), rel: "prev" }, "‹ previous"),
+      el("a", { href: go(1), rel: "next" }, "next ›"),
+    ),
+  );
 }
 
 function factsOf(e, detail) {
-  const facts = [["return", brief(e.return)], ["penalties", brief(detail.penalty)], ["score", brief(e.score)], ["advantage", e.advantage === null ? "not trained" : signed(e.advantage)],
-    ["environment steps", whole(e.env_steps)], ["model calls", whole(e.calls)], ["tokens", whole(e.tokens)], ["ended by", words(e.stop)]];
-  return el("div", el("dl.facts", facts.map(([name, value]) => el("div", el("dt", name), el("dd", value)))),
-    e.copy ? el("p.note", "Its blueprint is a peer's word for word: the execution was run once and is shared.") : null,
-    detail.error ? el("details", el("summary", "error"), el("pre.world", detail.error)) : null);
+  const facts = [
+    ["return", brief(e.return)],
+    ["penalties", brief(detail.penalty)],
+    ["score", brief(e.score)],
+    ["advantage", e.advantage === null ? "not trained" : signed(e.advantage)],
+    ["environment steps", whole(e.env_steps)],
+    ["model calls", whole(e.calls)],
+    ["tokens", whole(e.tokens)],
+    ["ended by", words(e.stop)],
+  ];
+  return el(
+    "div",
+    el(
+      "dl.facts",
+      facts.map(([name, value]) => el("div", el("dt", name), el("dd", value))),
+    ),
+    e.copy
+      ? el("p.note", "Its blueprint is a peer's word for word: the execution was run once and is shared.")
+      : null,
+    detail.error ? el("details", el("summary", "error"), el("pre.world", detail.error)) : null,
+  );
 }
 
 function blueprintOf(e, detail) {
   const plan = planOf(e, detail).filter((part) => part.asked);
   if (!plan.length) return null;
-  return el("section.blueprint", el("h2", "Blueprint", e.malformed ? el("span.tag.warn", "could not be read: the task itself") : null, e.chosen ? el("span.tag", "z*") : null),
-    el("ol", plan.map((part) => el("li", statusOf(part.status), el("span", part.subgoal), part.segment ? el("span.note", ` ${plural(part.segment.turns.length, "turn")}`) : null))));
+  return el(
+    "section.blueprint",
+    el(
+      "h2",
+      "Blueprint",
+      e.malformed ? el("span.tag.warn", "could not be read: the task itself") : null,
+      e.chosen ? el("span.tag", "z*") : null,
+    ),
+    el(
+      "ol",
+      plan.map((part) =>
+        el(
+          "li",
+          statusOf(part.status),
+          el("span", part.subgoal),
+          part.segment ? el("span.note", ` ${plural(part.segment.turns.length, "turn")}`) : null,
+        ),
+      ),
+    ),
+  );
 }
 
 function colourPicker(main, run, id) {
-  return el("fieldset.colouring", el("legend", "colour tokens by"), Object.entries(COLOURINGS).map(([key, name]) => el("label",
-    el("input", { type: "radio", name: "colouring", value: key, checked: key === colouring, onchange: () => { colouring = key; repaint(main, run, id); } }), name)),
-    el("span.note", MEANINGS[colouring]));
+  return el(
+    "fieldset.colouring",
+    el("legend", "colour tokens by"),
+    Object.entries(COLOURINGS).map(([key, name]) =>
+      el(
+        "label",
+        el("input", {
+          type: "radio",
+          name: "colouring",
+          value: key,
+          checked: key === colouring,
+          onchange: () => {
+            colouring = key;
+            repaint(main, run, id);
+          },
+        }),
+        name,
+      ),
+    ),
+    el("span.note", MEANINGS[colouring]),
+  );
 }
 
 async function repaint(main, run, id) {
-  const y = scrollY, step = document.querySelector(".turn.now")?.dataset.step ?? 0;
+  const y = scrollY,
+    step = document.querySelector(".turn.now")?.dataset.step ?? 0;
   main.replaceChildren();
   current = await episodePage(main, run, id);
   current.go(Number(step));
@@ -94,11 +184,21 @@ function timeline(e, detail, turns, stage) {
     place = 1;
   }
   for (const part of planOf(e, detail)) {
-    if (!part.segment) { story.append(el("div.segment.unreached", el("h3", statusOf(part.status), part.subgoal))); continue; }
+    if (!part.segment) {
+      story.append(el("div.segment.unreached", el("h3", statusOf(part.status), part.subgoal)));
+      continue;
+    }
     const own = turns.slice(place, (place += part.segment.turns.length));
-    story.append(el("div.segment", el("h3", part.asked || part.subgoal ? statusOf(part.status) : null, part.subgoal || "the task"),
-      part.segment.trimmed ? el("p.note", `${plural(part.segment.trimmed, "oldest turn")} left the context: token budget`) : null,
-      own.map((turn) => turnOf(e, turn, most, stage))));
+    story.append(
+      el(
+        "div.segment",
+        el("h3", part.asked || part.subgoal ? statusOf(part.status) : null, part.subgoal || "the task"),
+        part.segment.trimmed
+          ? el("p.note", `${plural(part.segment.trimmed, "oldest turn")} left the context: token budget`)
+          : null,
+        own.map((turn) => turnOf(e, turn, most, stage)),
+      ),
+    );
   }
   return story;
 }
@@ -106,7 +206,9 @@ function timeline(e, detail, turns, stage) {
 function trainedNote(e) {
   if (e.advantage === null) return "An evaluation: nothing here was trained on.";
   if (e.phase === "macro") return "Phase A trains the blueprint's tokens; what the executor wrote is shown plain.";
-  return e.phase === "micro" ? "Phase B trains the executor's tokens; its blueprint was given." : "Every turn with an advantage was trained on.";
+  return e.phase === "micro"
+    ? "Phase B trains the executor's tokens; its blueprint was given."
+    : "Every turn with an advantage was trained on.";
 }
 
 function turnOf(e, turn, most, stage) {
@@ -115,15 +217,35 @@ function turnOf(e, turn, most, stage) {
   const isBare = turn.text.trim() === says || turn.text.trim() === `<action>${says}</action>`;
   const problems = [!turn.readable && "unreadable", !turn.admissible && "inadmissible"].filter(Boolean);
   const step = stage.stepOf(turn);
-  const number = el("button.step", { type: "button", onclick: () => stage.go(step), "aria-label": `show the world after turn ${turn.place + 1}` }, turn.place + 1);
-  const node = el("div.turn", { "data-step": step, "data-turn": turn.place }, number,
-    el("div.said",
+  const number = el(
+    "button.step",
+    { type: "button", onclick: () => stage.go(step), "aria-label": `show the world after turn ${turn.place + 1}` },
+    turn.place + 1,
+  );
+  const node = el(
+    "div.turn",
+    { "data-step": step, "data-turn": turn.place },
+    number,
+    el(
+      "div.said",
       thought ? el("p.thought", thought) : null,
       isString(says) && !isBare ? el("p.action", el("code", says)) : null,
-      el("p.raw", turn.tokens.length ? tokenRow(e.run, turn.tokens, most) : el("span.tokens", turn.text), problems.map((p) => el("span.tag.warn", p))),
-      turn.observation && !readBoard(turn.observation) ? el("div.answer", answerOf(RUNS[e.run].world, turn.observation)) : null),
-    el("p.numbers", isString(turn.action) ? el("span", "reward ", signed(turn.reward)) : null, turn.penalty ? el("span", "penalty ", brief(turn.penalty)) : null,
-      isNumber(turn.advantage) ? el("span", "advantage ", signed(turn.advantage)) : null));
+      el(
+        "p.raw",
+        turn.tokens.length ? tokenRow(e.run, turn.tokens, most) : el("span.tokens", turn.text),
+        problems.map((p) => el("span.tag.warn", p)),
+      ),
+      turn.observation && !readBoard(turn.observation)
+        ? el("div.answer", answerOf(RUNS[e.run].world, turn.observation))
+        : null,
+    ),
+    el(
+      "p.numbers",
+      isString(turn.action) ? el("span", "reward ", signed(turn.reward)) : null,
+      turn.penalty ? el("span", "penalty ", brief(turn.penalty)) : null,
+      isNumber(turn.advantage) ? el("span", "advantage ", signed(turn.advantage)) : null,
+    ),
+  );
   stage.listen(node);
   return node;
 }
@@ -132,81 +254,46 @@ const isString = (x) => typeof x === "string";
 // The training sequences, whole: prompt dim, sampled tokens as the learner saw them.
 function sequences(e, detail) {
   const advantages = new Map();
-  for (const turn of turnsOf(e, detail)) for (const token of turn.tokens) advantages.set(`${turn.context}/${token.at}`, turn.advantage);
+  for (const turn of turnsOf(e, detail))
+    for (const token of turn.tokens) advantages.set(`${turn.context}/${token.at}`, turn.advantage);
   const most = Math.max(...[...advantages.values()].map((a) => Math.abs(a ?? 0)), 1e-9);
-  if (!detail.contexts.some((context) => context.ids.length)) return el("p.note", "The model was asked through an endpoint: there are texts, and no tokens.");
-  return el("section", el("h2", "Token sequences"), el("p.note", RUNS[e.run].vocabulary ? "Prompt tokens (mask 0) are dim; the others are exactly what was sampled." : "The run's tokenizer was not found: ids are shown."),
+  if (!detail.contexts.some((context) => context.ids.length))
+    return el("p.note", "The model was asked through an endpoint: there are texts, and no tokens.");
+  return el(
+    "section",
+    el("h2", "Token sequences"),
+    el(
+      "p.note",
+      RUNS[e.run].vocabulary
+        ? "Prompt tokens (mask 0) are dim; the others are exactly what was sampled."
+        : "The run's tokenizer was not found: ids are shown.",
+    ),
     detail.contexts.map((context, place) => {
       const sampled = sum(context.sampled, ([start, end]) => end - start);
-      const box = el("details", el("summary", `sequence ${place + 1}: ${whole(context.ids.length)} tokens, ${whole(sampled)} sampled`));
+      const box = el(
+        "details",
+        el("summary", `sequence ${place + 1}: ${whole(context.ids.length)} tokens, ${whole(sampled)} sampled`),
+      );
       box.addEventListener("toggle", () => {
         if (!box.open || box.children.length > 1) return;
         const logps = logpsOf(context);
-        box.append(el("div.sequence", tokenRow(e.run, context.ids.map((id, at) => ({ id, at, logp: logps.get(at), advantage: advantages.get(`${place}/${at}`) ?? null })), most)));
+        box.append(
+          el(
+            "div.sequence",
+            tokenRow(
+              e.run,
+              context.ids.map((id, at) => ({
+                id,
+                at,
+                logp: logps.get(at),
+                advantage: advantages.get(`${place}/${at}`) ?? null,
+              })),
+              most,
+            ),
+          ),
+        );
       });
       return box;
-    }));
-}
-
-const besideStory = matchMedia("(min-width: 861px)"); // there the world stays in sight while the timeline moves
-
-// The world at a step, with buttons, a slider, the keyboard, and (Sokoban) a board one can play on from there.
-function makeStage(e, detail, turns) {
-  const moments = [{ text: detail.instruction, turn: null }, ...turns.filter((turn) => turn.action !== null).map((turn) => ({ text: turn.observation, turn }))];
-  const after = new Map();
-  let seen = 0;
-  for (const turn of turns) { if (turn.action !== null) seen += 1; after.set(turn.place, seen); }
-  const view = el("div.view"), label = el("p.label", { role: "status" }), slider = el("input", { type: "range", min: 0, max: moments.length - 1, value: 0, "aria-label": "step" });
-  let step = 0, timer = null, board = null, hand = 0;
-  const nodes = [];
-  const playing = el("button", { type: "button", id: "play", onclick: () => toggle() }, "play");
-  const go = (next) => {
-    step = Math.max(0, Math.min(moments.length - 1, next));
-    hand = 0;
-    board = lastBoard(moments, step);
-    draw(board);
-    slider.value = step;
-    const turn = moments[step].turn;
-    label.textContent = step === 0 ? "the start" : `step ${step} of ${moments.length - 1}: ${turn.action}`;
-    for (const node of nodes) node.classList.toggle("now", turn !== null && Number(node.dataset.turn) === turn.place);
-    if (turn && besideStory.matches) nodes.find((node) => node.classList.contains("now"))?.scrollIntoView({ block: "nearest" });
-  };
-  const draw = (rows) => {
-    view.replaceChildren(rows ? drawBoard(rows) : scene(RUNS[e.run].world, moments, step));
-    const list = view.querySelector(".places"), now = view.querySelector(".places .now");
-    if (now) list.scrollTop = now.offsetTop - list.clientHeight / 3;
-  };
-  const toggle = () => {
-    if (timer) stop();
-    else {
-      if (step === moments.length - 1) go(0);
-      timer = setInterval(() => { go(step + 1); if (step === moments.length - 1) stop(); }, 450);
-      playing.textContent = "pause";
-    }
-  };
-  const stop = () => { clearInterval(timer); timer = null; playing.textContent = "play"; };
-  const move = (name) => {
-    if (!board) return;
-    stop();
-    const next = pushed(board, name);
-    hand += 1;
-    board = next;
-    draw(board);
-    label.textContent = solved(board) ? `you solved it in ${plural(hand, "move")} from step ${step}` : `your move ${hand} from step ${step}: ${name}`;
-  };
-  slider.addEventListener("input", () => { stop(); go(Number(slider.value)); });
-  const arrows = lastBoard(moments, 0) ? el("div.pad", { "aria-label": "try it yourself from here" }, el("span.note", "try it from here"),
-    [["up", "↑"], ["left", "←"], ["down", "↓"], ["right", "→"]].map(([name, sign]) => el(`button.${name}`, { type: "button", "data-move": name, "aria-label": `move ${name}`, onclick: () => move(name) }, sign))) : null;
-  const controls = [label, slider, el("div.controls",
-    el("button", { type: "button", id: "back", "aria-label": "step back", onclick: () => { stop(); go(step - 1); } }, "‹"), playing,
-    el("button", { type: "button", id: "forth", "aria-label": "step on", onclick: () => { stop(); go(step + 1); } }, "›"))];
-  const node = el("aside.stage", { "aria-label": "the world" }, arrows ? [view, controls] : [controls, view], arrows,
-    el("p.note.hint", "← → step, space plays", arrows ? ", w a s d move" : ""));
-  return { node, go, stop, toggle, move, by: (n) => { stop(); go(step + n); }, stepOf: (turn) => after.get(turn.place), listen: (node) => nodes.push(node) };
-}
-
-// The board at a step; a turn whose answer shows none leaves the one before.
-function lastBoard(moments, step) {
-  for (let at = step; at >= 0; at--) { const rows = readBoard(moments[at].text); if (rows) return rows; }
-  return null;
+    }),
+  );
 }

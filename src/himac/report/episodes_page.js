@@ -1,19 +1,43 @@
 // The list of episodes, grouped with their peers, and a group side by side. The filters live in the address,
 // so a view can be linked and "back" works.
 
-const FILTERS = { run: "run", iteration: "iteration", phase: "phase", split: "split", kind: "task type", success: "result", stop: "ended by" };
-const PAGE = 40, MARKS = 64; // lines, and marks of a line, that are drawn at first
+const FILTERS = {
+  run: "run",
+  iteration: "iteration",
+  phase: "phase",
+  split: "split",
+  kind: "task type",
+  success: "result",
+  stop: "ended by",
+};
+const PAGE = 40,
+  MARKS = 64; // lines, and marks of a line, that are drawn at first
 
 function episodesPage(main, query) {
   const asked = Object.fromEntries([...new URLSearchParams(query)].filter(([key]) => key in FILTERS));
   const all = RUNS.flatMap((_, run) => episodesOf(run));
   const matching = all.filter((e) => Object.entries(asked).every(([key, value]) => String(e[key]) === value));
-  main.append(el("h1", "Episodes"), filterBar(all, asked),
-    el("p.note", { role: "status", id: "count", "data-count": matching.length }, `${plural(matching.length, "episode")} in ${plural(new Set(matching.map(groupKey)).size, "group")}, `,
+  main.append(
+    el("h1", "Episodes"),
+    filterBar(all, asked),
+    el(
+      "p.note",
+      { role: "status", id: "count", "data-count": matching.length },
+      `${plural(matching.length, "episode")} in ${plural(new Set(matching.map(groupKey)).size, "group")}, `,
       `${percent(matching.length ? sum(matching, (e) => e.success) / matching.length : NaN)} successful. `,
-      RUNS.map((run) => run.rule).filter((rule, i, rules) => rules.indexOf(rule) === i).join(" ")),
-    el("p.keys.note", el("span.key", el("span.mark.won", "1.0"), "success"), el("span.key", el("span.mark", "−0.5"), "no success"), el("span.key", el("span.mark.won.chosen", "1.0"), "z*, the blueprint phase B executes"), "The number is the return."),
-    groupList(all, new Set(matching)));
+      RUNS.map((run) => run.rule)
+        .filter((rule, i, rules) => rules.indexOf(rule) === i)
+        .join(" "),
+    ),
+    el(
+      "p.keys.note",
+      el("span.key", el("span.mark.won", "1.0"), "success"),
+      el("span.key", el("span.mark", "−0.5"), "no success"),
+      el("span.key", el("span.mark.won.chosen", "1.0"), "z*, the blueprint phase B executes"),
+      "The number is the return.",
+    ),
+    groupList(all, new Set(matching)),
+  );
 }
 
 function filterBar(all, asked) {
@@ -26,11 +50,20 @@ function filterBar(all, asked) {
     const values = [...new Set(all.map((e) => e[key]))];
     if (typeof values[0] === "number") values.sort((a, b) => a - b);
     if (values.length < 2) return null;
-    const pick = select(label, [["", "any"], ...values.map((v) => [String(v), valueName(key, v)])], asked[key] ?? "", (v) => go(key, v));
+    const pick = select(
+      label,
+      [["", "any"], ...values.map((v) => [String(v), valueName(key, v)])],
+      asked[key] ?? "",
+      (v) => go(key, v),
+    );
     pick.dataset.filter = key;
     return pick;
   });
-  const reset = el("button.quiet", { type: "button", disabled: !Object.keys(asked).length, onclick: () => (location.hash = "episodes") }, "clear");
+  const reset = el(
+    "button.quiet",
+    { type: "button", disabled: !Object.keys(asked).length, onclick: () => (location.hash = "episodes") },
+    "clear",
+  );
   return el("form.filters", { onsubmit: (event) => event.preventDefault() }, picks, reset);
 }
 
@@ -49,7 +82,8 @@ function groupList(all, matching) {
     groups.get(key).push(e);
   }
   const kept = folded([...groups.values()].filter((group) => group.some((e) => matching.has(e))));
-  const list = el("ol.groups"), more = el("button", { type: "button" }, "show more");
+  const list = el("ol.groups"),
+    more = el("button", { type: "button" }, "show more");
   let shown = 0;
   const grow = () => {
     list.append(...kept.slice(shown, shown + PAGE).map((group) => groupLine(group, matching)));
@@ -64,47 +98,104 @@ function groupList(all, matching) {
 
 // Evaluations have one episode a task: those of an iteration stand together.
 function folded(groups) {
-  const found = [], evaluations = new Map();
+  const found = [],
+    evaluations = new Map();
   for (const group of groups) {
-    const first = group[0], key = `${first.run}/${first.iteration}/${first.split}`;
+    const first = group[0],
+      key = `${first.run}/${first.iteration}/${first.split}`;
     if (first.phase !== "eval") found.push(group);
     else if (evaluations.has(key)) evaluations.get(key).push(...group);
-    else { evaluations.set(key, [...group]); found.push(evaluations.get(key)); }
+    else {
+      evaluations.set(key, [...group]);
+      found.push(evaluations.get(key));
+    }
   }
   return found;
 }
 
 function groupLine(group, matching) {
-  const first = group[0], alone = first.phase === "eval";
+  const first = group[0],
+    alone = first.phase === "eval";
   const wins = sum(group, (e) => e.success);
-  const head = alone ? el("span", `evaluation on ${first.split}`) : el("span", el("a", { href: `#group/${first.run}/${first.id}` }, `${first.split} ${first.index}`), first.kind ? el("span.kind", ` ${first.kind}`) : null);
-  return el("li", el("span.where", RUNS.length > 1 ? `${RUNS[first.run].name} · ` : "", `iteration ${first.iteration} · ${phaseName(first.phase)}`),
-    head, el("span.wins", `${wins}/${group.length}`),
-    marks(group, matching));
+  const head = alone
+    ? el("span", `evaluation on ${first.split}`)
+    : el(
+        "span",
+        el("a", { href: `#group/${first.run}/${first.id}` }, `${first.split} ${first.index}`),
+        first.kind ? el("span.kind", ` ${first.kind}`) : null,
+      );
+  return el(
+    "li",
+    el(
+      "span.where",
+      RUNS.length > 1 ? `${RUNS[first.run].name} · ` : "",
+      `iteration ${first.iteration} · ${phaseName(first.phase)}`,
+    ),
+    head,
+    el("span.wins", `${wins}/${group.length}`),
+    marks(group, matching),
+  );
 }
 
 function marks(group, matching) {
-  const draw = (episodes) => episodes.map((e) => mark(e, matching.has(e))), rest = group.slice(MARKS);
-  const more = el("button", { type: "button", onclick: () => more.replaceWith(...draw(rest)) }, `${rest.length} more`);
+  const draw = (episodes) => episodes.map((e) => mark(e, matching.has(e))),
+    rest = group.slice(MARKS);
+  const more = el(
+    "button",
+    { type: "button", onclick: () => more.replaceWith(...draw(rest)) },
+    `${rest.length} more`,
+  );
   return el("span.marks", draw(group.slice(0, MARKS)), rest.length ? more : null);
 }
 
 function mark(e, isMatching = true) {
   const classes = ["mark", e.success && "won", e.chosen && "chosen", !isMatching && "dim"].filter(Boolean).join(".");
-  const what = `${e.success ? "success" : "no success"}, return ${brief(e.return)}, ${words(e.stop)}${e.advantage !== null ? `, advantage ${signed(e.advantage)}` : ""}${e.copy ? ", same blueprint as a peer: run once" : ""}`;
-  return el(`a.${classes}`, { href: `#episode/${e.run}/${e.id}`, title: `task ${e.index}: ${what}`, "aria-label": what }, isNumber(e.return) ? e.return.toFixed(1).replace("-", "−") : "?");
+  const what = [
+    e.success ? "success" : "no success",
+    `return ${brief(e.return)}`,
+    words(e.stop),
+    e.advantage !== null && `advantage ${signed(e.advantage)}`,
+    e.copy && "same blueprint as a peer: run once",
+  ]
+    .filter(Boolean)
+    .join(", ");
+  return el(
+    `a.${classes}`,
+    { href: `#episode/${e.run}/${e.id}`, title: `task ${e.index}: ${what}`, "aria-label": what },
+    isNumber(e.return) ? e.return.toFixed(1).replace("-", "−") : "?",
+  );
 }
 
 // A group side by side; of a phase A group also the executions of its best blueprint.
 async function groupPage(main, run, id) {
-  const first = episodeAt(run, id), all = episodesOf(run);
-  const same = (e, phase) => e.iteration === first.iteration && e.phase === phase && e.split === first.split && e.index === first.index;
+  const first = episodeAt(run, id),
+    all = episodesOf(run);
+  const same = (e, phase) =>
+    e.iteration === first.iteration && e.phase === phase && e.split === first.split && e.index === first.index;
   const peers = all.filter((e) => groupKey(e) === groupKey(first));
-  main.append(el("p.crumbs", el("a", { href: "#episodes" }, "episodes"), ` / iteration ${first.iteration} / ${first.split} ${first.index}`),
-    el("h1", `Task ${first.index} of ${first.split}, iteration ${first.iteration}`));
+  const { instruction } = await detailOf(first);
+  main.append(
+    el(
+      "p.crumbs",
+      el("a", { href: "#episodes" }, "episodes"),
+      ` / iteration ${first.iteration} / ${first.split} ${first.index}`,
+    ),
+    el("h1", `Task ${first.index} of ${first.split}, iteration ${first.iteration}`),
+    goalOf(RUNS[run].world, instruction) ?? "",
+  );
   if (["macro", "micro"].includes(first.phase)) {
-    await side(main, "Phase A: the blueprints", "Each was run greedily by the executor; compared with one another.", all.filter((e) => same(e, "macro")));
-    await side(main, "Phase B: executions of z*", "The best blueprint, sampled; compared with one another.", all.filter((e) => same(e, "micro")));
+    await side(
+      main,
+      "Phase A: the blueprints",
+      "Each was run greedily by the executor; compared with one another.",
+      all.filter((e) => same(e, "macro")),
+    );
+    await side(
+      main,
+      "Phase B: executions of z*",
+      "The best blueprint, sampled; compared with one another.",
+      all.filter((e) => same(e, "micro")),
+    );
   } else await side(main, `${PHASES[first.phase]?.long ?? first.phase}`, "Compared with one another.", peers);
 }
 
@@ -118,11 +209,23 @@ async function side(main, name, note, peers) {
 async function card(e, most) {
   const detail = await detailOf(e);
   const plan = planOf(e, detail).filter((part) => part.asked);
-  return el(e.chosen ? "article.card.best" : "article.card",
-    el("h3", el("a", { href: `#episode/${e.run}/${e.id}` }, `attempt ${e.replica + 1}`), e.chosen ? el("span.tag", "z*") : null, e.copy ? el("span.tag", "same plan, run once") : null),
+  return el(
+    e.chosen ? "article.card.best" : "article.card",
+    el(
+      "h3",
+      el("a", { href: `#episode/${e.run}/${e.id}` }, `attempt ${e.replica + 1}`),
+      e.chosen ? el("span.tag", "z*") : null,
+      e.copy ? el("span.tag", "same plan, run once") : null,
+    ),
     el("p", verdict(e), ` · return ${brief(e.return)} · ${plural(e.env_steps, "step")}`),
     advantageBar(e.advantage, most),
-    plan.length ? el("ol.plan", plan.map((part) => el("li", statusOf(part.status), el("span", part.subgoal)))) : el("p.note", "no blueprint"));
+    plan.length
+      ? el(
+          "ol.plan",
+          plan.map((part) => el("li", statusOf(part.status), el("span", part.subgoal))),
+        )
+      : el("p.note", "no blueprint"),
+  );
 }
 
 const verdict = (e) => el(e.success ? "b.won" : "b.lost", e.success ? "✓ success" : `✗ ${words(e.stop)}`);
@@ -130,7 +233,16 @@ const verdict = (e) => el(e.success ? "b.won" : "b.lost", e.success ? "✓ succe
 function advantageBar(value, most) {
   if (!isNumber(value)) return el("p.note", "not trained");
   const share = Math.abs(value) / most / 2;
-  return el("p.adv", el("span", `advantage ${signed(value)}`), el("span.scale", { "aria-hidden": "true" },
-    el(value < 0 ? "i.neg" : "i.pos", { css: { width: percentCss(share), left: percentCss(value < 0 ? 0.5 - share : 0.5) } })));
+  return el(
+    "p.adv",
+    el("span", `advantage ${signed(value)}`),
+    el(
+      "span.scale",
+      { "aria-hidden": "true" },
+      el(value < 0 ? "i.neg" : "i.pos", {
+        css: { width: percentCss(share), left: percentCss(value < 0 ? 0.5 - share : 0.5) },
+      }),
+    ),
+  );
 }
 const percentCss = (x) => `${(100 * x).toFixed(2)}%`;

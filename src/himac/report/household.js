@@ -10,7 +10,13 @@ const named = (text) => [...text.matchAll(THING)].map((m) => m[1]);
 // last news.
 function household(instruction, turns) {
   const room = instruction.match(/you see ([^\n]*)/i)?.[1] ?? "";
-  const home = { task: instruction.match(/Your task is to: ([^\n]*)/)?.[1] ?? "", here: [], held: [], traits: new Map(), places: new Map() };
+  const home = {
+    task: instruction.match(/Your task is to: ([^\n]*)/)?.[1] ?? "",
+    here: [],
+    held: [],
+    traits: new Map(),
+    places: new Map(),
+  };
   for (const name of named(room)) placeOf(home, name);
   turns.forEach(({ action, observation }, i) => live(home, action ?? "", observation ?? "", i + 1));
   return home;
@@ -27,13 +33,18 @@ function live(home, action, text, step) {
   const tell = (name, news) => Object.assign(placeOf(home, name), news, { step });
   const drop = (list, thing) => list.filter((other) => other !== thing);
   const mark = (thing, trait, ...gone) =>
-    home.traits.set(thing, [...(home.traits.get(thing) ?? []).filter((t) => t !== trait && !gone.includes(t)), trait]);
-  const contents = told(/On the (.+? \d+), you see ([^\n]*)/), opened = told(/The (.+? \d+) is open\. In it, you see ([^\n]*)/);
+    home.traits.set(thing, [
+      ...(home.traits.get(thing) ?? []).filter((t) => t !== trait && !gone.includes(t)),
+      trait,
+    ]);
+  const contents = told(/On the (.+? \d+), you see ([^\n]*)/),
+    opened = told(/The (.+? \d+) is open\. In it, you see ([^\n]*)/);
   const shut = told(/The (.+? \d+) is closed/) ?? told(/^You close the (.+? \d+)\./);
   if (contents) tell(contents[0], { things: named(contents[1]), whole: true });
   if (opened) tell(opened[0], { state: "open", things: named(opened[1]), whole: true });
   if (shut) tell(shut[0], { state: "closed" });
-  if (text.startsWith("You arrive at ")) home.here = [(contents ?? opened ?? shut)?.[0] ?? action.replace(/^go to /, "")];
+  if (text.startsWith("You arrive at "))
+    home.here = [(contents ?? opened ?? shut)?.[0] ?? action.replace(/^go to /, "")];
   const facing = told(/^You are facing the (.+?)\. Next to it/);
   if (facing) home.here = facing[0].split(/,? and |, /).map((name) => name.replace(/^the /, ""));
   if (text.startsWith("You are in the middle of a room")) home.here = [];
@@ -51,8 +62,14 @@ function live(home, action, text, step) {
   const carried = told(/^You are (?:carrying: ([^\n]*)|not carrying anything)/);
   if (carried) home.held = named(carried[0] ?? "");
   const changed = told(/^You (heat|cool|clean) the (.+? \d+) using /);
-  if (changed) mark(changed[1], { heat: "hot", cool: "cold", clean: "clean" }[changed[0]], ...(changed[0] === "clean" ? [] : ["hot", "cold"]));
-  const sliced = told(/^You sliced the (.+? \d+) with /), lit = told(/^You turn on the (.+? \d+)\./);
+  if (changed)
+    mark(
+      changed[1],
+      { heat: "hot", cool: "cold", clean: "clean" }[changed[0]],
+      ...(changed[0] === "clean" ? [] : ["hot", "cold"]),
+    );
+  const sliced = told(/^You sliced the (.+? \d+) with /),
+    lit = told(/^You turn on the (.+? \d+)\./);
   if (sliced) mark(sliced[0], "sliced");
   if (lit) mark(lit[0], "on");
 }
@@ -61,20 +78,43 @@ function live(home, action, text, step) {
 function drawHousehold(home, said) {
   const seen = [...home.places].filter(([name, place]) => place.step || home.here.includes(name));
   const unseen = [...home.places.keys()].filter((name) => !seen.some(([other]) => other === name));
-  return el("div.world.house",
+  return el(
+    "div.world.house",
     home.task ? el("p.goal", home.task) : null,
-    el("dl.self", el("dt", "at"), el("dd.here", home.here.join(", ") || "the middle of the room"),
-      el("dt", "carries"), el("dd.held", home.held.length ? things(home, home.held) : "nothing")),
-    seen.length ? el("ul.places", seen.sort(byName).map(([name, place]) => placeLine(home, name, place))) : null,
+    el(
+      "dl.self",
+      el("dt", "at"),
+      el("dd.here", home.here.join(", ") || "the middle of the room"),
+      el("dt", "carries"),
+      el("dd.held", home.held.length ? things(home, home.held) : "nothing"),
+    ),
+    seen.length
+      ? el(
+          "ul.places",
+          seen.sort(byName).map(([name, place]) => placeLine(home, name, place)),
+        )
+      : null,
     unseen.length ? el("p.unseen", el("span", "not visited: "), shortNames(unseen)) : null,
-    said ? el("p.answered", said) : null);
+    said ? el("p.answered", said) : null,
+  );
 }
 
 function placeLine(home, name, place) {
-  const here = home.here.includes(name), isPart = place.things !== null && !place.whole;
-  return el("li", { "data-place": name, "data-state": place.state || null, "data-things": place.things?.join(", ") ?? null,
-    "data-part": isPart, "aria-current": here ? "location" : null, class: here ? "now" : null },
-    el("b", name), el("span", place.state ? el("span.state", place.state) : null, insideOf(home, place)));
+  const here = home.here.includes(name),
+    isPart = place.things !== null && !place.whole;
+  return el(
+    "li",
+    {
+      "data-place": name,
+      "data-state": place.state || null,
+      "data-things": place.things?.join(", ") ?? null,
+      "data-part": isPart,
+      "aria-current": here ? "location" : null,
+      class: here ? "now" : null,
+    },
+    el("b", name),
+    el("span", place.state ? el("span.state", place.state) : null, insideOf(home, place)),
+  );
 }
 
 function insideOf(home, place) {
@@ -83,7 +123,8 @@ function insideOf(home, place) {
   return (place.things.length ? things(home, place.things) : "empty") + rest;
 }
 
-const things = (home, names) => names.map((name) => name + (home.traits.has(name) ? ` (${home.traits.get(name).join(", ")})` : "")).join(", ");
+const things = (home, names) =>
+  names.map((name) => name + (home.traits.has(name) ? ` (${home.traits.get(name).join(", ")})` : "")).join(", ");
 const byName = ([a], [b]) => a.localeCompare(b, "en", { numeric: true });
 
 // ["drawer 2", "drawer 1", "bed 1"] -> "bed 1 · drawer 1, 2"

@@ -28,7 +28,10 @@ from himac.report.reading import (
 from himac.report.vocabulary import find_tokenizer, token_texts
 from himac.runs import write_text
 
-_SCRIPTS = ("dom.js", "charts.js", "worlds.js", "household.js", "shop.js", "run_page.js", "episodes_page.js", "tokens.js", "episode_page.js", "app.js")  # fmt: skip
+_SCRIPTS = (
+    "dom.js", "charts.js", "worlds.js", "household.js", "shop.js", "curves.js", "run_page.js", "episodes_page.js", "tokens.js",
+    "stage.js", "episode_page.js", "app.js",
+)  # fmt: skip
 
 
 def build_report(

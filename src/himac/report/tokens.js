@@ -15,7 +15,8 @@ const tokenText = (run, id) => RUNS[run].vocabulary?.[id] ?? `⟨${id}⟩`;
 function logpsOf(context) {
   const found = new Map();
   let next = 0;
-  for (const [start, end] of context.sampled) for (let at = start; at < end; at++) found.set(at, context.logps[next++]);
+  for (const [start, end] of context.sampled)
+    for (let at = start; at < end; at++) found.set(at, context.logps[next++]);
   return found;
 }
 
@@ -23,7 +24,8 @@ function logpsOf(context) {
 function tokenRow(run, tokens, most) {
   const row = el("span.tokens");
   for (const token of tokens) {
-    const text = tokenText(run, token.id), node = el("span.token", shown(text));
+    const text = tokenText(run, token.id),
+      node = el("span.token", shown(text));
     if (token.logp === undefined) node.classList.add("prompt");
     else if (!isNumber(token.advantage)) node.classList.add("untrained");
     paint(node, token, most);
@@ -39,7 +41,11 @@ function said(token, text) {
   const parts = [JSON.stringify(text), `id ${token.id}`, `position ${token.at}`];
   if (token.logp === undefined) return [...parts, "prompt: mask 0"].join(" · ");
   parts.push(`log p ${brief(token.logp)}`, `p ${brief(Math.exp(token.logp))}`);
-  parts.push(isNumber(token.advantage) ? `advantage ${signed(token.advantage, 3)} · trained: mask 1` : "sampled, not trained in this phase");
+  parts.push(
+    isNumber(token.advantage)
+      ? `advantage ${signed(token.advantage, 3)} · trained: mask 1`
+      : "sampled, not trained in this phase",
+  );
   return parts.join(" · ");
 }
 
@@ -63,7 +69,8 @@ function watchTokens() {
     tip.hidden = !node;
     if (!node) return;
     tip.textContent = node.dataset.said;
-    const box = node.getBoundingClientRect(), wide = tip.offsetWidth;
+    const box = node.getBoundingClientRect(),
+      wide = tip.offsetWidth;
     tip.style.left = `${Math.max(8, Math.min(box.left, document.documentElement.clientWidth - wide - 8))}px`;
     tip.style.top = `${box.top > 48 ? box.top - tip.offsetHeight - 6 : box.bottom + 6}px`;
   };

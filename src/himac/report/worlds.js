@@ -6,23 +6,37 @@ const MOVES = { up: [-1, 0], down: [1, 0], left: [0, -1], right: [0, 1] };
 
 // Text of an observation -> rows of symbols, or null when it shows no board.
 function readBoard(text) {
-  const rows = text.split("\n").map((line) => line.replace(/[\s]/g, ""))
-    .filter((line) => line.length >= 3 && /^[#_O√XPS]+$/.test(line)).map((line) => [...line]);
+  const rows = text
+    .split("\n")
+    .map((line) => line.replace(/[\s]/g, ""))
+    .filter((line) => line.length >= 3 && /^[#_O√XPS]+$/.test(line))
+    .map((line) => [...line]);
   if (rows.length >= 3 && rows.some((row) => row.includes("P") || row.includes("S"))) return rows;
   return readCoordinates(text);
 }
 
 // The "coord" form of the board: positions in words.
 function readCoordinates(text) {
-  const spots = (name) => [...(text.match(new RegExp(`^${name}: (.*)$`, "m"))?.[1] ?? "")
-    .matchAll(/row (\d+) column (\d+)/g)].map((m) => [m[1] - 1, m[2] - 1]);
-  const open = [...text.matchAll(/^open row (\d+): columns ([\d ]+)$/gm)]
-    .flatMap((m) => m[2].trim().split(/\s+/).map((c) => [m[1] - 1, c - 1]));
+  const spots = (name) =>
+    [...(text.match(new RegExp(`^${name}: (.*)$`, "m"))?.[1] ?? "").matchAll(/row (\d+) column (\d+)/g)].map((m) => [
+      m[1] - 1,
+      m[2] - 1,
+    ]);
+  const open = [...text.matchAll(/^open row (\d+): columns ([\d ]+)$/gm)].flatMap((m) =>
+    m[2]
+      .trim()
+      .split(/\s+/)
+      .map((c) => [m[1] - 1, c - 1]),
+  );
   const [player] = spots("player");
   if (!player || !open.length || open.some(([r, c]) => r > 99 || c > 99)) return null;
-  const high = Math.max(...open.map((o) => o[0])) + 2, wide = Math.max(...open.map((o) => o[1])) + 2;
+  const high = Math.max(...open.map((o) => o[0])) + 2,
+    wide = Math.max(...open.map((o) => o[1])) + 2;
   const rows = Array.from({ length: high }, () => Array(wide).fill("#"));
-  const put = (list, symbol) => list.forEach(([r, c]) => { if (rows[r]?.[c]) rows[r][c] = symbol(rows[r][c]); });
+  const put = (list, symbol) =>
+    list.forEach(([r, c]) => {
+      if (rows[r]?.[c]) rows[r][c] = symbol(rows[r][c]);
+    });
   put(open, () => "_");
   put(spots("targets"), () => "O");
   put(spots("boxes on targets"), () => "√");
@@ -54,15 +68,27 @@ const solved = (rows) => !rows.some((row) => row.includes("X"));
 
 function drawBoard(rows) {
   const wide = Math.max(...rows.map((row) => row.length));
-  const picture = svg("svg", { viewBox: `0 0 ${wide * 10} ${rows.length * 10}`, class: "board", role: "img",
-    "aria-label": rows.map((row) => row.join("")).join(" / "), "data-board": rows.map((row) => row.join("")).join("/") });
+  const picture = svg("svg", {
+    viewBox: `0 0 ${wide * 10} ${rows.length * 10}`,
+    class: "board",
+    role: "img",
+    "aria-label": rows.map((row) => row.join("")).join(" / "),
+    "data-board": rows.map((row) => row.join("")).join("/"),
+  });
   rows.forEach((row, r) => row.forEach((symbol, c) => picture.append(...cell(CELLS[symbol], c * 10, r * 10))));
   return picture;
 }
 
 function cell(kind, x, y) {
-  const square = (name, inset, round = 0) => svg("rect", { x: x + inset, y: y + inset, width: 10 - 2 * inset,
-    height: 10 - 2 * inset, rx: round, class: name });
+  const square = (name, inset, round = 0) =>
+    svg("rect", {
+      x: x + inset,
+      y: y + inset,
+      width: 10 - 2 * inset,
+      height: 10 - 2 * inset,
+      rx: round,
+      class: name,
+    });
   const ring = (name, radius) => svg("circle", { cx: x + 5, cy: y + 5, r: radius, class: name });
   if (kind === "wall") return [square("wall", 0)];
   const parts = [square("floor", 0.15)];
@@ -80,7 +106,10 @@ function scene(world, moments, step) {
   const { text } = moments[step];
   if (world === "webshop") return drawShop(readShop(moments[0].text).goal, text);
   if (world === "alfworld") {
-    const home = household(moments[0].text, moments.slice(1, step + 1).map((moment) => moment.turn));
+    const home = household(
+      moments[0].text,
+      moments.slice(1, step + 1).map((moment) => moment.turn),
+    );
     if (home.places.size) return drawHousehold(home, step ? text : "");
   }
   return el("pre.world", text.trim() || "(no text)");
@@ -90,4 +119,12 @@ function scene(world, moments, step) {
 function answerOf(world, text) {
   if (world === "webshop") return shopInBrief(text);
   return el(world === "alfworld" ? "p.world" : "pre.world", text.trim());
+}
+
+// What is asked for, in short: a Sokoban level as a small board, elsewhere the goal in words; null where neither is known.
+function goalOf(world, instruction) {
+  const rows = readBoard(instruction);
+  if (rows) return el("div.thumb", drawBoard(rows));
+  const text = world === "webshop" ? readShop(instruction).goal : instruction.match(/Your task is to: ([^\n]*)/)?.[1];
+  return text ? el("p.lead", text) : null;
 }
