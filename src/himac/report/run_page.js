@@ -68,7 +68,7 @@ function lead(run) {
   const overlap = run.machine.world?.splits_overlap
     ? " Careful: under this protocol the splits overlap; goals of the evaluation are also trained on."
     : "";
-  const parts = [method, world && ` on ${world}`, model && `, starting from ${model}`].filter(Boolean);
+  const parts = [method, world && ` on ${world}`, model && `, starting from ${model.split("/").slice(-2).join("/")}`].filter(Boolean);
   return `${parts.join("")}. Seed ${of("run.seed") ?? 0}.${overlap}`;
 }
 const episodeWorld = (run) => run.world || run.evaluations[0]?.env;
