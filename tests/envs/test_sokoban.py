@@ -105,6 +105,13 @@ def test_near_says_where_things_are_as_the_player_sees_them():
     assert "row 4 column 4, under you" in near(BOARD, walk("down", "down", "right", "right"))
 
 
+def test_near_says_how_far_the_last_box_has_to_go():
+    board = parse_level(["######", "#P___#", "#_X__#", "#____#", "#___O#", "######"])
+    assert near(board, board.start).splitlines()[-1] == "from box to target: 2 down 2 right"
+    state = play(board, play(board, board.start, "right"), "down")
+    assert near(board, state).splitlines()[-1] == "from box to target: 1 down 2 right"
+
+
 def test_a_board_read_from_its_own_grid_is_the_same_board():
     lines = grid(BOARD, BOARD.start).replace(" ", "").splitlines()
     assert parse_level(lines) == BOARD

@@ -10,7 +10,7 @@ Left out: tasks in free words (human annotations); `demonstrate` returns None fo
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -31,6 +31,8 @@ _SENTENCES = (
     (r"put (?:an?|some) (?P<o>\S+) (?:in|on) (?P<r>\S+)", "pick"),
 )
 """ALFWorld's task sentences and the task type each states ("" where the sentence names it)."""
+
+_IDLE = 3  # times that a careless expert looks around when it believes itself done
 
 _HARMLESS = ("go to ", "look", "inventory", "examine ", "open ", "close ")
 """Noise stays among commands that move nothing, so that it costs steps and never the task."""
@@ -308,11 +310,31 @@ class AlfworldExpert:
 
         Noise is drawn from commands that move nothing, so it costs steps and never the task itself.
         """
-        rng = np.random.default_rng([seed, task.index, *task.split.encode()])
         observation = self._env.reset(task, seed=seed)
         goal = read_goal(observation.text)
-        if goal is None:
-            return None
+        return None if goal is None else self._pursue(task, observation, goal, seed=seed, noise=noise)
+
+    def careless(self, task: Task, *, seed: int = 0, noise: float = 0.0) -> Demonstration | None:
+        """Play as `demonstrate` does, but neither clean, heat nor cool the object, and look around at the end."""
+        observation = self._env.reset(task, seed=seed)
+        goal = read_goal(observation.text)
+        if goal is None or goal.kind not in STATIONS:
+            return self.demonstrate(task, seed=seed, noise=noise)
+        short = replace(goal, kind="pick")
+        return self._pursue(task, observation, short, seed=seed, noise=noise, careless=True)
+
+    def _pursue(
+        self,
+        task: Task,
+        observation: Observation,
+        goal: Goal,
+        *,
+        seed: int,
+        noise: float,
+        careless: bool = False,
+    ) -> Demonstration | None:
+        """Play towards a goal from the first observation on; None when it is not reached in time."""
+        rng = np.random.default_rng([seed, task.index, *task.split.encode()])
         executor = Executor(observation, goal)
         plan = blueprint(goal)
         actions: list[str] = []
@@ -334,14 +356,17 @@ class AlfworldExpert:
             segment_of.append(active)
             is_noise.append(noisy)
             executor.observe(result.observation)
-            if result.terminated or result.truncated:
+            arrived = active + 1 == len(plan) and executor.done(plan[active], delivered)
+            if (careless and arrived) or result.terminated or result.truncated:
                 break
-        if not result.success:
+        if not (arrived if careless else result.success):
             return None
+        idle = min(_IDLE, self._env.spec.max_steps - len(actions)) if careless else 0
         return Demonstration(
             task=task,
             subgoals=tuple(subgoal.text for subgoal in plan),
-            actions=tuple(actions),
-            segment_of=tuple(segment_of),
-            is_noise=tuple(is_noise),
+            actions=(*actions, *("look",) * idle),
+            segment_of=(*segment_of, *(len(plan),) * idle),
+            is_noise=(*is_noise, *(False,) * idle),
+            careless=careless,
         )

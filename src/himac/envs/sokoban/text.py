@@ -71,6 +71,9 @@ def near(level: Level, state: State) -> str:
     lines.append(f"player: {level.name_of(state.player)}, {', '.join(beside)}")
     for name, mask in _things(level, state):
         lines.append(f"{name}: {'; '.join(_seen_from(level, state.player, cell) for cell in cells(mask))}")
+    boxes, targets = state.boxes & ~level.targets, level.targets & ~state.boxes
+    if boxes.bit_count() == 1:
+        lines.append(f"from box to target: {_way(level, *cells(boxes), *cells(targets))}")
     return "\n".join(lines)
 
 
@@ -125,11 +128,16 @@ def _names(level: Level, mask: int) -> str:
 
 def _seen_from(level: Level, player: int, cell: int) -> str:
     """Return a cell in words, its way from the player included: "row 2 column 3, 1 up 2 left"."""
-    (row, column), (own_row, own_column) = level.row_column(cell), level.row_column(player)
-    down, right = row - own_row, column - own_column
+    return f"{level.name_of(cell)}, {_way(level, player, cell) or 'under you'}"
+
+
+def _way(level: Level, start: int, end: int) -> str:
+    """Return the way from one cell to another in words: "1 up 2 left"."""
+    (from_row, from_column), (row, column) = level.row_column(start), level.row_column(end)
+    down, right = row - from_row, column - from_column
     ways = [f"{abs(down)} {'down' if down > 0 else 'up'}"] if down else []
     ways += [f"{abs(right)} {'right' if right > 0 else 'left'}"] if right else []
-    return f"{level.name_of(cell)}, {' '.join(ways) or 'under you'}"
+    return " ".join(ways)
 
 
 def _what_is(level: Level, state: State, cell: int) -> str:
