@@ -119,6 +119,7 @@ class AlgoConfig:
     macro_updates: int = 1  # passes over phase A's samples
     micro_updates: int = 1  # passes over phase B's samples (and over a flat iteration's)
     minibatches: int = 1  # optimiser steps a pass
+    macro_minibatches: int = 0  # those of phase A, whose batch has fewer tokens; 0 takes `minibatches`
     clip_low: float = 0.2  # published protocol
     clip_high: float = 0.2
     kl_coef: float = 0.01  # beta in the paper
@@ -400,7 +401,7 @@ _AT_LEAST = {
     "agent.max_steps": 0, "agent.macro_tokens": 1, "agent.micro_tokens": 1, "agent.last_pairs": 0,
     "agent.invalid_penalty": 0, "agent.format_penalty": 0, "rollout.tasks": 1, "rollout.group_size": 1,
     "rollout.micro_group_size": 1, "rollout.temperature": 0.01, "rollout.macro_temperature": 0, "rollout.dynamic_sampling": 0,
-    "rollout.max_live": 1, "algo.macro_updates": 0, "algo.micro_updates": 0, "algo.minibatches": 1,
+    "rollout.max_live": 1, "algo.macro_updates": 0, "algo.micro_updates": 0, "algo.minibatches": 1, "algo.macro_minibatches": 0,
     "algo.clip_low": 0, "algo.clip_high": 0, "algo.kl_coef": 0, "algo.gamma": 0, "algo.step_weight": 0, "algo.gae_lambda": 0,
     "algo.value_lr": 0, "algo.value_coef": 0, "optim.lr": 0, "optim.warmup": 0,
     "optim.grad_clip": 0, "optim.max_tokens": 64, "sft.demonstrations": 0, "sft.noise": 0, "sft.careless": 0, "sft.epochs": 0,

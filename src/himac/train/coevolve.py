@@ -156,7 +156,7 @@ class Loop:
             samples += to_samples(episodes, flat, role=role, aggregation=algo.aggregation, targets=targets)
         settings = UpdateSettings(
             passes=algo.macro_updates if phase == "macro" else algo.micro_updates,
-            minibatches=algo.minibatches,
+            minibatches=(algo.macro_minibatches if phase == "macro" else 0) or algo.minibatches,
             temperature=rollout.planner_temperature if phase == "macro" else rollout.temperature,
         )
         learned = self.learner.update(samples, settings, seed=derive(run.seed, phase, step))
