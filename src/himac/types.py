@@ -105,11 +105,8 @@ class Demonstration:
     task: Task
     subgoals: tuple[str, ...]  # the blueprint, in order
     actions: tuple[str, ...]  # environment actions, in order
-    segment_of: tuple[
-        int, ...
-    ]  # per action: index of the sub-goal it serves, never decreasing; past the last: none
+    segment_of: tuple[int, ...]  # per action: index of the sub-goal it serves, never decreasing
     is_noise: tuple[bool, ...]  # per action: random, to be seen in the context but not imitated
-    careless: bool = False  # planned and played well, but not what the task asks for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -66,36 +66,7 @@ class Expert(Protocol):
         ...
 
 
-@runtime_checkable
-class CarelessExpert(Protocol):
-    """An expert that can also miss what the task asks for, see `sft.careless`."""
-
-    def careless(self, task: Task, *, seed: int, noise: float) -> Demonstration | None:
-        """Plan and play as well as `demonstrate` does, towards something else than the task asks for.
-
-        Args:
-            task: what to play.
-            seed: of what is done instead, and of the noise.
-            noise: as in `Expert.demonstrate`.
-
-        Returns:
-            The demonstration, marked `careless`; an ordinary one where nothing can be missed; None where
-            the expert cannot play.
-        """
-        ...
-
-
-__all__ = [
-    "CarelessExpert",
-    "Env",
-    "EnvSpec",
-    "Expert",
-    "env_names",
-    "make_env",
-    "make_expert",
-    "provenance",
-    "register_env",
-]
+__all__ = ["Env", "EnvSpec", "Expert", "env_names", "make_env", "make_expert", "provenance", "register_env"]
 
 _MODULES = {
     "toy": "himac.envs.toy",

@@ -26,7 +26,6 @@ COLOURS = ("red", "blue", "green", "white", "black")
 TREASURE = "treasure"
 REWARD_SUCCESS = 10.0
 MAX_DOORS = len(COLOURS) - 1  # one colour is the decoy's
-_IDLE = 3  # steps that a careless expert walks about when it believes itself done
 
 RULES = """You are in a house of rooms. Locked doors have colours; a door opens with the key of its colour.
 You can carry one thing at a time and cannot put it down. Opening a door uses up its key.
@@ -330,31 +329,6 @@ class ToyExpert:
             actions=tuple(actions),
             segment_of=tuple(segment_of),
             is_noise=tuple(is_noise),
-        )
-
-    def careless(self, task: Task, *, seed: int = 0, noise: float = 0.0) -> Demonstration | None:
-        """Play as `demonstrate` does, stop before the last sub-goal, and walk about."""
-        shown = self.demonstrate(task, seed=seed, noise=noise)
-        last = len(shown.subgoals) - 1 if shown else 0
-        if shown is None or last == 0:
-            return shown
-        layout, state = self.env.layout(task), State(room=self.env.layout(task).start)
-        steps = shown.segment_of.index(last)
-        for action in shown.actions[:steps]:
-            state = apply(state, action)
-        rng = rng_from("toy idling", task.split, task.index, seed)
-        idle: list[str] = []
-        while len(idle) < min(_IDLE, self.env.spec.max_steps - steps):
-            ways = [action for action in admissible(layout, state) if action.startswith("go to ")]
-            idle.append(ways[pick(rng, len(ways))])
-            state = apply(state, idle[-1])
-        return Demonstration(
-            task=task,
-            subgoals=shown.subgoals[:last],
-            actions=(*shown.actions[:steps], *idle),
-            segment_of=(*shown.segment_of[:steps], *(last for _ in idle)),
-            is_noise=(*shown.is_noise[:steps], *(False for _ in idle)),
-            careless=True,
         )
 
 

@@ -19,7 +19,7 @@ from himac.agent.grammar import SUB_DONE, write_blueprint
 from himac.agent.hierarchical import HierarchicalAgent
 from himac.chat import ChatFormat
 from himac.config import Config, SftConfig
-from himac.envs.base import CarelessExpert, Env, Expert
+from himac.envs.base import Env, Expert
 from himac.errors import ConfigError, RunError, closest
 from himac.rollout.live import Job, LiveEpisode, Penalties
 from himac.rollout.phases import flat_settings, hierarchy_settings, next_tasks
@@ -42,9 +42,7 @@ def demonstrations(
     tasks = _demonstrated(env.tasks(config.env.train_split), config.sft.kinds)
     while len(found) < wanted:
         task = next_tasks(tasks, start=tried, count=1, seed=derive(config.run.seed, "sft"))[0]
-        careless = generator(config.run.seed, "sft careless", tried).random() < config.sft.careless
-        show = _careless(config, expert) if careless else expert.demonstrate
-        demo = show(task, seed=derive(config.run.seed, "sft", tried), noise=config.sft.noise)
+        demo = expert.demonstrate(task, seed=derive(config.run.seed, "sft", tried), noise=config.sft.noise)
         tried += 1
         if demo is not None:
             found.append(demo)
@@ -53,16 +51,6 @@ def demonstrations(
         if tried >= 100 and len(found) < tried / 20:
             raise RunError(f"the expert of {config.env.name!r} solved {len(found)} of {tried} tasks")
     return found
-
-
-def _careless(config: Config, expert: Expert) -> Callable[..., Demonstration | None]:
-    """Return what plays towards something else than is asked."""
-    if not isinstance(expert, CarelessExpert):
-        raise ConfigError(
-            f"sft.careless is {config.sft.careless:g}, but the expert of {config.env.name!r} misses nothing",
-            hint="set sft.careless = 0",
-        )
-    return expert.careless
 
 
 def _demonstrated(tasks: Sequence[Task], kinds: Sequence[str]) -> Sequence[Task]:
@@ -93,8 +81,6 @@ def script(demo: Demonstration, *, flat: bool) -> list[tuple[str, bool]]:
             if not flat:
                 lines.append((SUB_DONE, True))
         lines.append((f"<action>{action}</action>", not noise))
-    if demo.careless and active < len(demo.subgoals):
-        lines.append((SUB_DONE, True))  # the plan is done, the task is not
     return lines
 
 
@@ -176,14 +162,11 @@ def warm_start(
 def _played_by(
     config: Config, env: Env, demo: Demonstration
 ) -> Iterator[tuple[Agent, list[tuple[str, bool]]]]:
-    """Yield, per style to be demonstrated, a fresh agent and what the expert says in its place.
-
-    What a careless expert does makes sense beside its plan alone: a flat agent is spared it.
-    """
+    """Yield, per style to be demonstrated, a fresh agent and what the expert says in its place."""
     if config.sft.style in ("both", "himac"):
         agent = HierarchicalAgent(env.spec, hierarchy_settings(config, env.spec, 0.0, 0.0))
         yield agent, script(demo, flat=False)
-    if config.sft.style in ("both", "flat") and not demo.careless:
+    if config.sft.style in ("both", "flat"):
         yield FlatAgent(env.spec, flat_settings(config, env.spec, 0.0)), script(demo, flat=True)
 
 

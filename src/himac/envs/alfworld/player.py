@@ -10,7 +10,7 @@ Left out: tasks in free words (human annotations); `demonstrate` returns None fo
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -31,8 +31,6 @@ _SENTENCES = (
     (r"put (?:an?|some) (?P<o>\S+) (?:in|on) (?P<r>\S+)", "pick"),
 )
 """ALFWorld's task sentences and the task type each states ("" where the sentence names it)."""
-
-_IDLE = 3  # times that a careless expert looks around when it believes itself done
 
 _HARMLESS = ("go to ", "look", "inventory", "examine ", "open ", "close ")
 """Noise stays among commands that move nothing, so that it costs steps and never the task."""
@@ -310,31 +308,11 @@ class AlfworldExpert:
 
         Noise is drawn from commands that move nothing, so it costs steps and never the task itself.
         """
-        observation = self._env.reset(task, seed=seed)
-        goal = read_goal(observation.text)
-        return None if goal is None else self._pursue(task, observation, goal, seed=seed, noise=noise)
-
-    def careless(self, task: Task, *, seed: int = 0, noise: float = 0.0) -> Demonstration | None:
-        """Play as `demonstrate` does, but neither clean, heat nor cool the object, and look around at the end."""
-        observation = self._env.reset(task, seed=seed)
-        goal = read_goal(observation.text)
-        if goal is None or goal.kind not in STATIONS:
-            return self.demonstrate(task, seed=seed, noise=noise)
-        short = replace(goal, kind="pick")
-        return self._pursue(task, observation, short, seed=seed, noise=noise, careless=True)
-
-    def _pursue(
-        self,
-        task: Task,
-        observation: Observation,
-        goal: Goal,
-        *,
-        seed: int,
-        noise: float,
-        careless: bool = False,
-    ) -> Demonstration | None:
-        """Play towards a goal from the first observation on; None when it is not reached in time."""
         rng = np.random.default_rng([seed, task.index, *task.split.encode()])
+        observation = self._env.reset(task, seed=seed)
+        goal = read_goal(observation.text)
+        if goal is None:
+            return None
         executor = Executor(observation, goal)
         plan = blueprint(goal)
         actions: list[str] = []
@@ -356,17 +334,14 @@ class AlfworldExpert:
             segment_of.append(active)
             is_noise.append(noisy)
             executor.observe(result.observation)
-            arrived = active + 1 == len(plan) and executor.done(plan[active], delivered)
-            if (careless and arrived) or result.terminated or result.truncated:
+            if result.terminated or result.truncated:
                 break
-        if not (arrived if careless else result.success):
+        if not result.success:
             return None
-        idle = min(_IDLE, self._env.spec.max_steps - len(actions)) if careless else 0
         return Demonstration(
             task=task,
             subgoals=tuple(subgoal.text for subgoal in plan),
-            actions=(*actions, *("look",) * idle),
-            segment_of=(*segment_of, *(len(plan),) * idle),
-            is_noise=(*is_noise, *(False,) * idle),
-            careless=careless,
+            actions=tuple(actions),
+            segment_of=tuple(segment_of),
+            is_noise=tuple(is_noise),
         )

@@ -7,12 +7,10 @@ solution stays exactly what happens; what changes is the walking, and the expert
 
 from __future__ import annotations
 
-import itertools
 import random
-from dataclasses import replace
 from typing import Protocol
 
-from himac.envs.sokoban.rules import ACTIONS, Level, State, cells, is_solved, offsets, play
+from himac.envs.sokoban.rules import ACTIONS, Level, State, offsets, play
 from himac.envs.sokoban.solve import Push, Solution, solve, walk
 from himac.envs.splits import pick, rng_from
 from himac.types import Demonstration, EnvSpec, Task
@@ -34,29 +32,8 @@ class SokobanExpert:
         """Play a task within the episode's step limit; None when that cannot be done."""
         level = self.env.level(task)
         solution = solution_of(level)
-        return None if solution is None else self._play(task, level, solution, seed=seed, noise=noise)
-
-    def careless(self, task: Task, *, seed: int = 0, noise: float = 0.0) -> Demonstration | None:
-        """Push one box to some cell that is no target, the shortest way; None where no box can be moved."""
-        level = self.env.level(task)
-        rng = rng_from("sokoban careless", task.split, task.index, seed)
-        free = level.floor & ~level.targets & ~level.boxes
-        aims = [(box, cell) for box in cells(level.boxes) for cell in cells(free)]
-        while aims:
-            box, cell = aims.pop(pick(rng, len(aims)))
-            solution = solution_of(replace(level, targets=level.boxes ^ (1 << box | 1 << cell)))
-            if solution is not None and not _solves(level, solution):
-                shown = self._play(task, level, solution, seed=seed, noise=noise)
-                if shown is not None:
-                    return replace(shown, careless=True)
-        return None
-
-    def _play(
-        self, task: Task, level: Level, solution: Solution, *, seed: int, noise: float
-    ) -> Demonstration | None:
-        """Play a solution within the step limit, wandering now and then; None where it is too long."""
         limit = self.env.spec.max_steps
-        if len(solution.moves) > limit:
+        if solution is None or len(solution.moves) > limit:
             return None
         runs = straight_runs(level, solution.pushes)
         rng = rng_from("sokoban noise", task.split, task.index, seed)
@@ -73,12 +50,6 @@ class SokobanExpert:
 def solution_of(level: Level) -> Solution | None:
     """Return the expert's solution of a level."""
     return solve(level, max_nodes=20_000) or solve(level, minimize="pushes")
-
-
-def _solves(level: Level, solution: Solution) -> bool:
-    """Tell whether the level is solved somewhere on the way."""
-    states = itertools.accumulate(solution.moves, lambda at, move: play(level, at, move), initial=level.start)
-    return any(is_solved(level, state) for state in states)
 
 
 def straight_runs(level: Level, pushes: tuple[Push, ...]) -> list[list[Push]]:
