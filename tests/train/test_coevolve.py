@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Quiet
 
+from conftest import Quiet
 from himac.config import Config, override
 from himac.train.bench import Workbench
 from himac.train.checkpoint import Progress
