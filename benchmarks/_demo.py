@@ -75,12 +75,7 @@ def _finish(demo: Demo, folder: Path, words: list[str]) -> dict[str, Any]:
         _himac("train", *words, f"run.name={folder.name}")
     elif len(_evaluations(folder, demo.final)) < 2:
         _himac("train", "--resume", str(folder))
-    rows = list(read_rows(folder / METRICS))
     before, after = _evaluations(folder, demo.final)[0], _evaluations(folder, demo.final)[-1]
-    spent = {
-        key: sum(r.get(key, 0.0) for r in rows if r["phase"] != "eval")
-        for key in ("generate_s", "env_s", "train_s")
-    }
     found = {
         "before": _short(before),
         "after": _short(after),
@@ -88,7 +83,6 @@ def _finish(demo: Demo, folder: Path, words: list[str]) -> dict[str, Any]:
         "env_steps": after["total_env_steps"],
         "tokens": after["total_tokens"],
         "training_minutes": round(after["total_train_s"] / 60, 2),
-        "seconds": {**{k: round(v, 1) for k, v in spent.items()}, "other_s": round(after["total_train_s"] - sum(spent.values()), 1)},
         "curve": [(r["iteration"], r["total_env_steps"], r["success"], r["score"]) for r in _evaluations(folder, demo.curve)],
     }  # fmt: skip
     if "provenance" in after:

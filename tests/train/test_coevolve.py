@@ -33,3 +33,13 @@ def test_phase_a_may_take_fewer_steps_than_phase_b(
     houses = bench.env.tasks("train")
     Loop(config=bench.config, bench=bench, learner=learner, tasks=houses, log=Quiet()).iterate(Progress())
     assert asked == [(2, taken), (1, 3)]
+
+
+def test_the_time_of_an_evaluation_is_not_a_phase_s(toy_config: Config, start: Path) -> None:
+    bench = Workbench(toy_config, start)
+    bench.policy.freeze_reference()
+    log, houses = Quiet(), bench.env.tasks("train")
+    bench.collector.clock.generate_s += 1000.0
+    Loop(config=toy_config, bench=bench, learner=bench.learner(), tasks=houses, log=log).iterate(Progress())  # type: ignore[arg-type]
+    assert [row["phase"] for row in log.rows] == ["macro", "micro"]
+    assert all(0 < row["generate_s"] < 500 for row in log.rows)

@@ -62,6 +62,7 @@ class Loop:
     def iterate(self, progress: Progress) -> Progress:
         """Run one iteration; return how far the run has come."""
         began = time.perf_counter()
+        self._clock()  # whatever ran since the last phase, an evaluation say, is not this one's time
         step = progress.iteration
         self.learner.anneal(progress.spent(self.config.run))
         if self.config.algo.method == "flat":
