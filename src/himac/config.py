@@ -127,6 +127,11 @@ class AlgoConfig:
     aggregation: Literal["episode", "token"] = "episode"  # "token" is the published token-mean
 
     @property
+    def planner_minibatches(self) -> int:
+        """How many steps a pass over phase A's samples takes."""
+        return self.macro_minibatches or self.minibatches
+
+    @property
     def has_critic(self) -> bool:
         """Whether a value head takes the place of peers."""
         return self.estimator == "ppo"

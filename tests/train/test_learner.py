@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from conftest import Quiet
 from himac.algo.estimators import GroupRelative
 from himac.algo.losses import LossSettings
 from himac.config import Config, OptimConfig, override
@@ -94,23 +94,13 @@ def test_engine_and_learner_agree_on_every_sampled_token(bench: Workbench) -> No
 
 def test_each_phase_learns_at_the_temperature_it_was_sampled_at(toy_config: Config, start: Path) -> None:
     config = override(toy_config, rollout={"temperature": 0.7, "macro_temperature": 1.4})
-    bench, rows = Workbench(config, start), []
+    bench, log = Workbench(config, start), Quiet()
     bench.policy.freeze_reference()
-
-    class Rows:
-        def collecting(self, title: str, total: int) -> Any:
-            return lambda count: None
-
-        def phase(self, row: dict[str, Any], *_: Any) -> None:
-            rows.append(row)
-
-    loop = Loop(
-        config=config, bench=bench, learner=bench.learner(), tasks=bench.env.tasks("train"), log=Rows()
-    )
+    loop = Loop(config=config, bench=bench, learner=bench.learner(), tasks=bench.env.tasks("train"), log=log)
     loop.iterate(Progress())
-    assert [row["phase"] for row in rows] == ["macro", "micro"]
-    assert all(row["gap_max"] < 1e-4 for row in rows if row["samples"])
-    assert any(row["samples"] for row in rows)
+    assert [row["phase"] for row in log.rows] == ["macro", "micro"]
+    assert all(row["gap_max"] < 1e-4 for row in log.rows if row["samples"])
+    assert any(row["samples"] for row in log.rows)
 
 
 def test_a_positive_advantage_makes_its_tokens_likelier(bench: Workbench) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from conftest import Quiet
 from himac.config import Config, load_config, override
 from himac.envs.base import make_expert
 from himac.evaluate import evaluate
@@ -40,15 +41,6 @@ METHODS: dict[str, dict[str, Any]] = {
     "ppo": {"method": "flat", "estimator": "ppo"},
 }
 MAX_ITERATIONS, TARGET = 24, 0.9
-
-
-class _Silent:
-    """A log that says nothing."""
-
-    def phase(self, *told: Any) -> None: ...
-
-    def collecting(self, title: str, total: int) -> Any:
-        return lambda count: None
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +82,7 @@ def test_the_method_reaches_90_percent_from_its_warm_start(
 ) -> None:
     bench = Workbench(override(config, algo=METHODS[method]), half_taught)
     houses = bench.env.tasks("train")
-    loop = Loop(config=bench.config, bench=bench, learner=bench.learner(), tasks=houses, log=_Silent())  # type: ignore[arg-type]
+    loop = Loop(config=bench.config, bench=bench, learner=bench.learner(), tasks=houses, log=Quiet())  # type: ignore[arg-type]
 
     agent = bench.config.algo.method
     began, progress, curve = time.process_time(), Progress(), [_greedy(bench, agent)]

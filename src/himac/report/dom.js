@@ -49,6 +49,7 @@ const percent = (x) =>
     ? `${[0, 1].includes(x) ? 100 * x : x < 0.01 ? Number((100 * x).toPrecision(2)) : (100 * x).toFixed(1)} %`
     : "–";
 const whole = (x) => (isNumber(x) ? Math.round(x).toLocaleString("en") : "–");
+const interval = (row) => `${percent(row.success_low)} – ${percent(row.success_high)}`;
 const signed = (x, digits = 2) =>
   isNumber(x) ? (x > 0 ? "+" : x < 0 ? "−" : "") + Math.abs(x).toFixed(digits) : "–";
 const plural = (n, word) => `${whole(n)} ${word}${n === 1 ? "" : "s"}`;

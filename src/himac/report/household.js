@@ -5,13 +5,15 @@
 const THING = /\ban? ([^,.]*? \d+)/g;
 const named = (text) => [...text.matchAll(THING)].map((m) => m[1]);
 
+const householdTask = (instruction) => instruction.match(/Your task is to: ([^\n]*)/)?.[1];
+
 // First observation and the turns so far -> {task, places: Map(name -> {state, things, step}), here, held, traits}.
 // state: "open", "closed" or "" (not told); things: null before any was; whole: whether these were all; step: of the
 // last news.
 function household(instruction, turns) {
   const room = instruction.match(/you see ([^\n]*)/i)?.[1] ?? "";
   const home = {
-    task: instruction.match(/Your task is to: ([^\n]*)/)?.[1] ?? "",
+    task: householdTask(instruction) ?? "",
     here: [],
     held: [],
     traits: new Map(),

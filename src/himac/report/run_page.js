@@ -85,7 +85,7 @@ function comparison() {
         row.split,
         row.iteration,
         percent(row.success),
-        `${percent(row.success_low)} – ${percent(row.success_high)}`,
+        interval(row),
         brief(row.return),
         brief(row.env_steps),
         brief(row.tokens),
@@ -231,7 +231,7 @@ function kindTable(row, name) {
     kind,
     whole(part.episodes),
     percent(part.success),
-    `${percent(part.success_low)} – ${percent(part.success_high)}`,
+    interval(part),
     brief(part.return),
     brief(part.env_steps),
   ]);
@@ -249,7 +249,7 @@ function savedEvaluations(run) {
     row.split ?? "",
     whole(row.episodes),
     percent(row.success),
-    `${percent(row.success_low)} – ${percent(row.success_high)}`,
+    interval(row),
     brief(row.env_steps),
     brief(row.tokens),
   ]);

@@ -125,6 +125,6 @@ function answerOf(world, text) {
 function goalOf(world, instruction) {
   const rows = readBoard(instruction);
   if (rows) return el("div.thumb", drawBoard(rows));
-  const text = world === "webshop" ? readShop(instruction).goal : instruction.match(/Your task is to: ([^\n]*)/)?.[1];
+  const text = world === "webshop" ? readShop(instruction).goal : householdTask(instruction);
   return text ? el("p.lead", text) : null;
 }

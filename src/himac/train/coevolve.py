@@ -157,7 +157,7 @@ class Loop:
             samples += to_samples(episodes, flat, role=role, aggregation=algo.aggregation, targets=targets)
         settings = UpdateSettings(
             passes=algo.macro_updates if phase == "macro" else algo.micro_updates,
-            minibatches=(algo.macro_minibatches if phase == "macro" else 0) or algo.minibatches,
+            minibatches=algo.planner_minibatches if phase == "macro" else algo.minibatches,
             temperature=rollout.planner_temperature if phase == "macro" else rollout.temperature,
         )
         learned = self.learner.update(samples, settings, seed=derive(run.seed, phase, step))

@@ -69,11 +69,11 @@ def near(level: Level, state: State) -> str:
     lines = ["".join(SYMBOLS[code] for code in row) for row in cell_codes(level, state)]
     beside = [f"{way} {_what_is(level, state, state.player + o)}" for way, o in offsets(level.width).items()]
     lines.append(f"player: {level.name_of(state.player)}, {', '.join(beside)}")
-    for name, mask in _things(level, state):
+    things = dict(_things(level, state))
+    for name, mask in things.items():
         lines.append(f"{name}: {'; '.join(_seen_from(level, state.player, cell) for cell in cells(mask))}")
-    boxes, targets = state.boxes & ~level.targets, level.targets & ~state.boxes
-    if boxes.bit_count() == 1:
-        lines.append(f"from box to target: {_way(level, *cells(boxes), *cells(targets))}")
+    if things.get("boxes", 0).bit_count() == 1:
+        lines.append(f"from box to target: {_way(level, *cells(things['boxes']), *cells(things['targets']))}")
     return "\n".join(lines)
 
 
