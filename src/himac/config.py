@@ -139,9 +139,11 @@ class AlgoConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OptimConfig:
-    """The optimiser (AdamW)."""
+    """The optimiser."""
 
+    name: Literal["adamw", "muon"] = "adamw"  # "muon" moves weight matrices by Muon, all else by AdamW
     lr: float = 1e-6  # published protocol
+    muon_rate: float = 1.0  # what Muon's learning rate is in multiples of `lr`, its step scaled to AdamW's
     warmup: int = 0  # optimiser steps to the full rate
     schedule: Literal["constant", "linear"] = "constant"  # "linear" falls to 0 as the run's budget is spent
     weight_decay: float = 0.01
@@ -156,7 +158,8 @@ class SftConfig:
 
     demonstrations: int = 0  # 0: no warm start; a "tiny" model needs one
     kinds: tuple[str, ...] = ()  # task types that are demonstrated; empty for all there are
-    noise: float = 0.1  # share of random actions: seen in the context, never imitated
+    noise: float = 0.1  # share of random actions: seen in the context, and not imitated
+    imitate_noise: bool = False  # imitate them too: the start knows what to do and is clumsy at it
     epochs: float = 1.0  # passes over the demonstrations
     batch: int = 32  # demonstrations an optimiser step
     lr: float = 1e-3
@@ -407,7 +410,7 @@ _AT_LEAST = {
     "rollout.micro_group_size": 1, "rollout.temperature": 0.01, "rollout.macro_temperature": 0, "rollout.dynamic_sampling": 0,
     "rollout.max_live": 1, "algo.macro_updates": 0, "algo.micro_updates": 0, "algo.minibatches": 1, "algo.macro_minibatches": 0,
     "algo.clip_low": 0, "algo.clip_high": 0, "algo.kl_coef": 0, "algo.gamma": 0, "algo.step_weight": 0, "algo.gae_lambda": 0,
-    "algo.value_lr": 0, "algo.value_coef": 0, "optim.lr": 0, "optim.warmup": 0,
+    "algo.value_lr": 0, "algo.value_coef": 0, "optim.lr": 0, "optim.muon_rate": 0, "optim.warmup": 0,
     "optim.grad_clip": 0, "optim.max_tokens": 64, "sft.demonstrations": 0, "sft.noise": 0, "sft.epochs": 0,
     "sft.batch": 1, "sft.macro_weight": 0, "sft.context_weight": 0, "sft.lr": 0, "eval.tasks": 0, "eval.every": 0, "eval.temperature": 0,
     "eval.trials": 1, "endpoint.timeout_s": 0.1, "endpoint.retries": 0, "endpoint.concurrency": 1,

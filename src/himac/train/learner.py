@@ -2,7 +2,7 @@
 
 One idea: it knows tokens, masks, advantages and weights, and no environment, agent or algorithm. Samples are packed
 so that a prefix they share passes through the model once, forward and backward; gradients add up over
-the packs of a mini-batch, then one AdamW step is taken. Packs that come again (for the reference, in a second
+the packs of a mini-batch, then the optimiser takes one step. Packs that come again (for the reference, in a second
 pass) are laid out once.
 """
 
@@ -23,6 +23,7 @@ from himac.models.logps import token_logps
 from himac.models.packing import PackedBatch, pack
 from himac.seeds import generator
 from himac.train.critic import Critic
+from himac.train.optimiser import Optimiser
 from himac.train.policy import Policy
 from himac.types import Role, Sample
 
@@ -41,7 +42,7 @@ class Learner:
 
     Args:
         policy: what learns.
-        optim: AdamW's settings and the token budget of one pack.
+        optim: the optimiser's settings and the token budget of one pack.
         loss: coefficients of the policy loss.
         critic: a value head on the policy; None for methods that compare peers.
     """
@@ -59,10 +60,7 @@ class Learner:
         groups: list[dict[str, Any]] = [{"params": self._parameters}]
         if critic is not None:
             groups.append({"params": list(critic.parameters()), "rate": critic.rate, "weight_decay": 0.0})
-        betas = (optim.betas[0], optim.betas[1])
-        self.optimiser = torch.optim.AdamW(
-            groups, lr=optim.lr, betas=betas, weight_decay=optim.weight_decay, fused=True
-        )
+        self.optimiser = Optimiser(policy.model, groups, optim)
 
     def update(self, samples: Sequence[Sample], settings: UpdateSettings, *, seed: int) -> dict[str, float]:
         """Take the policy-gradient steps of one phase; return metrics of the first to the last step.
@@ -186,11 +184,9 @@ class Learner:
         if self.critic is not None:  # clipped for itself, so that neither's size changes the other's step
             torch.nn.utils.clip_grad_norm_(self.critic.parameters(), limit)
         warm = min(1.0, (self.num_steps + 1) / self._warmup) if self._warmup else 1.0
-        for group in self.optimiser.param_groups:
-            group["lr"] = lr * warm * group.get("rate", 1.0)
         if math.isfinite(norm):
-            self.optimiser.step()
-        self.optimiser.zero_grad(set_to_none=True)
+            self.optimiser.step(lr * warm)
+        self.optimiser.zero_grad()
         self.num_steps += 1
         return norm
 

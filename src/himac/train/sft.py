@@ -3,7 +3,8 @@
 One idea: a demonstration is replayed through the same environment, agent and chat code as an episode, with the
 expert's words where a model's would be. So what is imitated is exactly what will be seen later: the
 planner's turn, the executor's segments, `<sub_done>` where a sub-goal ends. Random actions (noise) stay
-in the context, so that recovery is seen, and are not imitated.
+in the context, so that recovery is seen, and are not imitated, unless a start is wanted that knows
+what to do and is clumsy at it (`sft.imitate_noise`).
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ def _demonstrated(tasks: Sequence[Task], kinds: Sequence[str]) -> Sequence[Task]
     return [task for task in tasks if task.kind in kinds] if kinds else tasks
 
 
-def script(demo: Demonstration, *, flat: bool) -> list[tuple[str, bool]]:
+def script(demo: Demonstration, *, flat: bool, imitate_noise: bool = False) -> list[tuple[str, bool]]:
     """Return what the expert says, turn by turn, as (text, whether it is imitated).
 
     >>> from himac.types import Task
@@ -80,7 +81,7 @@ def script(demo: Demonstration, *, flat: bool) -> list[tuple[str, bool]]:
             active += 1
             if not flat:
                 lines.append((SUB_DONE, True))
-        lines.append((f"<action>{action}</action>", not noise))
+        lines.append((f"<action>{action}</action>", imitate_noise or not noise))
     return lines
 
 
@@ -163,11 +164,13 @@ def _played_by(
     config: Config, env: Env, demo: Demonstration
 ) -> Iterator[tuple[Agent, list[tuple[str, bool]]]]:
     """Yield, per style to be demonstrated, a fresh agent and what the expert says in its place."""
+    noisy = config.sft.imitate_noise
     if config.sft.style in ("both", "himac"):
         agent = HierarchicalAgent(env.spec, hierarchy_settings(config, env.spec, 0.0, 0.0))
-        yield agent, script(demo, flat=False)
+        yield agent, script(demo, flat=False, imitate_noise=noisy)
     if config.sft.style in ("both", "flat"):
-        yield FlatAgent(env.spec, flat_settings(config, env.spec, 0.0)), script(demo, flat=True)
+        flat_agent = FlatAgent(env.spec, flat_settings(config, env.spec, 0.0))
+        yield flat_agent, script(demo, flat=True, imitate_noise=noisy)
 
 
 def _conversation(

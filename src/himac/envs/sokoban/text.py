@@ -1,10 +1,10 @@
 """Boards as text and text as boards. Layer 2.
 
 One idea: an observation always shows the whole board, so a plan can be made, and resumed, from any one of
-them. Five forms: "grid" (symbols apart by spaces), "coord" (positions in words), "grid_coord" (both),
-"near" (both, shorter, and everything as seen from the player: a model that is too small to subtract
-coordinates reads the difference) and "published" (the cells exactly as the published agents print them:
-` # ` and a tab, rows by newlines).
+them. Forms: "grid" (symbols apart by spaces), "coord" (positions in words), "grid_coord" (both) and
+"published" (the cells exactly as the published agents print them: ` # ` and a tab, rows by newlines). One form
+shows less: "words" has no board, only what lies beside the player and the boxes and how far things are apart,
+for models too small to read a picture or to subtract coordinates.
 """
 
 from __future__ import annotations
@@ -64,16 +64,18 @@ def grid_coord(level: Level, state: State) -> str:
     return "\n".join(lines)
 
 
-def near(level: Level, state: State) -> str:
-    """Return the board in few symbols, and in words where things are, also as seen from the player."""
-    lines = ["".join(SYMBOLS[code] for code in row) for row in cell_codes(level, state)]
-    beside = [f"{way} {_what_is(level, state, state.player + o)}" for way, o in offsets(level.width).items()]
-    lines.append(f"player: {level.name_of(state.player)}, {', '.join(beside)}")
-    things = dict(_things(level, state))
-    for name, mask in things.items():
-        lines.append(f"{name}: {'; '.join(_seen_from(level, state.player, cell) for cell in cells(mask))}")
-    if things.get("boxes", 0).bit_count() == 1:
-        lines.append(f"from box to target: {_way(level, *cells(things['boxes']), *cells(things['targets']))}")
+def words(level: Level, state: State) -> str:
+    """Return what lies beside the player and each box, and where things are, seen from the player and the box."""
+    done = state.boxes & level.targets
+    boxes, targets = list(cells(state.boxes & ~done)), list(cells(level.targets & ~done))
+    lines = [f"you: {level.name_of(state.player)}, {_beside(level, state, state.player)}"]
+    for box in boxes:
+        way = _way(level, state.player, box)
+        lines.append(f"box: {level.name_of(box)}, from you {way}, {_beside(level, state, box)}")
+    for target in targets:
+        way = f", from box {_way(level, boxes[0], target)}" if len(boxes) == 1 else ""
+        lines.append(f"target: {level.name_of(target)}{way}")
+    lines += [f"box on target: {level.name_of(box)}" for box in cells(done)]
     return "\n".join(lines)
 
 
@@ -81,7 +83,7 @@ FORMS: dict[str, Callable[[Level, State], str]] = {
     "grid": grid,
     "coord": coord,
     "grid_coord": grid_coord,
-    "near": near,
+    "words": words,
     "published": published,
 }
 """Name of `observation` -> what writes it."""
@@ -126,11 +128,6 @@ def _names(level: Level, mask: int) -> str:
     return ", ".join(level.name_of(cell) for cell in cells(mask))
 
 
-def _seen_from(level: Level, player: int, cell: int) -> str:
-    """Return a cell in words, its way from the player included: "row 2 column 3, 1 up 2 left"."""
-    return f"{level.name_of(cell)}, {_way(level, player, cell) or 'under you'}"
-
-
 def _way(level: Level, start: int, end: int) -> str:
     """Return the way from one cell to another in words: "1 up 2 left"."""
     (from_row, from_column), (row, column) = level.row_column(start), level.row_column(end)
@@ -140,7 +137,15 @@ def _way(level: Level, start: int, end: int) -> str:
     return " ".join(ways)
 
 
+def _beside(level: Level, state: State, cell: int) -> str:
+    """Return the four neighbours of a cell in words: "up free down wall left box right you"."""
+    steps = offsets(level.width).items()
+    return " ".join(f"{way} {_what_is(level, state, cell + step)}" for way, step in steps)
+
+
 def _what_is(level: Level, state: State, cell: int) -> str:
+    if cell == state.player:
+        return "you"
     if state.boxes >> cell & 1:
         return "box"
     return "free" if level.floor >> cell & 1 else "wall"
