@@ -73,16 +73,20 @@ def _finish(demo: Demo, folder: Path, words: list[str]) -> dict[str, Any]:
     """Run or resume a training run and read what it came to."""
     if not folder.is_dir():
         _himac("train", *words, f"run.name={folder.name}")
-    elif len(_evaluations(folder, demo.final)) < 2:
+    elif not (folder / "table.md").is_file():  # written when a run ends
         _himac("train", "--resume", str(folder))
-    before, after = _evaluations(folder, demo.final)[0], _evaluations(folder, demo.final)[-1]
+    rows = _evaluations(folder, demo.final)
+    if len(rows) < 2:  # a run that was told not to evaluate it
+        rows = [_evaluated(folder, checkpoint, demo.final) for checkpoint in ("start", "last")]
+    before, after = rows[0], rows[-1]
+    last = [row for row in read_rows(folder / METRICS) if "total_env_steps" in row][-1]
     found = {
         "before": _short(before),
         "after": _short(after),
-        "iterations": after["iteration"],
-        "env_steps": after["total_env_steps"],
-        "tokens": after["total_tokens"],
-        "training_minutes": round(after["total_train_s"] / 60, 2),
+        "iterations": last["iteration"],
+        "env_steps": last["total_env_steps"],
+        "tokens": last["total_tokens"],
+        "training_minutes": round(last["total_train_s"] / 60, 2),
         "curve": [(r["iteration"], r["total_env_steps"], r["success"], r["score"]) for r in _evaluations(folder, demo.curve)],
     }  # fmt: skip
     if "provenance" in after:

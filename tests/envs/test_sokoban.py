@@ -94,8 +94,10 @@ def test_coordinates_count_from_one_at_the_top_left():
 def test_words_say_what_is_beside_and_how_far_things_are_apart():
     assert words(BOARD, BOARD.start).splitlines() == [
         "you: row 2 column 2, up wall down free left wall right box",
-        "box: row 2 column 3, from you 1 right, up wall down box left you right free",
-        "box: row 3 column 5, from you 1 down 3 right, up free down free left free right free",
+        "box: row 2 column 3, up wall down box left you right free",
+        "you to box: 1 right",
+        "box: row 3 column 5, up free down free left free right free",
+        "you to box: 1 down 3 right",
         "target: row 2 column 5",
         "target: row 4 column 4",
         "box on target: row 3 column 3",
@@ -104,9 +106,9 @@ def test_words_say_what_is_beside_and_how_far_things_are_apart():
 
 def test_words_say_how_far_the_last_box_has_to_go():
     board = parse_level(["######", "#P___#", "#_X__#", "#____#", "#___O#", "######"])
-    assert words(board, board.start).splitlines()[-1] == "target: row 5 column 5, from box 2 down 2 right"
+    assert words(board, board.start).splitlines()[-1] == "box to target: 2 down 2 right"
     state = play(board, play(board, board.start, "right"), "down")
-    assert words(board, state).splitlines()[-1] == "target: row 5 column 5, from box 1 down 2 right"
+    assert words(board, state).splitlines()[-1] == "box to target: 1 down 2 right"
 
 
 def test_a_board_read_from_its_own_grid_is_the_same_board():

@@ -65,16 +65,17 @@ def grid_coord(level: Level, state: State) -> str:
 
 
 def words(level: Level, state: State) -> str:
-    """Return what lies beside the player and each box, and where things are, seen from the player and the box."""
+    """Return what lies beside the player and each box, and how far things are apart."""
     done = state.boxes & level.targets
     boxes, targets = list(cells(state.boxes & ~done)), list(cells(level.targets & ~done))
     lines = [f"you: {level.name_of(state.player)}, {_beside(level, state, state.player)}"]
     for box in boxes:
-        way = _way(level, state.player, box)
-        lines.append(f"box: {level.name_of(box)}, from you {way}, {_beside(level, state, box)}")
-    for target in targets:
-        way = f", from box {_way(level, boxes[0], target)}" if len(boxes) == 1 else ""
-        lines.append(f"target: {level.name_of(target)}{way}")
+        lines.append(f"box: {level.name_of(box)}, {_beside(level, state, box)}")
+        lines.append(f"you to box: {_way(level, state.player, box)}")
+    if len(boxes) == 1:
+        lines.append(f"box to target: {_way(level, boxes[0], targets[0])}")
+    else:
+        lines += [f"target: {level.name_of(target)}" for target in targets]
     lines += [f"box on target: {level.name_of(box)}" for box in cells(done)]
     return "\n".join(lines)
 

@@ -1,0 +1,109 @@
+"""AdamW against Muon: the demo's warm start at equal demonstrations, and its training at equal iterations.
+
+    python benchmarks/optimisers.py --jobs 2
+
+Warm starts differ in the optimiser of the weight matrices alone, see src/himac/train/optimiser.py. Training starts
+from one of them, the recipe's own; both optimisers spend the same iterations on the same tasks. Success is greedy, on
+the first 256 validation levels. Commands and run folders are a user's; what is there already is read. Writes
+results/optimisers.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from _demo import _evaluations, _himac
+from _machine import save
+
+RECIPE = "configs/demo.toml"
+ADAMW = ["optim.name=adamw"]
+RATES = (1.0, 2.5, 5.0, 10.0)
+
+
+def muon(rate: float) -> list[str]:
+    """Return the words that ask for Muon at a rate."""
+    return ["optim.name=muon", f"optim.muon_rate={rate}"]
+
+
+def warm(root: Path, name: str, words: list[str]) -> dict[str, Any]:
+    """Warm-start a model and evaluate it, or read what that gave."""
+    folder = root / f"warm-{name}"
+    if not (folder / "start").is_dir():
+        _himac("sft", RECIPE, f"run.dir={root}", f"run.name={folder.name}", *words)
+    target = folder / "val.json"
+    if not target.is_file():
+        _himac("eval", str(folder / "start"), "split=val", "eval.tasks=256", "--out", str(target))
+    row = json.loads(target.read_text(encoding="utf-8"))
+    return {
+        "optimiser": name,
+        "success": row["success"],
+        "low": row["success_low"],
+        "high": row["success_high"],
+    }
+
+
+def train(root: Path, name: str, words: list[str], start: Path, iterations: int) -> dict[str, Any]:
+    """Train from a start, or read what that gave: success after every so many iterations."""
+    folder = root / f"train-{name}"
+    if not folder.is_dir():
+        given = [f"model.name={start}", "sft.demonstrations=0", f"run.iterations={iterations}"]
+        judged = ["eval.final=", "eval.tasks=256", "eval.every=5"]
+        _himac("train", RECIPE, f"run.dir={root}", f"run.name={folder.name}", *given, *judged, *words)
+    rows = _evaluations(folder, "val")
+    return {
+        "optimiser": name,
+        "curve": [(row["iteration"], row["total_env_steps"], row["success"]) for row in rows],
+        "training_minutes": round(rows[-1]["total_train_s"] / 60, 2),
+    }
+
+
+def main() -> None:
+    """Run both comparisons."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--demonstrations", type=int, default=1000)
+    parser.add_argument("--iterations", type=int, default=15)
+    parser.add_argument(
+        "--lr", type=float, nargs=2, default=(6e-4, 2e-4), help="of training by AdamW and by Muon"
+    )
+    parser.add_argument("--start", type=Path, required=True, help="model that training starts from")
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--root", type=Path, default=Path("runs") / "optimisers")
+    args = parser.parse_args()
+    fewer = [f"sft.demonstrations={args.demonstrations}", "sft.noise=0.1", "sft.imitate_noise=false"]
+    trainings = {
+        "adamw": [*ADAMW, f"optim.lr={args.lr[0]}"],
+        "muon": [f"optim.lr={args.lr[1]}"],
+    }
+    with ThreadPoolExecutor(args.jobs) as pool:
+        starts = {"adamw": ADAMW, **{f"muon x {rate:g}": muon(rate) for rate in RATES}}
+        warmed = [
+            pool.submit(warm, args.root, name.replace(" ", ""), fewer + words)
+            for name, words in starts.items()
+        ]
+        trained = [
+            pool.submit(train, args.root, name, words, args.start, args.iterations)
+            for name, words in trainings.items()
+        ]
+        found = {"warm_starts": [f.result() for f in warmed], "training": [f.result() for f in trained]}
+    for row in found["warm_starts"]:
+        print(f"{row['optimiser']:<10} {row['success']:.3f} [{row['low']:.3f}, {row['high']:.3f}]")
+    for row in found["training"]:
+        print(
+            f"{row['optimiser']:<10} "
+            + "  ".join(f"{iteration}: {success:.3f}" for iteration, _, success in row["curve"])
+        )
+    settings = {
+        "recipe": RECIPE,
+        "demonstrations": args.demonstrations,
+        "start": str(args.start),
+        "lr": list(args.lr),
+    }
+    save("optimisers", settings | found)
+
+
+if __name__ == "__main__":
+    main()
