@@ -55,8 +55,7 @@ class RunWriter:
             for name in (METRICS, EPISODES):
                 path = folder / name
                 path.touch()
-                with open(path, "rb+") as file:
-                    file.truncate((lengths or {}).get(name, 0))
+                _cut_back(path, (lengths or {}).get(name, 0))
                 self._files[name] = open(path, "a", encoding="utf-8")  # noqa: SIM115 - closed by close()
         except OSError as error:
             raise RunError(f"cannot write the run folder {str(folder)!r}: {error}") from error
@@ -89,6 +88,14 @@ class RunWriter:
                 f"cannot write {str(self.folder / name)!r}: {error}",
                 hint="free some space and go on with himac train --resume; the last checkpoint is whole",
             ) from error
+
+
+def _cut_back(path: Path, length: int) -> None:
+    """Cut a file of lines to a length; one that has become shorter keeps its whole lines and is never padded."""
+    with open(path, "rb+") as file:
+        if path.stat().st_size < length:
+            length = file.read().rfind(b"\n") + 1
+        file.truncate(length)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -182,3 +182,15 @@ def test_a_full_disk_is_one_clear_line() -> None:
         with pytest.raises(RunError, match="No space left on device") as caught:
             writer.metrics({"iteration": 1})
     assert "--resume" in caught.value.hint
+
+
+def test_growing_files_are_cut_back_to_whole_lines_and_never_padded(tmp_path: Path) -> None:
+    from himac.runs import METRICS, RunWriter
+
+    path = tmp_path / METRICS
+    path.write_bytes(b'{"a": 1}\n{"b": 2}\n{"c"')
+    RunWriter(tmp_path, lengths={METRICS: 18}).close()
+    assert path.read_bytes() == b'{"a": 1}\n{"b": 2}\n'
+    path.write_bytes(b'{"a": 1}\n{"b"')  # shorter than the checkpoint remembers: a copy of a run under way
+    RunWriter(tmp_path, lengths={METRICS: 18}).close()
+    assert path.read_bytes() == b'{"a": 1}\n'
