@@ -162,7 +162,6 @@ class SftConfig:
     imitate_noise: bool = False  # imitate them too: the start knows what to do and is clumsy at it
     epochs: float = 1.0  # passes over the demonstrations
     batch: int = 32  # demonstrations an optimiser step
-    optimiser: Literal["", "adamw", "muon"] = ""  # of the warm start; "" takes optim.name
     lr: float = 1e-3
     style: Literal["both", "himac", "flat"] = "both"  # whose format is demonstrated
     macro_weight: float = 1.0  # what a blueprint's token counts; an action's counts 1

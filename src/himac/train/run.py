@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import torch
 
-from himac.config import Config, check_trainable, override, to_toml
+from himac.config import Config, check_trainable, to_toml
 from himac.envs.base import make_expert, provenance
 from himac.errors import ConfigError, RunError
 from himac.evaluate import evaluate
@@ -174,8 +174,7 @@ def build_start(config: Config, target: Path, console: Console) -> None:
             vocab=m.tiny_vocab,
             seed=derive(config.run.seed, "tiny") % 2**31,
         )
-    name = config.sft.optimiser or config.optim.name
-    bench = Workbench(override(config, optim={"name": name}), base)
+    bench = Workbench(config, base)
     console.say(
         f"warm start: {count} demonstrations, model of {bench.policy.num_parameters / 1e6:.2f} M parameters"
     )
