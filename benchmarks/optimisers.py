@@ -2,9 +2,9 @@
 
     python benchmarks/optimisers.py --jobs 2
 
-Warm starts differ in the optimiser of the weight matrices alone, see src/himac/train/optimiser.py. Training starts
-from one of them, the recipe's own; both optimisers spend the same iterations on the same tasks. Success is greedy, on
-the first 256 validation levels. Commands and run folders are a user's; what is there already is read. Writes
+Warm starts differ in the optimiser of the weight matrices alone, see src/himac/train/optimiser.py. With `--start MODEL`
+training is compared too, both optimisers with the same iterations on the same tasks. Success is greedy, on the first
+256 validation levels. Commands and run folders are a user's; what is there already is read. Writes
 results/optimisers.json.
 """
 
@@ -69,14 +69,16 @@ def main() -> None:
     parser.add_argument(
         "--lr", type=float, nargs=2, default=(6e-4, 2e-4), help="of training by AdamW and by Muon"
     )
-    parser.add_argument("--start", type=Path, required=True, help="model that training starts from")
+    parser.add_argument(
+        "--start", type=Path, help="model that training starts from; none leaves training out"
+    )
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--root", type=Path, default=Path("runs") / "optimisers")
     args = parser.parse_args()
     fewer = [f"sft.demonstrations={args.demonstrations}", "sft.noise=0.1", "sft.imitate_noise=false"]
     trainings = {
         "adamw": [*ADAMW, f"optim.lr={args.lr[0]}"],
-        "muon": [f"optim.lr={args.lr[1]}"],
+        "muon": [*muon(4.0), f"optim.lr={args.lr[1]}"],
     }
     with ThreadPoolExecutor(args.jobs) as pool:
         starts = {"adamw": ADAMW, **{f"muon x {rate:g}": muon(rate) for rate in RATES}}
@@ -86,7 +88,7 @@ def main() -> None:
         ]
         trained = [
             pool.submit(train, args.root, name, words, args.start, args.iterations)
-            for name, words in trainings.items()
+            for name, words in (trainings.items() if args.start else ())
         ]
         found = {"warm_starts": [f.result() for f in warmed], "training": [f.result() for f in trained]}
     for row in found["warm_starts"]:

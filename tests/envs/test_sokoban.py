@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from himac.envs.base import make_env
 from himac.envs.sokoban.images import TILE, draw, draw_codes
 from himac.envs.sokoban.rules import State, play, reward
-from himac.envs.sokoban.text import coord, grid, grid_coord, parse_level, published, words
+from himac.envs.sokoban.text import coord, grid, grid_coord, near, parse_level, published, words
 from himac.errors import ConfigError, DataError, EnvError
 from himac.types import Task
 
@@ -89,6 +89,27 @@ def test_coordinates_count_from_one_at_the_top_left():
     )
     both = grid_coord(BOARD, BOARD.start)
     assert both.startswith(grid(BOARD, BOARD.start)) and both.endswith("boxes on target: row 3 column 3")
+
+
+def test_near_says_where_things_are_as_the_player_sees_them():
+    lines = near(BOARD, BOARD.start).splitlines()
+    assert parse_level(lines[:5]) == BOARD
+    assert lines[5:] == [
+        "player: row 2 column 2, up wall, down free, left wall, right box",
+        "boxes: row 2 column 3, 1 right; row 3 column 5, 1 down 3 right",
+        "targets: row 2 column 5, 3 right; row 4 column 4, 2 down 2 right",
+        "boxes on target: row 3 column 3, 1 down 1 right",
+    ]
+    standing = play(BOARD, walk("down", "down", "right", "right"), "right")
+    assert "under you" not in near(BOARD, standing)
+    assert "row 4 column 4, under you" in near(BOARD, walk("down", "down", "right", "right"))
+
+
+def test_near_says_how_far_the_last_box_has_to_go():
+    board = parse_level(["######", "#P___#", "#_X__#", "#____#", "#___O#", "######"])
+    assert near(board, board.start).splitlines()[-1] == "from box to target: 2 down 2 right"
+    state = play(board, play(board, board.start, "right"), "down")
+    assert near(board, state).splitlines()[-1] == "from box to target: 1 down 2 right"
 
 
 def test_words_say_what_is_beside_and_how_far_things_are_apart():

@@ -5,8 +5,8 @@
 
 Muon replaces the momentum of a matrix by the nearest matrix whose singular values are all one. A gradient of few
 dominant directions, "say `left` more often", then moves no further than the many small ones, "say `left` where
-the target is on the left". That is what a small model lacks, in the warm start as in training:
-benchmarks/optimisers.py has the numbers.
+the target is on the left". That is what a small model lacks, in the warm start as in training
+(benchmarks/optimisers.py compares the two).
 
 Source: Jordan et al., Muon (2024); scaled to AdamW's step as in Liu et al., arXiv 2502.16982.
 """

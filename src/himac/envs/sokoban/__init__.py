@@ -41,7 +41,7 @@ def make(
         boxes: boxes of generated levels.
         search_depth: of the reverse search that generates them.
         max_steps: environment steps until the episode is truncated.
-        observation: form of the text, one of "grid", "coord", "grid_coord", "words", "published".
+        observation: form of the text, one of "grid", "coord", "grid_coord", "near", "words", "published".
         image: whether observations carry an RGB image, 16 pixels a cell.
         levels: level file or folder (XSB, Boxoban); size, boxes and search_depth then have no effect.
         train, val, test: number of tasks; None is 10,000, 256 and 512, or all that the level files hold.

@@ -1,10 +1,11 @@
 """Boards as text and text as boards. Layer 2.
 
 One idea: an observation always shows the whole board, so a plan can be made, and resumed, from any one of
-them. Forms: "grid" (symbols apart by spaces), "coord" (positions in words), "grid_coord" (both) and
-"published" (the cells exactly as the published agents print them: ` # ` and a tab, rows by newlines). One form
-shows less: "words" has no board, only what lies beside the player and the boxes and how far things are apart,
-for models too small to read a picture or to subtract coordinates.
+them. Forms: "grid" (symbols apart by spaces), "coord" (positions in words), "grid_coord" (both), "near" (both,
+shorter, and everything as seen from the player: a model that is too small to subtract coordinates reads the
+difference) and "published" (the cells exactly as the published agents print them: ` # ` and a tab, rows by
+newlines). One form shows less: "words" has no board, only what lies beside the player and the boxes and how far
+things are apart.
 """
 
 from __future__ import annotations
@@ -64,6 +65,19 @@ def grid_coord(level: Level, state: State) -> str:
     return "\n".join(lines)
 
 
+def near(level: Level, state: State) -> str:
+    """Return the board in few symbols, and in words where things are, also as seen from the player."""
+    lines = ["".join(SYMBOLS[code] for code in row) for row in cell_codes(level, state)]
+    beside = [f"{way} {_what_is(level, state, state.player + o)}" for way, o in offsets(level.width).items()]
+    lines.append(f"player: {level.name_of(state.player)}, {', '.join(beside)}")
+    things = dict(_things(level, state))
+    for name, mask in things.items():
+        lines.append(f"{name}: {'; '.join(_seen_from(level, state.player, cell) for cell in cells(mask))}")
+    if things.get("boxes", 0).bit_count() == 1:
+        lines.append(f"from box to target: {_way(level, *cells(things['boxes']), *cells(things['targets']))}")
+    return "\n".join(lines)
+
+
 def words(level: Level, state: State) -> str:
     """Return what lies beside the player and each box, and how far things are apart."""
     done = state.boxes & level.targets
@@ -84,6 +98,7 @@ FORMS: dict[str, Callable[[Level, State], str]] = {
     "grid": grid,
     "coord": coord,
     "grid_coord": grid_coord,
+    "near": near,
     "words": words,
     "published": published,
 }
@@ -127,6 +142,11 @@ def _things(level: Level, state: State) -> list[tuple[str, int]]:
 
 def _names(level: Level, mask: int) -> str:
     return ", ".join(level.name_of(cell) for cell in cells(mask))
+
+
+def _seen_from(level: Level, player: int, cell: int) -> str:
+    """Return a cell in words, its way from the player included: "row 2 column 3, 1 up 2 left"."""
+    return f"{level.name_of(cell)}, {_way(level, player, cell) or 'under you'}"
 
 
 def _way(level: Level, start: int, end: int) -> str:
