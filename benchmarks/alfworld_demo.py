@@ -1,4 +1,4 @@
-"""ALFWorld's evidence: HiMAC and flat GRPO from the same warm start, at equal environment steps, three seeds.
+"""ALFWorld's evidence: HiMAC and flat GRPO from the same warm start, at equal environment steps.
 
     python benchmarks/alfworld_demo.py --seeds 0 1 2 --jobs 2 run.max_minutes=45
 

@@ -1,4 +1,4 @@
-"""The demo's evidence: HiMAC and flat GRPO from the same warm start, at equal environment steps, three seeds.
+"""The demo's evidence: HiMAC and flat GRPO from the same warm start, at equal environment steps.
 
     python benchmarks/sokoban_demo.py --seeds 0 1 2 --jobs 2
 

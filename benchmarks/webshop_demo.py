@@ -1,4 +1,4 @@
-"""WebShop's evidence: HiMAC and flat GRPO from the same warm start, at equal environment steps, three seeds.
+"""WebShop's evidence: HiMAC and flat GRPO from the same warm start, at equal environment steps.
 
     python benchmarks/webshop_demo.py --seeds 0 1 2 --jobs 2 run.max_minutes=45
 
