@@ -96,3 +96,14 @@ def test_muon_learns_what_it_is_shown() -> None:
         optimiser.step(0.03)
         optimiser.zero_grad()
     assert torch.equal(model(ids).argmax(-1), (ids * 3) % 11)
+
+
+def test_adapters_alone_are_all_matrices_and_that_is_well() -> None:
+    model = Reader()
+    optim = OptimConfig(name="muon", weight_decay=0.0)
+    optimiser = Optimiser(model, [{"params": [model.wide.weight]}], optim)
+    before = copy.deepcopy(model.state_dict())
+    _learn(model, optimiser, 1)
+    changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed == {"wide.weight"}
+    optimiser.load_state_dict(optimiser.state_dict())
