@@ -60,7 +60,7 @@ def run_seed(demo: Demo, seed: int, root: Path, extra: list[str]) -> dict[str, A
     start = root / f"start-{seed}"
     common = [f"run.dir={root}", f"run.seed={seed}", *extra]
     if not (start / "start").is_dir():
-        _himac("sft", demo.recipe, *common, f"run.name={start.name}")
+        himac("sft", demo.recipe, *common, f"run.name={start.name}")
     given = [f"model.name={start / 'start'}", "sft.demonstrations=0"]
     ours = _finish(demo, root / f"himac-{seed}", [demo.recipe, *common, *given])
     budget = [f"run.max_env_steps={ours['env_steps']}", "run.max_minutes=0"]
@@ -72,10 +72,10 @@ def run_seed(demo: Demo, seed: int, root: Path, extra: list[str]) -> dict[str, A
 def _finish(demo: Demo, folder: Path, words: list[str]) -> dict[str, Any]:
     """Run or resume a training run and read what it came to."""
     if not folder.is_dir():
-        _himac("train", *words, f"run.name={folder.name}")
+        himac("train", *words, f"run.name={folder.name}")
     elif not (folder / "table.md").is_file():  # written when a run ends
-        _himac("train", "--resume", str(folder))
-    rows = _evaluations(folder, demo.final)
+        himac("train", "--resume", str(folder))
+    rows = evaluations(folder, demo.final)
     if len(rows) < 2:  # a run that was told not to evaluate it
         rows = [_evaluated(folder, checkpoint, demo.final) for checkpoint in ("start", "last")]
     before, after = rows[0], rows[-1]
@@ -87,7 +87,7 @@ def _finish(demo: Demo, folder: Path, words: list[str]) -> dict[str, Any]:
         "env_steps": last["total_env_steps"],
         "tokens": last["total_tokens"],
         "training_minutes": round(last["total_train_s"] / 60, 2),
-        "curve": [(r["iteration"], r["total_env_steps"], r["success"], r["score"]) for r in _evaluations(folder, demo.curve)],
+        "curve": [(r["iteration"], r["total_env_steps"], r["success"], r["score"]) for r in evaluations(folder, demo.curve)],
     }  # fmt: skip
     if "provenance" in after:
         found["provenance"] = after["provenance"]
@@ -104,17 +104,17 @@ def _evaluated(folder: Path, checkpoint: str, split: str) -> dict[str, Any]:
     target = folder / "evaluations" / f"demo-{split}-{checkpoint}.json"
     if not target.is_file():
         words = [f"split={split}", "eval.tasks=0", "--checkpoint", checkpoint, "--out", str(target)]
-        _himac("eval", str(folder), *words)
+        himac("eval", str(folder), *words)
     row: dict[str, Any] = json.loads(target.read_text(encoding="utf-8"))
     return row
 
 
-def _himac(*words: str) -> None:
+def himac(*words: str) -> None:
     """Run one himac command; its log goes to this script's stderr."""
     subprocess.run([sys.executable, "-m", "himac", *words], check=True, stdout=subprocess.DEVNULL)
 
 
-def _evaluations(folder: Path, split: str) -> list[dict[str, Any]]:
+def evaluations(folder: Path, split: str) -> list[dict[str, Any]]:
     return [r for r in read_rows(folder / METRICS) if r["phase"] == "eval" and r["split"] == split]
 
 

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from _demo import _evaluations, _himac
+from _demo import evaluations, himac
 from _machine import save
 
 RECIPE = "configs/demo.toml"
@@ -33,10 +33,10 @@ def warm(root: Path, name: str, words: list[str]) -> dict[str, Any]:
     """Warm-start a model and evaluate it, or read what that gave."""
     folder = root / f"warm-{name}"
     if not (folder / "start").is_dir():
-        _himac("sft", RECIPE, f"run.dir={root}", f"run.name={folder.name}", *words)
+        himac("sft", RECIPE, f"run.dir={root}", f"run.name={folder.name}", *words)
     target = folder / "val.json"
     if not target.is_file():
-        _himac("eval", str(folder / "start"), "split=val", "eval.tasks=256", "--out", str(target))
+        himac("eval", str(folder / "start"), "split=val", "eval.tasks=256", "--out", str(target))
     row = json.loads(target.read_text(encoding="utf-8"))
     return {
         "optimiser": name,
@@ -52,8 +52,8 @@ def train(root: Path, name: str, words: list[str], start: Path, iterations: int)
     if not folder.is_dir():
         given = [f"model.name={start}", "sft.demonstrations=0", f"run.iterations={iterations}"]
         judged = ["eval.final=", "eval.tasks=256", "eval.every=5"]
-        _himac("train", RECIPE, f"run.dir={root}", f"run.name={folder.name}", *given, *judged, *words)
-    rows = _evaluations(folder, "val")
+        himac("train", RECIPE, f"run.dir={root}", f"run.name={folder.name}", *given, *judged, *words)
+    rows = evaluations(folder, "val")
     return {
         "optimiser": name,
         "curve": [(row["iteration"], row["total_env_steps"], row["success"]) for row in rows],
@@ -81,11 +81,8 @@ def main() -> None:
         "muon": [*muon(4.0), f"optim.lr={args.lr[1]}"],
     }
     with ThreadPoolExecutor(args.jobs) as pool:
-        starts = {"adamw": ADAMW, **{f"muon x {rate:g}": muon(rate) for rate in RATES}}
-        warmed = [
-            pool.submit(warm, args.root, name.replace(" ", ""), fewer + words)
-            for name, words in starts.items()
-        ]
+        starts = {"adamw": ADAMW, **{f"muonx{rate:g}": muon(rate) for rate in RATES}}
+        warmed = [pool.submit(warm, args.root, name, fewer + words) for name, words in starts.items()]
         trained = [
             pool.submit(train, args.root, name, words, args.start, args.iterations)
             for name, words in (trainings.items() if args.start else ())

@@ -32,6 +32,7 @@ from himac.runs import (
     CONFIG,
     EPISODES,
     RunWriter,
+    cut_back,
     episode_row,
     read_episode,
     read_rows,
@@ -157,14 +158,8 @@ def _open_folder(config: Config, folder: Path) -> list[Episode]:
     path = folder / EPISODES
     if not path.is_file():
         return []
-    _cut_broken_line(path)
+    cut_back(path)  # a killed command leaves half a line
     return [read_episode(row) for row in read_rows(path)]
-
-
-def _cut_broken_line(path: Path) -> None:
-    """Cut a file back to its last whole line; a killed command leaves half a one."""
-    with open(path, "rb+") as file:
-        file.truncate(file.read().rfind(b"\n") + 1)
 
 
 class _Book:

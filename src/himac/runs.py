@@ -55,7 +55,7 @@ class RunWriter:
             for name in (METRICS, EPISODES):
                 path = folder / name
                 path.touch()
-                _cut_back(path, (lengths or {}).get(name, 0))
+                cut_back(path, (lengths or {}).get(name, 0))
                 self._files[name] = open(path, "a", encoding="utf-8")  # noqa: SIM115 - closed by close()
         except OSError as error:
             raise RunError(f"cannot write the run folder {str(folder)!r}: {error}") from error
@@ -90,10 +90,10 @@ class RunWriter:
             ) from error
 
 
-def _cut_back(path: Path, length: int) -> None:
-    """Cut a file of lines to a length; one that has become shorter keeps its whole lines and is never padded."""
+def cut_back(path: Path, length: int | None = None) -> None:
+    """Cut a file of lines to a length; without one, or where the file is shorter, to its last whole line."""
     with open(path, "rb+") as file:
-        if path.stat().st_size < length:
+        if length is None or path.stat().st_size < length:
             length = file.read().rfind(b"\n") + 1
         file.truncate(length)
 
