@@ -158,8 +158,8 @@ class SftConfig:
 
     demonstrations: int = 0  # 0: no warm start; a "tiny" model needs one
     kinds: tuple[str, ...] = ()  # task types that are demonstrated; empty for all there are
-    noise: float = 0.1  # share of random actions: seen in the context, and not imitated
-    imitate_noise: bool = False  # imitate them too: the start knows what to do and is clumsy at it
+    noise: float = 0.1  # share of random actions: seen in the context, never imitated
+    careless: float = 0.0  # share of demonstrations that leave out something the task asks for
     epochs: float = 1.0  # passes over the demonstrations
     batch: int = 32  # demonstrations an optimiser step
     lr: float = 1e-3
@@ -411,12 +411,12 @@ _AT_LEAST = {
     "rollout.max_live": 1, "algo.macro_updates": 0, "algo.micro_updates": 0, "algo.minibatches": 1, "algo.macro_minibatches": 0,
     "algo.clip_low": 0, "algo.clip_high": 0, "algo.kl_coef": 0, "algo.gamma": 0, "algo.step_weight": 0, "algo.gae_lambda": 0,
     "algo.value_lr": 0, "algo.value_coef": 0, "optim.lr": 0, "optim.muon_rate": 0, "optim.warmup": 0,
-    "optim.grad_clip": 0, "optim.max_tokens": 64, "sft.demonstrations": 0, "sft.noise": 0, "sft.epochs": 0,
+    "optim.grad_clip": 0, "optim.max_tokens": 64, "sft.demonstrations": 0, "sft.noise": 0, "sft.careless": 0, "sft.epochs": 0,
     "sft.batch": 1, "sft.macro_weight": 0, "sft.context_weight": 0, "sft.lr": 0, "eval.tasks": 0, "eval.every": 0, "eval.temperature": 0,
     "eval.trials": 1, "endpoint.timeout_s": 0.1, "endpoint.retries": 0, "endpoint.concurrency": 1,
     "endpoint.max_requests": 0, "endpoint.max_tokens": 0,
 }  # fmt: skip
-_AT_MOST = {"sft.noise": 0.9, "run.max_failed": 1, "algo.gamma": 1, "algo.gae_lambda": 1}
+_AT_MOST = {"sft.noise": 0.9, "sft.careless": 1, "run.max_failed": 1, "algo.gamma": 1, "algo.gae_lambda": 1}
 _WHY = {"rollout.temperature": "training explores by sampling"}
 
 

@@ -32,14 +32,36 @@ def test_an_unknown_task_type_names_those_that_the_training_tasks_have() -> None
         demonstrations(config, env, make_expert("alfworld", env))
 
 
-def test_random_actions_are_seen_and_imitated_only_when_asked_for() -> None:
+def test_random_actions_are_seen_and_not_imitated() -> None:
     demo = Demonstration(
         task=Task(env="toy", split="train", index=0), subgoals=("a",), actions=("x", "y", "z"),
         segment_of=(0, 0, 0), is_noise=(False, True, False),
     )  # fmt: skip
     for flat in (True, False):
-        plain = script(demo, flat=flat)[-3:]
-        clumsy = script(demo, flat=flat, imitate_noise=True)[-3:]
-        assert [text for text, _ in plain] == [text for text, _ in clumsy]
-        assert [imitated for _, imitated in plain] == [True, False, True]
-        assert all(imitated for _, imitated in clumsy)
+        assert [imitated for _, imitated in script(demo, flat=flat)[-3:]] == [True, False, True]
+
+
+def _shown(careless: float) -> list[Demonstration]:
+    env = make_env("webshop", generated=700, num_types=12, plain=True)
+    config = load_config(None, ["env=webshop", "sft.demonstrations=60", f"sft.careless={careless}"])
+    return demonstrations(config, env, make_expert("webshop", env))
+
+
+def test_a_careless_shopper_buys_without_choosing() -> None:
+    def chooses(demo: Demonstration) -> bool:
+        assert demo.subgoals[-1] == "buy it" and demo.actions[-1] == "click[buy now]"
+        assert demo.segment_of[-1] == len(demo.subgoals) - 1
+        return any(subgoal.startswith("choose ") for subgoal in demo.subgoals)
+
+    assert all(map(chooses, _shown(0.0)))
+    assert not any(map(chooses, _shown(1.0)))
+    assert 0.3 < sum(map(chooses, _shown(0.5))) / 60 < 0.7
+    careful, hurried = _shown(0.0)[0], _shown(1.0)[0]
+    assert careful.task == hurried.task and careful.actions[0] == hurried.actions[0]
+
+
+def test_an_expert_that_leaves_nothing_out_says_so() -> None:
+    env = make_env("toy")
+    config = load_config(None, ["env=toy", "sft.demonstrations=4", "sft.careless=0.5"])
+    with pytest.raises(ConfigError, match=r"sft.careless is 0.5, but the expert of 'toy' leaves nothing out"):
+        demonstrations(config, env, make_expert("toy", env))

@@ -66,7 +66,32 @@ class Expert(Protocol):
         ...
 
 
-__all__ = ["Env", "EnvSpec", "Expert", "env_names", "make_env", "make_expert", "provenance", "register_env"]
+@runtime_checkable
+class CarelessExpert(Protocol):
+    """An expert that can also stop short of what the task asks for, see `sft.careless`."""
+
+    def careless(self, task: Task, *, seed: int, noise: float) -> Demonstration | None:
+        """Play as well as `demonstrate` does, but leave out something that the task asks for.
+
+        Args:
+            task: what to play.
+            seed: as in `Expert.demonstrate`.
+            noise: as in `Expert.demonstrate`.
+        """
+        ...
+
+
+__all__ = [
+    "CarelessExpert",
+    "Env",
+    "EnvSpec",
+    "Expert",
+    "env_names",
+    "make_env",
+    "make_expert",
+    "provenance",
+    "register_env",
+]
 
 _MODULES = {
     "toy": "himac.envs.toy",

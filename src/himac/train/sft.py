@@ -3,8 +3,8 @@
 One idea: a demonstration is replayed through the same environment, agent and chat code as an episode, with the
 expert's words where a model's would be. So what is imitated is exactly what will be seen later: the
 planner's turn, the executor's segments, `<sub_done>` where a sub-goal ends. Random actions (noise) stay
-in the context, so that recovery is seen, and are not imitated, unless a start is wanted that knows
-what to do and is clumsy at it (`sft.imitate_noise`).
+in the context, so that recovery is seen, and are not imitated. Experts need not be perfect: one that now and then leaves
+out what the task asks for (`sft.careless`) makes a start that has the skills and the wrong habit.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from himac.agent.grammar import SUB_DONE, write_blueprint
 from himac.agent.hierarchical import HierarchicalAgent
 from himac.chat import ChatFormat
 from himac.config import Config, SftConfig
-from himac.envs.base import Env, Expert
+from himac.envs.base import CarelessExpert, Env, Expert
 from himac.errors import ConfigError, RunError, closest
 from himac.rollout.live import Job, LiveEpisode, Penalties
 from himac.rollout.phases import flat_settings, hierarchy_settings, next_tasks
@@ -43,7 +43,9 @@ def demonstrations(
     tasks = _demonstrated(env.tasks(config.env.train_split), config.sft.kinds)
     while len(found) < wanted:
         task = next_tasks(tasks, start=tried, count=1, seed=derive(config.run.seed, "sft"))[0]
-        demo = expert.demonstrate(task, seed=derive(config.run.seed, "sft", tried), noise=config.sft.noise)
+        careless = generator(config.run.seed, "sft careless", tried).random() < config.sft.careless
+        show = _careless(config, expert) if careless else expert.demonstrate
+        demo = show(task, seed=derive(config.run.seed, "sft", tried), noise=config.sft.noise)
         tried += 1
         if demo is not None:
             found.append(demo)
@@ -52,6 +54,16 @@ def demonstrations(
         if tried >= 100 and len(found) < tried / 20:
             raise RunError(f"the expert of {config.env.name!r} solved {len(found)} of {tried} tasks")
     return found
+
+
+def _careless(config: Config, expert: Expert) -> Callable[..., Demonstration | None]:
+    """Return what plays, and leaves something out."""
+    if not isinstance(expert, CarelessExpert):
+        raise ConfigError(
+            f"sft.careless is {config.sft.careless:g}, but the expert of {config.env.name!r} leaves nothing out",
+            hint="set sft.careless = 0",
+        )
+    return expert.careless
 
 
 def _demonstrated(tasks: Sequence[Task], kinds: Sequence[str]) -> Sequence[Task]:
@@ -65,7 +77,7 @@ def _demonstrated(tasks: Sequence[Task], kinds: Sequence[str]) -> Sequence[Task]
     return [task for task in tasks if task.kind in kinds] if kinds else tasks
 
 
-def script(demo: Demonstration, *, flat: bool, imitate_noise: bool = False) -> list[tuple[str, bool]]:
+def script(demo: Demonstration, *, flat: bool) -> list[tuple[str, bool]]:
     """Return what the expert says, turn by turn, as (text, whether it is imitated).
 
     >>> from himac.types import Task
@@ -81,7 +93,7 @@ def script(demo: Demonstration, *, flat: bool, imitate_noise: bool = False) -> l
             active += 1
             if not flat:
                 lines.append((SUB_DONE, True))
-        lines.append((f"<action>{action}</action>", imitate_noise or not noise))
+        lines.append((f"<action>{action}</action>", not noise))
     return lines
 
 
@@ -164,13 +176,12 @@ def _played_by(
     config: Config, env: Env, demo: Demonstration
 ) -> Iterator[tuple[Agent, list[tuple[str, bool]]]]:
     """Yield, per style to be demonstrated, a fresh agent and what the expert says in its place."""
-    noisy = config.sft.imitate_noise
     if config.sft.style in ("both", "himac"):
         agent = HierarchicalAgent(env.spec, hierarchy_settings(config, env.spec, 0.0, 0.0))
-        yield agent, script(demo, flat=False, imitate_noise=noisy)
+        yield agent, script(demo, flat=False)
     if config.sft.style in ("both", "flat"):
         flat_agent = FlatAgent(env.spec, flat_settings(config, env.spec, 0.0))
-        yield flat_agent, script(demo, flat=True, imitate_noise=noisy)
+        yield flat_agent, script(demo, flat=True)
 
 
 def _conversation(

@@ -26,7 +26,7 @@ What lies in a closed receptacle is seen only after opening it."""
 
 EXAMPLE_SUBGOALS = (
     "find and take a mug",
-    "clean the mug with the sinkbasin",
+    "clean the mug",
     "put the mug in the coffeemachine",
 )
 

@@ -1,6 +1,6 @@
 """An expert that plays from what it is told: the task's sentence, the observations, the admissible commands.
 
-One idea: a task's sentence gives the blueprint ("find and take a mug", "clean the mug with the sinkbasin",
+One idea: a task's sentence gives the blueprint ("find and take a mug", "clean the mug",
 "put the mug in the coffeemachine"); an executor that remembers what it has seen pursues one sub-goal at a
 time, looking first where such a thing most likely is. It never reads the game's state.
 
@@ -87,7 +87,7 @@ def blueprint(goal: Goal) -> tuple[Subgoal, ...]:
             Subgoal(text=f"put the other {o} in the {r}", verb="put", object=o, receptacle=r),
         )
     if goal.kind in STATIONS:
-        change = Subgoal(text=f"{goal.kind} the {o} with the {STATIONS[goal.kind]}", verb=goal.kind, object=o)
+        change = Subgoal(text=f"{goal.kind} the {o}", verb=goal.kind, object=o)
         return take, change, put
     return take, put
 

@@ -68,14 +68,14 @@ def read_instruction(instruction: str) -> Wish:
     return Wish(description=_FILLER.sub("", text).strip(), options=options, price=price)
 
 
-def plan(wish: Wish) -> tuple[str, ...]:
-    """Return the sub-goals: search, open, one for each option, buy."""
+def plan(wish: Wish, *, hurried: bool = False) -> tuple[str, ...]:
+    """Return the sub-goals: search, open, one for each option (none for who is in a hurry), buy."""
     limit = f" for less than {wish.price:g} dollars" if wish.price < float("inf") else ""
     choices = tuple(f"choose {name} {value}" for name, value in wish.options.items())
     return (
         f"search for {wish.words}",
         f"open the product that fits{limit}",
-        *(choices or ("choose the options that are asked for",)),
+        *(() if hurried else choices or ("choose the options that are asked for",)),
         "buy it",
     )
 
@@ -91,11 +91,25 @@ class ShopExpert:
         demonstration, result = self.play(task, seed=seed, noise=noise)
         return demonstration if result.success else None
 
-    def play(self, task: Task, *, seed: int = 0, noise: float = 0.0) -> tuple[Demonstration, StepResult]:
-        """Play the task to its end, whatever comes of it; also return the last step's result."""
+    def careless(self, task: Task, *, seed: int = 0, noise: float = 0.0) -> Demonstration | None:
+        """Play as `demonstrate` does, but buy without choosing options; None when nothing is bought."""
+        demonstration, result = self.play(task, seed=seed, noise=noise, hurried=True)
+        return demonstration if result.terminated else None
+
+    def play(
+        self, task: Task, *, seed: int = 0, noise: float = 0.0, hurried: bool = False
+    ) -> tuple[Demonstration, StepResult]:
+        """Play the task to its end, whatever comes of it; also return the last step's result.
+
+        Args:
+            task: what to play.
+            seed: of the noise.
+            noise: share of random actions.
+            hurried: buy without choosing options.
+        """
         observation = self._env.reset(task, seed=seed)
         rng = rng_from("webshop expert", task.split, task.index, seed)
-        shopper = _Shopper(self._env.goal.instruction, self._env.spec.max_steps)
+        shopper = _Shopper(self._env.goal.instruction, self._env.spec.max_steps, hurried)
         actions: list[str] = []
         segments: list[int] = []
         random_ones: list[bool] = []
@@ -112,7 +126,7 @@ class ShopExpert:
             observation = result.observation
         demonstration = Demonstration(
             task=task,
-            subgoals=plan(shopper.wish),
+            subgoals=plan(shopper.wish, hurried=hurried),
             actions=tuple(actions),
             segment_of=tuple(segments),
             is_noise=tuple(random_ones),
@@ -135,6 +149,7 @@ class _Shopper:
 
     instruction: str
     steps_left: int
+    hurried: bool  # chooses no options
     wish: Wish = field(init=False)
     wanted: frozenset[str] = field(init=False)  # terms of the description
     seen: dict[str, _Seen] = field(default_factory=dict)  # link -> what is known
@@ -216,7 +231,7 @@ class _Shopper:
     def _on_item(self, parts: list[str], actions: tuple[str, ...]) -> tuple[str, int]:
         values = [action[6:-1] for action in actions if action[6:-1] not in ITEM_BUTTONS]
         self.groups = _option_groups(parts, set(values))
-        wishes = self._wishes(values)
+        wishes = [] if self.hurried else self._wishes(values)
         if self.link not in self.seen:
             missing = sum(value not in values for value in self.wish.options.values())
             self.seen[self.link] = _Seen(missing=missing, words=frozenset(terms(" ".join(parts[4:]))))
@@ -235,7 +250,7 @@ class _Shopper:
         for i, value in enumerate(wishes):
             if self.chosen.get(self.groups.get(value, "")) != value:
                 return f"click[{value}]", 2 + min(i, max(len(self.wish.options) - 1, 0))
-        return "click[buy now]", 2 + max(len(self.wish.options), 1)
+        return "click[buy now]", 2 if self.hurried else 2 + max(len(self.wish.options), 1)
 
     def _on_sub_page(self, parts: list[str]) -> str:
         if self.link in self.seen:
