@@ -18,7 +18,7 @@ from typing import Any
 from _machine import RESULTS, save
 
 from himac.evaluate import wilson
-from himac.runs import METRICS, read_rows
+from himac.runs import EPISODES, METRICS, read_rows
 
 METHODS = {"himac": ("HiMAC", "#d1782f", "-"), "flat": ("flat GRPO", "#4a4a4a", "--")}
 
@@ -116,6 +116,15 @@ def himac(*words: str) -> None:
 
 def evaluations(folder: Path, split: str) -> list[dict[str, Any]]:
     return [r for r in read_rows(folder / METRICS) if r["phase"] == "eval" and r["split"] == split]
+
+
+def first_and_last(folder: Path, split: str) -> dict[str, list[dict[str, Any]]]:
+    """Return the episodes of a run's first and last evaluation of a split, as "before" and "after"."""
+    episodes: dict[int, list[dict[str, Any]]] = {}
+    for row in read_rows(folder / EPISODES):
+        if row["phase"] == "eval" and row["split"] == split:
+            episodes.setdefault(row["iteration"], []).append(row)
+    return {"before": episodes[min(episodes)], "after": episodes[max(episodes)]}
 
 
 def _short(row: dict[str, Any]) -> dict[str, Any]:

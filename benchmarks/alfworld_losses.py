@@ -11,9 +11,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from _demo import first_and_last
 from _machine import save
-
-from himac.runs import EPISODES, read_rows
 
 KINDS = ("clean", "heat", "cool")
 
@@ -37,13 +36,9 @@ def main() -> None:
     args = parser.parse_args()
     found = {}
     for run in args.runs:
-        evaluated: dict[int, list[dict[str, Any]]] = {}
-        for row in read_rows(run / EPISODES):
-            if row["phase"] == "eval" and row["split"] == args.split and row["task"]["kind"] in KINDS:
-                evaluated.setdefault(row["iteration"], []).append(row)
         found[run.name] = {
-            "before": funnel(evaluated[min(evaluated)]),
-            "after": funnel(evaluated[max(evaluated)]),
+            when: funnel([row for row in rows if row["task"]["kind"] in KINDS])
+            for when, rows in first_and_last(run, args.split).items()
         }
         print(run.name, found[run.name])
     save("alfworld_losses", {"split": args.split, "kinds": list(KINDS), "runs": found})

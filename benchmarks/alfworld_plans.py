@@ -10,27 +10,29 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
+from _demo import first_and_last
 from _machine import save
 
 from himac.envs.alfworld.player import blueprint, read_goal
-from himac.runs import EPISODES, read_rows
 
 
-def judged(rows: list[tuple[str, tuple[str, ...], tuple[str, ...]]]) -> dict[str, int]:
-    """Count (task type, blueprint, expert's blueprint): how many agree, and what forms there are."""
-    forms = Counter((kind, ", ".join(goal.split()[0] for goal in own) or "no plan") for kind, own, _ in rows)
-    return {
-        "tasks": len(rows),
-        "as the expert's": sum(own == wanted for _, own, wanted in rows),
-        "with all of the expert's sub-goals in order": sum(
-            own[: len(wanted)] == wanted for _, own, wanted in rows
-        ),
-        **{
-            f"{kind}: {form}": count
-            for (kind, form), count in sorted(forms.items(), key=lambda item: (item[0][0], -item[1]))
-        },
-    }
+def judged(rows: list[dict[str, Any]]) -> dict[str, int]:
+    """Count the blueprints of some episodes: how many agree with the expert's, and what forms there are."""
+    counts = {"tasks": 0, "as the expert's": 0, "with all of the expert's sub-goals in order": 0}
+    forms: Counter[tuple[str, str]] = Counter()
+    for row in rows:
+        goal = read_goal(row["instruction"])
+        assert goal is not None, "generated games have ALFWorld's own sentences"
+        own = tuple(row["blueprint"]["subgoals"]) if row["blueprint"] else ()
+        wanted = tuple(subgoal.text for subgoal in blueprint(goal))
+        counts["tasks"] += 1
+        counts["as the expert's"] += own == wanted
+        counts["with all of the expert's sub-goals in order"] += own[: len(wanted)] == wanted
+        forms[goal.kind, ", ".join(text.split()[0] for text in own) or "no plan"] += 1
+    ordered = sorted(forms.items(), key=lambda item: (item[0][0], -item[1]))
+    return counts | {f"{kind}: {form}": count for (kind, form), count in ordered}
 
 
 def main() -> None:
@@ -41,14 +43,7 @@ def main() -> None:
     args = parser.parse_args()
     found = {}
     for run in args.runs:
-        plans: dict[int, list[tuple[str, tuple[str, ...], tuple[str, ...]]]] = {}
-        for row in read_rows(run / EPISODES):
-            goal = read_goal(row["instruction"]) if row["phase"] == "eval" else None
-            if goal and row["split"] == args.split:
-                own = tuple(row["blueprint"]["subgoals"]) if row["blueprint"] else ()
-                wanted = tuple(subgoal.text for subgoal in blueprint(goal))
-                plans.setdefault(row["iteration"], []).append((goal.kind, own, wanted))
-        found[run.name] = {"before": judged(plans[min(plans)]), "after": judged(plans[max(plans)])}
+        found[run.name] = {when: judged(rows) for when, rows in first_and_last(run, args.split).items()}
         print(run.name, found[run.name])
     save("alfworld_plans", {"split": args.split, "runs": found})
 
