@@ -10,6 +10,7 @@ import argparse
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,13 +119,24 @@ def evaluations(folder: Path, split: str) -> list[dict[str, Any]]:
     return [r for r in read_rows(folder / METRICS) if r["phase"] == "eval" and r["split"] == split]
 
 
-def first_and_last(folder: Path, split: str) -> dict[str, list[dict[str, Any]]]:
-    """Return the episodes of a run's first and last evaluation of a split, as "before" and "after"."""
-    episodes: dict[int, list[dict[str, Any]]] = {}
-    for row in read_rows(folder / EPISODES):
-        if row["phase"] == "eval" and row["split"] == split:
-            episodes.setdefault(row["iteration"], []).append(row)
-    return {"before": episodes[min(episodes)], "after": episodes[max(episodes)]}
+def count_both_ends(doc: str, name: str, count: Callable[[list[dict[str, Any]]], dict[str, int]]) -> None:
+    """Count the episodes of each run's first and last evaluation of a split, print and save: `RUN... [--split]`."""
+    parser = argparse.ArgumentParser(description=doc.splitlines()[0])
+    parser.add_argument("runs", type=Path, nargs="+")
+    parser.add_argument("--split", default="valid_unseen")
+    args = parser.parse_args()
+    found = {}
+    for run in args.runs:
+        episodes: dict[int, list[dict[str, Any]]] = {}
+        for row in read_rows(run / EPISODES):
+            if row["phase"] == "eval" and row["split"] == args.split:
+                episodes.setdefault(row["iteration"], []).append(row)
+        found[run.name] = {
+            "before": count(episodes[min(episodes)]),
+            "after": count(episodes[max(episodes)]),
+        }
+        print(run.name, found[run.name])
+    save(name, {"split": args.split, "runs": found})
 
 
 def _short(row: dict[str, Any]) -> dict[str, Any]:

@@ -7,18 +7,16 @@ Counts clean, heat and cool tasks in the first and last evaluation of `--split`.
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
 from typing import Any
 
-from _demo import first_and_last
-from _machine import save
+from _demo import count_both_ends
 
 KINDS = ("clean", "heat", "cool")
 
 
 def funnel(rows: list[dict[str, Any]]) -> dict[str, int]:
-    """Return how many episodes got how far: all, took something, changed it as asked, won."""
+    """Return how many clean, heat and cool episodes got how far: all, took something, changed it as asked, won."""
+    rows = [row for row in rows if row["task"]["kind"] in KINDS]
     counts = {"tasks": len(rows), "took": 0, "changed": 0, "won": 0}
     for row in rows:
         seen = [turn["observation"] or "" for segment in row["segments"] for turn in segment["turns"]]
@@ -28,21 +26,5 @@ def funnel(rows: list[dict[str, Any]]) -> dict[str, int]:
     return counts
 
 
-def main() -> None:
-    """Count, print and save."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("runs", type=Path, nargs="+")
-    parser.add_argument("--split", default="valid_unseen")
-    args = parser.parse_args()
-    found = {}
-    for run in args.runs:
-        found[run.name] = {
-            when: funnel([row for row in rows if row["task"]["kind"] in KINDS])
-            for when, rows in first_and_last(run, args.split).items()
-        }
-        print(run.name, found[run.name])
-    save("alfworld_losses", {"split": args.split, "kinds": list(KINDS), "runs": found})
-
-
 if __name__ == "__main__":
-    main()
+    count_both_ends(__doc__, "alfworld_losses", funnel)

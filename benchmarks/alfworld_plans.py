@@ -7,13 +7,10 @@ Reads the blueprints of each run's first and last evaluation of `--split`. Write
 
 from __future__ import annotations
 
-import argparse
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
-from _demo import first_and_last
-from _machine import save
+from _demo import count_both_ends
 
 from himac.envs.alfworld.player import blueprint, read_goal
 
@@ -35,18 +32,5 @@ def judged(rows: list[dict[str, Any]]) -> dict[str, int]:
     return counts | {f"{kind}: {form}": count for (kind, form), count in ordered}
 
 
-def main() -> None:
-    """Count, print and save."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("runs", type=Path, nargs="+")
-    parser.add_argument("--split", default="valid_unseen")
-    args = parser.parse_args()
-    found = {}
-    for run in args.runs:
-        found[run.name] = {when: judged(rows) for when, rows in first_and_last(run, args.split).items()}
-        print(run.name, found[run.name])
-    save("alfworld_plans", {"split": args.split, "runs": found})
-
-
 if __name__ == "__main__":
-    main()
+    count_both_ends(__doc__, "alfworld_plans", judged)
