@@ -14,6 +14,7 @@ from himac.envs.sokoban.levels import read_levels
 from himac.envs.sokoban.rules import ACTIONS, Level, is_solved, play
 from himac.envs.sokoban.solve import solve, walk
 from himac.envs.sokoban.text import parse_level
+from himac.types import Demonstration, StepResult
 
 
 def replay(level: Level, moves: tuple[str, ...]) -> bool:
@@ -121,6 +122,35 @@ WORDS = re.compile(
 )
 
 
+def play_and_compare(env, task, shown: Demonstration) -> StepResult:
+    """Play a demonstration; its sub-goals say exactly what their segments do. Return the last result."""
+    level = env.level(task)
+    env.reset(task)
+    state, result = level.start, None
+    for index, subgoal in enumerate(shown.subgoals):
+        before = state
+        for action, segment, is_noise in zip(shown.actions, shown.segment_of, shown.is_noise):
+            if segment != index:
+                continue
+            after = play(level, state, action)
+            assert not is_noise or after.boxes == state.boxes
+            state, result = after, env.step(action)
+        words = WORDS.fullmatch(subgoal).groups()
+        gone, come = before.boxes & ~state.boxes, state.boxes & ~before.boxes
+        assert gone.bit_count() == come.bit_count() == 1
+        assert (words[0] is None) == (level.num_boxes == 1)
+        if words[0]:
+            assert level.row_column(gone.bit_length() - 1) == (int(words[0]), int(words[1]))
+        row, column = level.row_column(come.bit_length() - 1)
+        if words[3]:
+            assert int(words[4]) == (row if words[3] == "row" else column)
+            assert (words[3] == "row") == (words[2] in ("up", "down"))
+        else:
+            assert come & level.targets
+            assert words[5] is None or (row, column) == (int(words[5]), int(words[6]))
+    return result
+
+
 @pytest.mark.parametrize(("size", "boxes", "steps"), [((6, 6), 1, 15), ((6, 6), 2, 25), ((8, 8), 3, 60)])
 def test_every_subgoal_says_exactly_what_its_segment_does(size, boxes, steps):
     env = make_env("sokoban", size=size, boxes=boxes, max_steps=steps)
@@ -133,33 +163,27 @@ def test_every_subgoal_says_exactly_what_its_segment_does(size, boxes, steps):
         num_shown += 1
         assert shown == expert.demonstrate(task, seed=3, noise=0.3)
         assert shown.subgoals == expert.demonstrate(task, seed=4, noise=0.0).subgoals
-        level = env.level(task)
-        env.reset(task)
-        state, result = level.start, None
-        for index, subgoal in enumerate(shown.subgoals):
-            before = state
-            for action, segment, is_noise in zip(shown.actions, shown.segment_of, shown.is_noise):
-                if segment != index:
-                    continue
-                after = play(level, state, action)
-                assert not is_noise or after.boxes == state.boxes
-                state, result = after, env.step(action)
-            words = WORDS.fullmatch(subgoal).groups()
-            gone, come = before.boxes & ~state.boxes, state.boxes & ~before.boxes
-            assert gone.bit_count() == come.bit_count() == 1
-            assert (words[0] is None) == (boxes == 1)
-            if words[0]:
-                assert level.row_column(gone.bit_length() - 1) == (int(words[0]), int(words[1]))
-            row, column = level.row_column(come.bit_length() - 1)
-            if words[3]:
-                assert int(words[4]) == (row if words[3] == "row" else column)
-                assert (words[3] == "row") == (words[2] in ("up", "down"))
-            else:
-                assert come & level.targets
-                assert words[5] is None or (row, column) == (int(words[5]), int(words[6]))
-        assert result.success and len(shown.actions) <= steps
+        assert play_and_compare(env, task, shown).success and len(shown.actions) <= steps
         num_noisy += sum(shown.is_noise)
     assert num_shown > 70 and num_noisy > num_shown / 2
+
+
+@pytest.mark.parametrize(("size", "boxes", "steps"), [((8, 8), 1, 25), ((8, 8), 3, 60)])
+def test_a_careless_player_pushes_straight_on(size, boxes, steps):
+    env = make_env("sokoban", size=size, boxes=boxes, max_steps=steps)
+    expert = make_expert("sokoban", env)
+    outcomes = []
+    for task in env.tasks("train")[:60]:
+        shown = expert.careless(task, seed=3, noise=0.1)
+        assert len(shown.subgoals) <= boxes
+        won = play_and_compare(env, task, shown).success
+        level = env.level(task)
+        runs = straight_runs(level, solve(level).pushes)
+        if boxes == 1:  # where one run does, it is the run of the careful player; elsewhere the box is lost
+            assert won == (len(runs) == 1)
+            assert (list(shown.subgoals) == name_runs(level, runs)) == won
+        outcomes.append(won)
+    assert 0 < sum(outcomes) < len(outcomes)
 
 
 def test_the_expert_declines_what_does_not_fit_the_step_limit():

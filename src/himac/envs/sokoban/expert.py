@@ -8,6 +8,7 @@ solution stays exactly what happens; what changes is the walking, and the expert
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from typing import Protocol
 
 from himac.envs.sokoban.rules import ACTIONS, Level, State, offsets, play
@@ -32,10 +33,29 @@ class SokobanExpert:
         """Play a task within the episode's step limit; None when that cannot be done."""
         level = self.env.level(task)
         solution = solution_of(level)
-        limit = self.env.spec.max_steps
-        if solution is None or len(solution.moves) > limit:
+        if solution is None or len(solution.moves) > self.env.spec.max_steps:
             return None
-        runs = straight_runs(level, solution.pushes)
+        return self._show(task, level, solution.pushes, seed=seed, noise=noise)
+
+    def careless(self, task: Task, *, seed: int = 0, noise: float = 0.0) -> Demonstration | None:
+        """Push each box once, straight on until it is blocked or on a target: nobody walks around a box.
+
+        Levels that need no turn are solved like that, all others are lost.
+        """
+        level = self.env.level(task)
+        solution = solution_of(level)
+        if solution is None:
+            return None
+        return self._show(task, level, straight_on(level, solution.pushes), seed=seed, noise=noise)
+
+    def _show(
+        self, task: Task, level: Level, pushes: tuple[Push, ...], *, seed: int, noise: float
+    ) -> Demonstration | None:
+        """Play pushes, wandering now and then; None where they do not fit into the step limit."""
+        limit = self.env.spec.max_steps
+        if not pushes or sum(_steps_of(level, pushes)) > limit:
+            return None
+        runs = straight_runs(level, pushes)
         rng = rng_from("sokoban noise", task.split, task.index, seed)
         actions, segment_of, is_noise = _play_runs(level, runs, rng, noise, limit)
         return Demonstration(
@@ -64,6 +84,24 @@ def straight_runs(level: Level, pushes: tuple[Push, ...]) -> list[list[Push]]:
     return runs
 
 
+def straight_on(level: Level, pushes: tuple[Push, ...]) -> tuple[Push, ...]:
+    """Return, per box in the order of a solution, its first push and the same again as far as it goes."""
+    state, moved, straight = level.start, 0, []
+    for first in pushes:
+        step = offsets(level.width)[first.action]
+        box, start = first.box, 1 << first.box
+        if not level.boxes & ~moved & start or walk(level, state, box - step) is None:
+            continue
+        moved |= start
+        while (level.floor & ~state.boxes) >> box + step & 1:
+            straight.append(Push(box=box, action=first.action))
+            state = State(boxes=state.boxes ^ (1 << box | 1 << box + step), player=box)
+            box += step
+            if level.targets >> box & 1:
+                break
+    return tuple(straight)
+
+
 def name_runs(level: Level, runs: list[list[Push]]) -> list[str]:
     """Return each run as a sub-goal; the last run of a box names the target it ends on.
 
@@ -90,7 +128,8 @@ def _play_runs(
 ) -> tuple[list[str], list[int], list[bool]]:
     """Play the pushes in order; with probability `noise` step aside first, as long as time remains."""
     pushes = [(push, index) for index, run in enumerate(runs) for push in run]
-    rests = _steps_after(level, [push for push, _ in pushes])
+    steps = _steps_of(level, [push for push, _ in pushes])
+    rests = [sum(steps[index + 1 :]) for index in range(len(steps))]
     actions: list[str] = []
     segment_of: list[int] = []
     is_noise: list[bool] = []
@@ -123,13 +162,13 @@ def _step_aside(level: Level, state: State, rng: random.Random, wanted: str) -> 
     return others[pick(rng, len(others))] if others else None
 
 
-def _steps_after(level: Level, pushes: list[Push]) -> list[int]:
-    """Return, per push, how many steps the rest of the play takes once it is done."""
-    state, walks = level.start, []
+def _steps_of(level: Level, pushes: Sequence[Push]) -> list[int]:
+    """Return, per push, how many steps it takes, the walk to it included."""
+    state, steps = level.start, []
     for push in pushes:
         step = offsets(level.width)[push.action]
         way = walk(level, state, push.box - step)
         assert way is not None, "a push of the solution cannot be reached"
-        walks.append(len(way) + 1)
+        steps.append(len(way) + 1)
         state = State(boxes=state.boxes ^ (1 << push.box | 1 << push.box + step), player=push.box)
-    return [sum(walks[index + 1 :]) for index in range(len(walks))]
+    return steps
