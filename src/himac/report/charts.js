@@ -83,7 +83,7 @@ function drawn(line, { x, y }) {
     for (const [at, low, high] of line.band ?? [])
       group.append(svg("line", { x1: x(at), x2: x(at), y1: y(low), y2: y(high), class: "whisker" }));
   }
-  if (line.points.length > 1) {
+  if (line.points.length > 1 && !line.isBare) {
     group.append(
       svg("polyline", {
         points: line.points.map((p) => `${x(p[0])},${y(p[1])}`).join(" "),

@@ -150,6 +150,7 @@ function phaseLines(curve, family, phase, number) {
       hollow: place > 0,
       dash: look.dash,
       whiskers: phase === "eval",
+      isBare: splits.length > 1 && rows.length <= 2, // before and after: two points, and nothing known in between
       points: rows.map(([x, list]) => [x, sum(list, (row) => row[curve.key]) / list.length]),
       band: bandOf(curve, rows, family),
     };

@@ -16,6 +16,12 @@ function runPage(main) {
 
 const details = (run) => [timeSplit(run), kinds(run), savedEvaluations(run), settings(run)];
 
+// Of training: as the last evaluation tells them; copies of one execution, which the phases count as episodes, took none.
+function environmentSteps(run) {
+  const told = run.metrics.findLast((row) => isNumber(row.total_env_steps));
+  return told?.total_env_steps ?? sum(run.metrics.filter(isTraining), (row) => row.env_steps * row.episodes);
+}
+
 function summary(run) {
   const points = run.metrics.filter((row) => row.phase === "eval");
   const split = points.at(-1)?.split,
@@ -27,7 +33,7 @@ function summary(run) {
     ["episodes written", whole(run.total)],
     ["time", duration(spent(run))],
     ["generated tokens", whole(sum(run.metrics.filter(isTraining), (row) => row.tokens * row.episodes))],
-    ["environment steps", whole(sum(run.metrics.filter(isTraining), (row) => row.env_steps * row.episodes))],
+    ["environment steps", whole(environmentSteps(run))],
   ];
   return el(
     "section.summary",
