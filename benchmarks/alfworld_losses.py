@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from _demo import count_both_ends
+from _runs import count_both_ends
 
 KINDS = ("clean", "heat", "cool")
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from _demo import count_both_ends
+from _runs import count_both_ends
 
 from himac.envs.alfworld.player import blueprint, read_goal
 

@@ -16,8 +16,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from _demo import evaluations, himac
 from _machine import save
+from _runs import evaluations, himac
 
 RECIPE = "configs/demo.toml"
 SMALL = [  # the demo as it was when this was measured: smaller rooms, the board shown, careful demonstrations alone

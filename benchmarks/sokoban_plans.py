@@ -11,7 +11,7 @@ from collections import Counter
 from functools import cache
 from typing import Any
 
-from _demo import count_both_ends
+from _runs import count_both_ends
 
 from himac.config import load_config
 from himac.envs.base import make_env, make_expert

@@ -51,13 +51,11 @@ def page() -> str:
         path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.json"))
     }
     compared = {name: told for name, told in found.items() if told.get("kind") == KIND}
-    demos = {name: told for name, told in found.items() if name.endswith("_demo")}
-    rest = {name: told for name, told in found.items() if name not in compared and name not in demos}
+    rest = {name: told for name, told in found.items() if name not in compared}
     parts = [HEAD, "## HiMAC beside other methods, here\n"]
     parts += [f"{markdown_of(told, level=3)}{_understood(name)}" for name, told in compared.items()]
-    parts += [f"{_demo(name, told)}{_understood(name)}" for name, told in demos.items()]
-    parts += [] if compared or demos else [NOTHING]
-    against = [*_not_ahead(compared), *_demos_not_ahead(demos)]
+    parts += [] if compared else [NOTHING]
+    against = list(_not_ahead(compared))
     if against:
         parts.append("## What does not favour HiMAC\n")
         parts.append("\n".join(f"- {line}." for line in against) + "\n")
@@ -79,47 +77,6 @@ def _not_ahead(compared: dict[str, Json]) -> Iterator[str]:
                 shares = quotients(costs["himac"], costs[name])
                 if name != "himac" and max(shares.values(), default=0.0) > 1:
                     yield f"{where}, to {100 * world['target']:g} %: {cost_sentence('himac', name, shares)}"
-
-
-def _demos_not_ahead(demos: dict[str, Json]) -> Iterator[str]:
-    """Yield the seeds of a demo in which flat GRPO ended at or above HiMAC."""
-    for name, told in demos.items():
-        for result in told["results"]:
-            ours, flat = (result[method]["after"]["success"] for method in ("himac", "flat"))
-            if flat >= ours:
-                yield f"`{name}`, seed {result['seed']}: flat GRPO {100 * flat:.1f} %, HiMAC {100 * ours:.1f} %"
-
-
-def _demo(name: str, told: Json) -> str:
-    """Return a demo's runs: one warm start a seed, then HiMAC, then flat GRPO for as many environment steps."""
-    head = [
-        "seed",
-        "method",
-        "before",
-        "after",
-        "95 % interval",
-        "iterations",
-        "env steps",
-        "tokens",
-        "minutes",
-    ]
-    cells = []
-    for result in told["results"]:
-        for method, label in (("himac", "HiMAC"), ("flat", "flat GRPO")):
-            r = result[method]
-            after = r["after"]
-            cells.append([
-                str(result["seed"]), label, f"{100 * r['before']['success']:.1f}", f"{100 * after['success']:.1f}",
-                f"{100 * after['success_low']:.1f} - {100 * after['success_high']:.1f}", str(r["iterations"]),
-                f"{r['env_steps']:,}", f"{r['tokens']:,}", f"{r['training_minutes']:.1f}",
-            ])  # fmt: skip
-    tasks = told["results"][0]["himac"]["after"]["episodes"]
-    settings = f" with `{' '.join(told['settings'])}`" if told["settings"] else ""
-    return (
-        f"### {name}: {told['recipe']}{settings}\n\n{_summary_of(name)} Success on {tasks} tasks, greedily, each seed for "
-        f"itself with Wilson's interval. Training minutes are one thread's, {told['jobs']} seeds side by side.\n\n"
-        f"{markdown(head, cells)}\n\n{_where(told)}\n"
-    )
 
 
 def _published() -> str:

@@ -33,7 +33,7 @@ class SokobanExpert:
         """Play a task within the episode's step limit; None when that cannot be done."""
         level = self.env.level(task)
         solution = solution_of(level)
-        if solution is None or len(solution.moves) > self.env.spec.max_steps:
+        if solution is None:
             return None
         return self._show(task, level, solution.pushes, seed=seed, noise=noise)
 
@@ -53,11 +53,12 @@ class SokobanExpert:
     ) -> Demonstration | None:
         """Play pushes, wandering now and then; None where they do not fit into the step limit."""
         limit = self.env.spec.max_steps
-        if not pushes or sum(_steps_of(level, pushes)) > limit:
+        steps = _steps_of(level, pushes)
+        if not pushes or sum(steps) > limit:
             return None
         runs = straight_runs(level, pushes)
         rng = rng_from("sokoban noise", task.split, task.index, seed)
-        actions, segment_of, is_noise = _play_runs(level, runs, rng, noise, limit)
+        actions, segment_of, is_noise = _play_runs(level, runs, steps, rng, noise, limit)
         return Demonstration(
             task=task,
             subgoals=tuple(name_runs(level, runs)),
@@ -124,11 +125,13 @@ def name_runs(level: Level, runs: list[list[Push]]) -> list[str]:
 
 
 def _play_runs(
-    level: Level, runs: list[list[Push]], rng: random.Random, noise: float, limit: int
+    level: Level, runs: list[list[Push]], steps: list[int], rng: random.Random, noise: float, limit: int
 ) -> tuple[list[str], list[int], list[bool]]:
-    """Play the pushes in order; with probability `noise` step aside first, as long as time remains."""
+    """Play the pushes in order; with probability `noise` step aside first, as long as time remains.
+
+    `steps` is what each push takes, see `_steps_of`.
+    """
     pushes = [(push, index) for index, run in enumerate(runs) for push in run]
-    steps = _steps_of(level, [push for push, _ in pushes])
     rests = [sum(steps[index + 1 :]) for index in range(len(steps))]
     actions: list[str] = []
     segment_of: list[int] = []
