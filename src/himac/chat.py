@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import copy
 import functools
+import itertools
+from array import array
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,6 +23,11 @@ from himac.errors import ModelError
 from himac.types import Completion, Context, Message, Request, Role, Sampling
 
 _ANSWER, _QUESTION = "himac-answer-7f3a", "himac-question-91bc"
+_TALK = (
+    Message(role="user", content="hello"),
+    Message(role="assistant", content=_ANSWER),
+    Message(role="user", content=_QUESTION),
+)
 
 
 class ChatFormat:
@@ -40,8 +47,11 @@ class ChatFormat:
                 hint="use an instruct model, or set tokenizer.chat_template in its folder",
             )
         self.tokenizer = tokenizer
+        self._open = functools.lru_cache(maxsize=8192)(self._open_messages)  # peers see the same states
+        self._encode = functools.lru_cache(maxsize=8192)(self._encode_text)
+        self._decode = functools.lru_cache(maxsize=8192)(self._decode_ids)  # and give the same answers
         self._between, self._after = self._cut_template()
-        self._encode = functools.lru_cache(maxsize=8192)(self._encode_text)  # peers see the same states
+        self._end = self._end_of_message()
 
     def conversation(self, messages: Sequence[Message]) -> Conversation:
         """Open a conversation."""
@@ -49,7 +59,7 @@ class ChatFormat:
 
     def open(self, messages: Sequence[Message]) -> list[int]:
         """Return the ids of a fresh prompt, up to where the model begins to write."""
-        return list(self._encode(self._render(messages)))
+        return list(self._open(tuple(messages)))
 
     def follow(self, last_id: int, question: str) -> list[int]:
         """Return the ids between a completion and the next one.
@@ -64,14 +74,26 @@ class ChatFormat:
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return a completion's text without the end-of-turn token or other special tokens."""
-        return self.tokenizer.decode(list(ids), skip_special_tokens=True)
+        return self._decode(tuple(ids))
 
     def answer(self, text: str) -> list[int]:
         """Return the ids of an assistant message as a demonstration: its text and the end of turn."""
         return [*self._encode(text), *self._encode(self._between)[:1]]
 
+    def _open_messages(self, messages: tuple[Message, ...]) -> tuple[int, ...]:
+        text = self._render(messages)
+        return self._encode_apart(text, self._end) if self._end else self._encode(text)
+
+    def _encode_apart(self, text: str, end: str) -> tuple[int, ...]:
+        """Tokenise a prompt message by message: a system prompt that all share is tokenised once."""
+        *ended, rest = text.split(end)
+        return tuple(itertools.chain(*(self._encode(part + end) for part in ended), self._encode(rest)))
+
     def _encode_text(self, text: str) -> tuple[int, ...]:
         return tuple(self.tokenizer.encode(text, add_special_tokens=False))
+
+    def _decode_ids(self, ids: tuple[int, ...]) -> str:
+        return self.tokenizer.decode(list(ids), skip_special_tokens=True)
 
     def _render(self, messages: Sequence[Message]) -> str:
         rows = [{"role": m.role, "content": m.content} for m in messages]
@@ -79,12 +101,7 @@ class ChatFormat:
 
     def _cut_template(self) -> tuple[str, str]:
         """Split what the template writes around a follow-up question into (before it, after it)."""
-        talk = (
-            Message(role="user", content="hello"),
-            Message(role="assistant", content=_ANSWER),
-            Message(role="user", content=_QUESTION),
-        )
-        text = self._render(talk)
+        text = self._render(_TALK)
         before, found, tail = text.partition(_ANSWER)
         between, found_too, after = tail.partition(_QUESTION)
         if not (before and found and found_too):
@@ -94,13 +111,26 @@ class ChatFormat:
             )
         return between, after
 
+    def _end_of_message(self) -> str:
+        """Return the special token that ends a message and at which a prompt may be cut; "" when there is none.
+
+        Special tokens are found before anything else is done to a text, so what lies on their two sides is tokenised
+        apart. One that takes the spaces beside it, and a tokenizer for which a talk comes out otherwise, are left alone.
+        """
+        first = next(iter(self._encode(self._between)), -1)
+        token = self.tokenizer.added_tokens_decoder.get(first)
+        if token is None or not token.special or token.lstrip or token.rstrip:
+            return ""
+        text = self._render(_TALK)
+        return token.content if self._encode_apart(text, token.content) == self._encode(text) else ""
+
 
 class Conversation:
     """One growing context: ids, which of them were sampled, and their log-probabilities."""
 
     def __init__(self, chat: ChatFormat, messages: Sequence[Message]) -> None:
         self._chat = chat
-        self._ids = chat.open(messages)
+        self._ids = array("i", chat.open(messages))
         self._head = len(self._ids)  # tokens of the first prompt, which always stays
         self._spans: list[tuple[int, int]] = []  # [start, end) of each completion
         self._trained = 0  # completions before this one were taken over by `trimmed`: prompt here
@@ -125,7 +155,7 @@ class Conversation:
     def add_completion(self, completion: Completion) -> tuple[int, int]:
         """Append what the model wrote; return its span [start, end) in the context."""
         start = len(self._ids)
-        self._ids += completion.ids
+        self._ids.extend(completion.ids)
         self._spans.append((start, len(self._ids)))
         self._logps.append(completion.logps)
         return self._spans[-1]
@@ -133,7 +163,7 @@ class Conversation:
     def add_question(self, text: str) -> None:
         """Append the next user message, up to where the model begins to write again."""
         start, end = self._spans[-1]
-        self._ids += self._chat.follow(self._ids[-1] if end > start else -1, text)
+        self._ids.extend(self._chat.follow(self._ids[-1] if end > start else -1, text))
 
     def trimmed(self, max_tokens: int) -> tuple[Conversation, int] | None:
         """Return (a context without its oldest exchanges that fits, how many were dropped).

@@ -89,7 +89,7 @@ def evaluate_in_folder(
         def keep(episode: Episode) -> None:
             kept.append(episode)
             labels = {"iteration": 0, "phase": "eval", "group": place[episode.task], "chosen": False}
-            writer.episode(episode_row(episode, **labels, split=config.eval.split, advantages=None))
+            writer.episodes([episode_row(episode, **labels, split=config.eval.split, advantages=None)])
             book.write()
 
         stopped: EndpointError | None = None

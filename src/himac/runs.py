@@ -22,7 +22,6 @@ import json
 import os
 import platform
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TextIO
@@ -34,10 +33,11 @@ from himac.types import Blueprint, Context, Episode, Segment, StopReason, Task, 
 
 CONFIG, RECIPE, METRICS, EPISODES = "config.toml", "recipe.toml", "metrics.jsonl", "episodes.jsonl"
 MACHINE, CHECKPOINTS, EVALUATIONS, CURVE = "machine.json", "checkpoints", "evaluations", "curve.png"
+_to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 class RunWriter:
-    """Writes one run. Every line is flushed, so a reader beside it sees whole lines.
+    """Writes one run. What is appended is flushed at once, so a reader beside it sees whole lines.
 
     Args:
         folder: the run directory, made when absent.
@@ -64,9 +64,9 @@ class RunWriter:
         """Append one line of metrics."""
         self._append(METRICS, row)
 
-    def episode(self, row: dict[str, Any]) -> None:
-        """Append one episode (see `episode_row`)."""
-        self._append(EPISODES, row)
+    def episodes(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Append episodes (see `episode_row`), a line each."""
+        self._append(EPISODES, *rows)
 
     def lengths(self) -> dict[str, int]:
         """Flush, and return how long each growing file is, in bytes."""
@@ -79,9 +79,9 @@ class RunWriter:
         for file in self._files.values():
             file.close()
 
-    def _append(self, name: str, row: dict[str, Any]) -> None:
+    def _append(self, name: str, *rows: dict[str, Any]) -> None:
         try:
-            self._files[name].write(json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n")
+            self._files[name].write("".join(_to_json(row) + "\n" for row in rows))
             self._files[name].flush()
         except OSError as error:
             raise RunError(
@@ -176,10 +176,10 @@ def episode_row(episode: Episode, **labels: Any) -> dict[str, Any]:
     """
     return {
         **labels,
-        "task": asdict(episode.task),
+        "task": _fields(episode.task),
         "replica": episode.replica,
         "instruction": episode.instruction,
-        "blueprint": None if episode.blueprint is None else asdict(episode.blueprint),
+        "blueprint": None if episode.blueprint is None else _fields(episode.blueprint),
         "plan": None if episode.plan is None else _fields(episode.plan),
         "segments": [
             {**_fields(segment), "turns": [_fields(turn) for turn in segment.turns]}
@@ -218,7 +218,7 @@ def read_episode(row: dict[str, Any]) -> Episode:
     )
 
 
-def _fields(value: Segment | Turn) -> dict[str, Any]:
+def _fields(value: Task | Blueprint | Segment | Turn) -> dict[str, Any]:
     """Return a dataclass as a dict that shares its values, where `asdict` would copy each of them."""
     return {name: getattr(value, name) for name in value.__dataclass_fields__}
 

@@ -35,19 +35,21 @@ def write_run(
         if kept:
             row["outcomes"] = {"index": list(range(TASKS)), "success": "".join(str(int(s)) for s in solved)}
         writer.metrics(row)
-        for i, s in enumerate(solved):
-            writer.episode(
+        writer.episodes(
+            [
                 {
                     "iteration": 5 * place, "phase": "eval", "group": i, "chosen": False, "split": split,
                     "task": {"index": i, "kind": ""}, "success": s, "score": float(s),
                 }
-            )  # fmt: skip
+                for i, s in enumerate(solved)
+            ]
+        )  # fmt: skip
 
     evaluation(0, "test", first)
     for place, success in enumerate(curve):
         if place:
             writer.metrics({"iteration": 5 * place, "phase": "micro", "success": success})
-            writer.episode({"iteration": 5 * place, "phase": "micro", "group": 0, "chosen": False})
+            writer.episodes([{"iteration": 5 * place, "phase": "micro", "group": 0, "chosen": False}])
         evaluation(place, "val", success)
     evaluation(len(curve) - 1, "test", last)
     writer.close()

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers import AddedToken
 
 from himac.chat import ChatFormat, Conversation
 from himac.errors import ModelError
+from himac.models.tiny import build_tokenizer
 from himac.types import Completion, Message
 
 OPENING = (Message(role="system", content="You act."), Message(role="user", content="A room."))
@@ -35,6 +37,30 @@ def test_a_grown_context_is_what_the_template_would_have_written(
     ]
     expected = tokenizer.apply_chat_template(rows, tokenize=False, add_generation_prompt=True)
     assert tokenizer.decode(talk.prompt.tolist()) == expected
+
+
+@given(
+    rules=st.text(max_size=40),
+    seen=st.text(max_size=40) | st.sampled_from(["<|im_end|>", "a<|im_end|> \n b"]),
+)
+@settings(max_examples=100, deadline=None)
+def test_a_prompt_tokenised_in_parts_is_the_prompt_tokenised_whole(
+    tokenizer: Any, chat: ChatFormat, rules: str, seen: str
+) -> None:
+    rows = [{"role": "system", "content": rules}, {"role": "user", "content": seen}]
+    whole = tokenizer.apply_chat_template(rows, tokenize=False, add_generation_prompt=True)
+    messages = (Message(role="system", content=rules), Message(role="user", content=seen))
+    assert chat.open(messages) == tokenizer.encode(whole, add_special_tokens=False)
+
+
+def test_an_end_of_turn_that_takes_the_space_behind_it_is_not_cut_at() -> None:
+    plain, greedy = (build_tokenizer(["You act. A room."], vocab=300) for _ in range(2))
+    greedy.add_special_tokens({"additional_special_tokens": [AddedToken("<|im_end|>", rstrip=True)]})
+    rows = [{"role": m.role, "content": m.content} for m in OPENING]
+    whole = plain.apply_chat_template(rows, tokenize=False, add_generation_prompt=True)
+    ids = greedy.encode(whole, add_special_tokens=False)
+    assert ids != plain.encode(whole, add_special_tokens=False)
+    assert ChatFormat(greedy).open(OPENING) == ids
 
 
 def test_the_mask_holds_the_sampled_tokens_and_no_others(tokenizer: Any, chat: ChatFormat) -> None:

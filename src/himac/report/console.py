@@ -71,27 +71,41 @@ class RunConsole:
         self.say(phase_line(row, self._iterations))
         if self._save_episodes and self._writer is not None:
             for place, group in enumerate(groups):
-                for episode_place, episode in enumerate(group):
-                    per_turn = _merged([by_group[place][episode_place] for by_group in advantages.values()])
-                    self._writer.episode(
+                per_role = [by_group[place] for by_group in advantages.values()]
+                self._writer.episodes(
+                    [
                         episode_row(
                             episode,
                             iteration=row["iteration"],
                             phase=row["phase"],
                             group=place,
                             chosen=bool(chosen) and chosen[place] == episode_place,
-                            advantages=per_turn,
+                            advantages=_merged([by_episode[episode_place] for by_episode in per_role]),
                         )
-                    )
+                        for episode_place, episode in enumerate(group)
+                    ]
+                )
 
     def evaluation(self, row: dict[str, Any], episodes: Sequence[Episode]) -> None:
         """Write and say one evaluation."""
         self._write(row)
         self.say(evaluation_line(row, self._iterations))
         if self._writer is not None:
-            for place, episode in enumerate(episodes):
-                labels = {"iteration": row["iteration"], "phase": "eval", "group": place, "chosen": False}
-                self._writer.episode(episode_row(episode, **labels, split=row["split"], advantages=None))
+            iteration, split = row["iteration"], row["split"]
+            self._writer.episodes(
+                [
+                    episode_row(
+                        episode,
+                        iteration=iteration,
+                        phase="eval",
+                        group=place,
+                        chosen=False,
+                        split=split,
+                        advantages=None,
+                    )
+                    for place, episode in enumerate(episodes)
+                ]
+            )
 
     def close(self) -> None:
         self._close_bar()
@@ -177,9 +191,11 @@ class _Bar:
 
 def _merged(per_role: Sequence[np.ndarray]) -> list[float | None]:
     """Merge the roles' advantages into one list over the turns; None where a turn was not trained."""
-    stacked = np.stack(per_role)
-    filled = np.where(np.isnan(stacked), -np.inf, stacked).max(axis=0)
-    return [round(float(a), 5) if math.isfinite(a) else None for a in filled]
+    merged: list[float | None] = []
+    for values in zip(*(advantages.tolist() for advantages in per_role), strict=True):
+        trained = [value for value in values if math.isfinite(value)]
+        merged.append(round(max(trained), 5) if trained else None)
+    return merged
 
 
 def _rounded(value: Any) -> Any:
