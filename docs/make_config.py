@@ -16,6 +16,7 @@ from typing import Literal, get_args, get_origin, get_type_hints
 
 import himac.config as source
 from himac.config import Config
+from himac.typed_toml import write_value
 
 PAGE = Path(__file__).with_name("config.md")
 _FIELD = re.compile(r"^    (\w+): [^=#]+=.*?(?:  # (.*))?$")
@@ -75,7 +76,7 @@ def page() -> str:
             if f.name == "settings":
                 continue
             allowed = _allowed(f"{section.name}.{f.name}", str(f.type))
-            value = source._toml_value(getattr(default, f.name))
+            value = write_value(getattr(default, f.name))
             meaning = comments.get(f.name) or _PLAIN[f"{section.name}.{f.name}"]
             parts.append(f"| `{f.name}` | `{value}` | {allowed} | {meaning} |")
     env_keys = (

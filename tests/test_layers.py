@@ -13,7 +13,7 @@ ROOT = Path(himac.__file__).parent
 
 LAYERS = {
     "errors": 0, "types": 0,
-    "config": 1, "chat": 1, "runs": 1, "seeds": 1,
+    "config": 1, "typed_toml": 1, "chat": 1, "runs": 1, "seeds": 1,
     "envs": 2, "engines": 2, "agent": 2, "algo": 2, "models": 2,
     "rollout": 3, "train.policy": 3, "train.critic": 3, "train.optimiser": 3, "train.learner": 3, "train.checkpoint": 3,
     "evaluate": 4, "resumable": 4, "train.bench": 4, "train.coevolve": 4, "train.sft": 4, "train.run": 4,

@@ -9,11 +9,12 @@ with the run and reads back to the same object.
 from __future__ import annotations
 
 import tomllib
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal
 
 from himac.errors import ConfigError, MissingFileError, closest
+from himac.typed_toml import build, flat, read_value, write_value
 
 Method = Literal["himac", "flat", "react", "reflexion"]
 PROMPTING = ("react", "reflexion")
@@ -264,7 +265,7 @@ def config_from_dict(tree: dict[str, Any]) -> Config:
     tree = {name: dict(table) if isinstance(table, dict) else table for name, table in tree.items()}
     if isinstance(tree.get("env"), dict):
         tree["env"] = _gather_env(tree["env"])
-    config = _build(Config, tree, "")
+    config = build(Config, tree, "")
     _check(config)
     return config
 
@@ -276,14 +277,14 @@ def to_toml(config: Config) -> str:
         if section == "env":
             table = {**{k: v for k, v in table.items() if k != "settings"}, **table["settings"]}
         lines.append(f"[{section}]")
-        lines += [f"{key} = {_toml_value(value)}" for key, value in table.items()]
+        lines += [f"{key} = {write_value(value)}" for key, value in table.items()]
         lines.append("")
     return "\n".join(lines)
 
 
 def differences(config: Config, base: Config) -> dict[str, tuple[Any, Any]]:
     """Return {dotted key: (value in base, value in config)} where the two differ."""
-    ours, theirs = _flat(asdict(config)), _flat(asdict(base))
+    ours, theirs = flat(asdict(config)), flat(asdict(base))
     keys = list(dict.fromkeys([*theirs, *ours]))
     return {k: (theirs.get(k), ours.get(k)) for k in keys if theirs.get(k) != ours.get(k)}
 
@@ -342,15 +343,7 @@ def _lay(tree: dict[str, Any], word: str) -> None:
         table = table.setdefault(name, {})
         if not isinstance(table, dict):
             raise ConfigError(f"{key!r} goes through {name!r}, which is not a section")
-    table[leaf] = _parse_value(text.strip())
-
-
-def _parse_value(text: str) -> Any:
-    """Read a TOML value; anything that is none is a string."""
-    try:
-        return tomllib.loads(f"v = {text}")["v"]
-    except tomllib.TOMLDecodeError:
-        return {"True": True, "False": False}.get(text, text)
+    table[leaf] = read_value(text.strip())
 
 
 def _gather_env(table: dict[str, Any]) -> dict[str, Any]:
@@ -361,45 +354,6 @@ def _gather_env(table: dict[str, Any]) -> dict[str, Any]:
         **{k: v for k, v in table.items() if k not in own | {"settings"}},
     }
     return {**{k: v for k, v in table.items() if k in own}, "settings": settings}
-
-
-def _build(cls: type, tree: Any, where: str) -> Any:
-    if not isinstance(tree, dict):
-        raise ConfigError(f"[{where}] must be a table, got {tree!r}")
-    hints = get_type_hints(cls)
-    for key in tree:
-        if key not in hints:
-            raise ConfigError(f"unknown key '{where}.{key}'; known: {', '.join(hints)}{closest(key, hints)}")
-    values = {}
-    for key, value in tree.items():
-        path = f"{where}.{key}".lstrip(".")
-        values[key] = (
-            _build(hints[key], value, path) if is_dataclass(hints[key]) else _cast(hints[key], value, path)
-        )
-    return cls(**values)
-
-
-def _cast(kind: Any, value: Any, where: str) -> Any:
-    """Check one value against its annotation; ints pass as floats, lists as tuples, nothing else bends."""
-    origin = get_origin(kind)
-    if origin is Literal:
-        allowed = get_args(kind)
-        if value not in allowed:
-            names = ", ".join(repr(a) for a in allowed)
-            raise ConfigError(
-                f"{where} must be one of {names}, got {value!r}{closest(str(value), map(str, allowed))}"
-            )
-        return value
-    if origin is tuple and isinstance(value, list | tuple):
-        return tuple(_cast(get_args(kind)[0], v, where) for v in value)
-    if origin is dict and isinstance(value, dict):
-        return value
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    plain = origin or kind
-    if not isinstance(value, plain) or (plain is not bool and isinstance(value, bool)):
-        raise ConfigError(f"{where} must be {plain.__name__}, got {value!r} ({type(value).__name__})")
-    return value
 
 
 _AT_LEAST = {
@@ -421,7 +375,7 @@ _WHY = {"rollout.temperature": "training explores by sampling"}
 
 
 def _check(config: Config) -> None:
-    values = _flat(asdict(config))
+    values = flat(asdict(config))
     for key, least in _AT_LEAST.items():
         if values[key] < least:
             raise ConfigError(f"{key} must be at least {least}, got {values[key]}", hint=_WHY.get(key, ""))
@@ -458,21 +412,3 @@ def _check_peers(config: Config) -> None:
             raise ConfigError(
                 f'algo.credit = "subgoal" goes with group_relative, group_mean or rloo, got {algo.estimator!r}'
             )
-
-
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    leaves: dict[str, Any] = {}
-    for key, value in tree.items():
-        leaves |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return leaves
-
-
-def _toml_value(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t")
-        return f'"{escaped}"'
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(_toml_value(v) for v in value)}]"
-    return repr(value)
