@@ -1,14 +1,15 @@
 """Training: prefix-tree packed forward and backward against padded rows of the same episodes, one thread.
 
-    python benchmarks/train_speed.py [--groups 16] [--repetitions 3]
+    python benchmarks/train_speed.py [--groups 16] [--repetitions 3] [--run runs/NAME]
 
-Two kinds of work in groups of 8: multi-turn episodes (prompts of about 250 tokens that a group shares, 10 turns of
-5-20 sampled and about 45 observed tokens) and single-turn ones (prompts of 100-400 tokens, 32 sampled). Every
-sampled token counts once in a sum of log-probabilities. Two baselines through transformers' own "sdpa"
-attention, both sorted by length and right-padded in mini-batches of about as many tokens as a packed row,
-with logits only where a token is asked for:
+Two kinds of made-up work in groups of 8: multi-turn episodes (prompts of about 250 tokens that a group shares, 10
+turns of 5-20 sampled and about 45 observed tokens) and single-turn ones (prompts of 100-400 tokens, 32 sampled);
+and, given a run of configs/demo.toml, what both phases of its tenth iteration collected. Every sampled token counts
+once in a sum of log-probabilities. Two baselines through transformers' own "sdpa" attention, both sorted by
+length and right-padded in mini-batches of about as many tokens as a packed row, with logits only where a
+token is asked for:
 
-    padded segments   one row an episode, all its turns in it
+    padded segments   one row a context, all its turns in it
     padded turns      one row a turn with the whole context before it, as step-wise agent trainers do it
 
 Times are CPU seconds of the process (one thread), so that other work on the machine counts less.
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -26,6 +28,7 @@ from _machine import save
 
 from himac.models.logps import token_logps
 from himac.models.packing import pack
+from himac.runs import EPISODES, read_episode, read_rows
 
 ROW_TOKENS = 8192
 
@@ -36,10 +39,28 @@ KINDS = {
 }
 
 
-def episodes(
-    kind: str, size: str, groups: int
-) -> tuple[list[np.ndarray], list[np.ndarray], list[tuple[int, int]]]:
-    """Return token ids and masks of each episode, and (episode, end) of each turn."""
+Rows = tuple[list[np.ndarray], list[np.ndarray], list[tuple[int, int]]]
+"""Token ids and masks of each context, and (context, end) of each turn."""
+
+
+def collected(run: Path, groups: int, iteration: int = 10) -> Rows:
+    """Return what the first groups of both phases of one iteration of a run have to teach."""
+    ids, masks, turns = [], [], []
+    for row in read_rows(run / EPISODES):
+        if row["iteration"] != iteration or row["phase"] == "eval" or row["group"] >= groups:
+            continue
+        role, episode = row["phase"], read_episode(row)
+        for number, context in enumerate(episode.contexts):
+            ends = [turn.end for turn in episode.turns if turn.role == role and turn.context == number]
+            if ends:
+                turns += [(len(ids), end) for end in ends]
+                ids.append(context.ids[: ends[-1]])
+                masks.append(context.sampled[: ends[-1]])
+    return ids, masks, turns
+
+
+def episodes(kind: str, size: str, groups: int) -> Rows:
+    """Return made-up episodes."""
     work = workload(VOCAB[size], groups=groups, peers=8, **KINDS[kind])
     rng = np.random.default_rng(1)
     ids, masks, turns = [], [], []
@@ -90,9 +111,9 @@ def padded(model, ids, masks) -> tuple[float, int]:
     return total, tokens
 
 
-def measure(kind: str, size: str, groups: int, repetitions: int) -> list[dict[str, object]]:
+def measure(kind: str, size: str, groups: int, repetitions: int, rows: Rows) -> list[dict[str, object]]:
     """Time the methods on one kind of work, alternating; return one row a method."""
-    ids, masks, turns = episodes(kind, size, groups)
+    ids, masks, turns = rows
     turn_ids = [ids[i][:end] for i, end in turns]
     turn_masks = [masks[i][:end].copy() for i, end in turns]
     for mask in turn_masks:  # a turn's row asks for its own tokens alone
@@ -112,11 +133,11 @@ def measure(kind: str, size: str, groups: int, repetitions: int) -> list[dict[st
             found = (time.process_time() - began, total, tokens)
             best[name] = min(best.get(name, found), found)
     base, peak = best["tree packed"], gemm_rate()
-    rows = []
+    told = []
     for name, (seconds, total, tokens) in best.items():
         assert abs(total - base[1]) < 1e-3 * abs(base[1]), "the methods disagree about the same episodes"
         share = 3 * linear_flops(plain) * tokens / seconds / peak
-        rows.append({
+        told.append({
             "work": kind, "model": size, "method": name, "groups": groups, "peers": 8,
             "tokens_computed": tokens, "asked_tokens": int(sum(mask.sum() for mask in masks)),
             "cpu_s": seconds, "share_of_gemm_rate": share, "tree_is_faster": seconds / base[0],
@@ -126,7 +147,7 @@ def measure(kind: str, size: str, groups: int, repetitions: int) -> list[dict[st
             f"{kind:13}{size:6}{name:17}{tokens:16}{seconds:9.2f}{share:9.1%}{seconds / base[0]:8.1f}x",
             flush=True,
         )
-    return rows
+    return told
 
 
 def main() -> None:
@@ -136,6 +157,7 @@ def main() -> None:
     parser.add_argument("--sizes", nargs="+", default=["1m", "5m"])
     parser.add_argument("--groups", type=int, default=16, help="groups of 8 (multi-turn: a quarter of them)")
     parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument("--run", type=Path, help="a run of configs/demo.toml with its episodes.jsonl")
     args = parser.parse_args()
     torch.set_num_threads(1)
     print(
@@ -145,7 +167,9 @@ def main() -> None:
     for kind in KINDS:
         for size in args.sizes:
             groups = args.groups if kind == "single-turn" else max(args.groups // 4, 1)
-            results += measure(kind, size, groups, args.repetitions)
+            results += measure(kind, size, groups, args.repetitions, episodes(kind, size, groups))
+    for size in args.sizes if args.run else []:
+        results += measure("the demo", size, args.groups, args.repetitions, collected(args.run, args.groups))
     if not args.quick:
         print(save("train_speed", {"results": results}))
 
