@@ -35,3 +35,21 @@ def test_memory_is_used_again_and_always_finite():
     again, _ = store.layer(0, LIKE)
     assert again.data_ptr() in held
     assert np.isfinite(again.numpy()).all()
+
+
+def test_trimming_keeps_the_live_slots_and_those_used_last():
+    store = SlotStore(max_tokens=64)
+    store.reserve(6, 8)
+    keys, values = store.layer(0, LIKE)
+    for slot in range(6):
+        keys[slot], values[slot] = slot, -slot
+        store.tokens[slot] = np.full(3, slot, np.int32)
+    store.last_used[:] = [0, 5, 1, 2, 9, 7]
+    store.trim(4, live=1)
+    keys, values = store.layer(0, LIKE)
+    assert (store.num_slots, len(keys), len(store.last_used)) == (4, 4, 4)
+    assert sorted(int(tokens[0]) for tokens in store.tokens) == [0, 1, 4, 5]  # 2 and 3 were used longest ago
+    assert store.tokens[0][0] == 0  # live ones stay where they are
+    for slot, tokens in enumerate(store.tokens):
+        assert (keys[slot, :, :3] == int(tokens[0])).all() and (values[slot, :, :3] == -int(tokens[0])).all()
+        assert store.last_used[slot] == [0, 5, 1, 2, 9, 7][int(tokens[0])]

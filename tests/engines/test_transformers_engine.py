@@ -7,6 +7,7 @@ import pytest
 import torch
 from small_models import FAMILIES, VOCAB, LetterTokenizer, small_model
 
+from himac.engines.kv import SlotStore
 from himac.engines.transformers import TransformersEngine
 from himac.errors import ModelError
 from himac.models.logps import token_logps
@@ -83,6 +84,23 @@ def test_logps_equal_the_learners_after_turns_sharing_and_eviction(family):
     engine = engine_of(family, max_batch=3, max_kv_tokens=300)
     stem = some_prompts()[1]
     ids, masks, logps = play(engine, [[*stem, i // 4] for i in range(8)], num_turns=4)
+    assert gap_to_learner(engine.model, ids, masks, logps) < 1e-4
+
+
+def test_growing_contexts_stay_within_the_memory_they_were_given(monkeypatch):
+    engine = engine_of(max_batch=3, max_kv_tokens=1024)
+    seen = []
+    reserve = SlotStore.reserve
+
+    def watched(store, num_slots, capacity):
+        reserve(store, num_slots, capacity)
+        seen.append((store.num_slots, store.capacity))
+
+    monkeypatch.setattr(SlotStore, "reserve", watched)
+    contexts = [[*some_prompts()[1], i] for i in range(12)]
+    ids, masks, logps = play(engine, contexts, num_turns=18)
+    assert max(capacity for _, capacity in seen) >= 2 * min(capacity for _, capacity in seen) > 0
+    assert max(slots * capacity for slots, capacity in seen) <= 1024
     assert gap_to_learner(engine.model, ids, masks, logps) < 1e-4
 
 

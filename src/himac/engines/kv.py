@@ -44,6 +44,24 @@ class SlotStore:
             for layer, old in storage.items():
                 storage[layer] = self._resized(old)
 
+    def trim(self, most: int, *, live: int) -> None:
+        """Keep at most so many slots: the first `live` ones, and of the others those that were used last."""
+        if self.num_slots <= most:
+            return
+        idle = sorted(range(live, self.num_slots), key=lambda slot: -self.last_used[slot])
+        staying = set(idle[: most - live])
+        gaps = iter([slot for slot in range(live, most) if slot not in staying])
+        for slot in sorted(staying):
+            if slot >= most:
+                gap = next(gaps)
+                self.copy(slot, gap, len(self.tokens[slot]))
+                self.tokens[gap], self.last_used[gap] = self.tokens[slot], self.last_used[slot]
+        self.num_slots = most
+        self.tokens, self.last_used = self.tokens[:most], self.last_used[:most]
+        for storage in (self._keys, self._values):
+            for layer, old in storage.items():
+                storage[layer] = old[:most]
+
     def clear(self) -> None:
         """Forget every sequence; memory of the CPU is kept to be used again, that of other devices given back.
 

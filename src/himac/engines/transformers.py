@@ -172,8 +172,8 @@ class TransformersEngine:
         Slots are added for what is new as long as the budget allows; then the longest unused make room.
         """
         longest = max(len(row.prompt) + min(row.max_tokens, 64) for row in rows)
-        capacity = self._grown(self._store.capacity, longest)
         at_least = len(self._live) + len(rows)
+        capacity = self._capacity(longest, at_least)
         allowed = max(self.max_kv_tokens // capacity, at_least, self._store.num_slots)
         spare = min(allowed - self._store.num_slots, len(rows))
         placements = place(
@@ -188,10 +188,17 @@ class TransformersEngine:
         self._store.reserve(num_slots, capacity)
         return placements
 
-    @staticmethod
-    def _grown(capacity: int, needed: int) -> int:
-        """Return the capacity, or half as much again (at least what is needed) when it is too small."""
-        return capacity if needed <= capacity else -(-max(needed, capacity * 3 // 2) // 64) * 64
+    def _capacity(self, needed: int, at_least: int) -> int:
+        """Return how long slots are to be: as they are, or half as long again (at least what is needed) when too short.
+
+        Longer slots are fewer: those for which there is no room any more are given up, down to `at_least`.
+        """
+        capacity = self._store.capacity
+        if needed <= capacity:
+            return capacity
+        capacity = -(-max(needed, capacity * 3 // 2) // 64) * 64
+        self._store.trim(max(self.max_kv_tokens // capacity, at_least), live=len(self._live))
+        return capacity
 
     def _prefill(self, rows: Sequence[_Row], placements: Sequence[Placement]) -> dict[int, Tensor]:
         """Fill the slots wave by wave; return each row's logits (V,) after its prompt."""
@@ -247,7 +254,8 @@ class TransformersEngine:
         began = time.perf_counter()
         lengths = np.array([len(row.prompt) + len(row.ids) - 1 for row in self._live])
         longest = int(lengths.max()) + 1
-        self._store.reserve(self._store.num_slots, self._grown(self._store.capacity, longest))
+        capacity = self._capacity(longest, len(self._live))
+        self._store.reserve(self._store.num_slots, capacity)
         positions = torch.as_tensor(lengths, device=self._device)
         last = torch.tensor([row.ids[-1] for row in self._live], device=self._device)
         logits = self.model(
