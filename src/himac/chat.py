@@ -47,7 +47,7 @@ class ChatFormat:
                 hint="use an instruct model, or set tokenizer.chat_template in its folder",
             )
         self.tokenizer = tokenizer
-        self._open = functools.lru_cache(maxsize=8192)(self._open_messages)  # peers see the same states
+        self._open = functools.lru_cache(maxsize=1024)(self._open_messages)  # peers see the same states
         self._encode = functools.lru_cache(maxsize=8192)(self._encode_text)
         self._decode = functools.lru_cache(maxsize=8192)(self._decode_ids)  # and give the same answers
         self._between, self._after = self._cut_template()

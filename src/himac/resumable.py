@@ -33,7 +33,7 @@ from himac.runs import (
     EPISODES,
     RunWriter,
     cut_back,
-    episode_row,
+    evaluation_row,
     read_episode,
     read_rows,
     write_text,
@@ -88,8 +88,8 @@ def evaluate_in_folder(
 
         def keep(episode: Episode) -> None:
             kept.append(episode)
-            labels = {"iteration": 0, "phase": "eval", "group": place[episode.task], "chosen": False}
-            writer.episodes([episode_row(episode, **labels, split=config.eval.split, advantages=None)])
+            group, split = place[episode.task], config.eval.split
+            writer.episodes([evaluation_row(episode, iteration=0, group=group, split=split)])
             book.write()
 
         stopped: EndpointError | None = None

@@ -195,6 +195,12 @@ def episode_row(episode: Episode, **labels: Any) -> dict[str, Any]:
     }
 
 
+def evaluation_row(episode: Episode, *, iteration: int, group: int, split: str) -> dict[str, Any]:
+    """Return an evaluation's episode as JSON-ready dicts; what tells rows apart comes first, where readers look for it."""
+    labels = {"iteration": iteration, "phase": "eval", "group": group, "chosen": False, "split": split}
+    return episode_row(episode, **labels, advantages=None)
+
+
 def read_episode(row: dict[str, Any]) -> Episode:
     """Return the Episode that `episode_row` wrote, to float rounding of the log-probabilities."""
     return Episode(

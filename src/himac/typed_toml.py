@@ -94,7 +94,8 @@ def write_value(value: Any) -> str:
     ["a", true, 0.5] "line\\nbreak"
     """
     if isinstance(value, bool | str):
-        return json.dumps(value, ensure_ascii=False)  # TOML's strings and truth values are JSON's
+        # TOML's strings and truth values are JSON's, but for one character that TOML wants escaped
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     if isinstance(value, list | tuple):
         return f"[{', '.join(write_value(v) for v in value)}]"
     return repr(value)

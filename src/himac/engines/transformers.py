@@ -173,7 +173,7 @@ class TransformersEngine:
         """
         longest = max(len(row.prompt) + min(row.max_tokens, 64) for row in rows)
         at_least = len(self._live) + len(rows)
-        capacity = self._capacity(longest, at_least)
+        capacity = self._make_room(longest, at_least)
         allowed = max(self.max_kv_tokens // capacity, at_least, self._store.num_slots)
         spare = min(allowed - self._store.num_slots, len(rows))
         placements = place(
@@ -188,10 +188,10 @@ class TransformersEngine:
         self._store.reserve(num_slots, capacity)
         return placements
 
-    def _capacity(self, needed: int, at_least: int) -> int:
-        """Return how long slots are to be: as they are, or half as long again (at least what is needed) when too short.
+    def _make_room(self, needed: int, at_least: int) -> int:
+        """Return how long slots are to be, after giving up those for which there is then no room, down to `at_least`.
 
-        Longer slots are fewer: those for which there is no room any more are given up, down to `at_least`.
+        They stay as they are, or become half as long again (at least what is needed) when too short.
         """
         capacity = self._store.capacity
         if needed <= capacity:
@@ -254,7 +254,7 @@ class TransformersEngine:
         began = time.perf_counter()
         lengths = np.array([len(row.prompt) + len(row.ids) - 1 for row in self._live])
         longest = int(lengths.max()) + 1
-        capacity = self._capacity(longest, len(self._live))
+        capacity = self._make_room(longest, len(self._live))
         self._store.reserve(self._store.num_slots, capacity)
         positions = torch.as_tensor(lengths, device=self._device)
         last = torch.tensor([row.ids[-1] for row in self._live], device=self._device)

@@ -17,7 +17,7 @@ from rich.console import Console as Rich
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from himac.report.sinks import Sink
-from himac.runs import RunWriter, episode_row
+from himac.runs import RunWriter, episode_row, evaluation_row
 from himac.types import Episode, Group
 
 _BAR_AFTER_S = 2.0  # anything that takes longer gets a progress bar
@@ -91,20 +91,9 @@ class RunConsole:
         self._write(row)
         self.say(evaluation_line(row, self._iterations))
         if self._writer is not None:
-            iteration, split = row["iteration"], row["split"]
+            told = {"iteration": row["iteration"], "split": row["split"]}
             self._writer.episodes(
-                [
-                    episode_row(
-                        episode,
-                        iteration=iteration,
-                        phase="eval",
-                        group=place,
-                        chosen=False,
-                        split=split,
-                        advantages=None,
-                    )
-                    for place, episode in enumerate(episodes)
-                ]
+                [evaluation_row(episode, group=place, **told) for place, episode in enumerate(episodes)]
             )
 
     def close(self) -> None:
