@@ -89,8 +89,8 @@ def evaluate_in_folder(
         def keep(episode: Episode) -> None:
             kept.append(episode)
             group, split = place[episode.task], config.eval.split
+            book.write()  # first: when killed in between, what was spent is counted and the episode runs again
             writer.episodes([evaluation_row(episode, iteration=0, group=group, split=split)])
-            book.write()
 
         stopped: EndpointError | None = None
         try:
