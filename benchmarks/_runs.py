@@ -15,7 +15,7 @@ from typing import Any
 
 from _machine import save
 
-from himac.runs import EPISODES, METRICS, read_rows
+from himac.runs.folder import EPISODES, METRICS, read_rows
 
 
 def himac(*words: str) -> None:

@@ -2,7 +2,7 @@
 
     python benchmarks/optimisers.py --jobs 2
 
-Warm starts differ in the optimiser of the weight matrices alone, see src/himac/train/optimiser.py. With `--start MODEL`
+Warm starts differ in the optimiser of the weight matrices alone, see src/himac/learner/optimizer.py. With `--start MODEL`
 training is compared too, both optimisers with the same iterations on the same tasks. Success is greedy, on the first
 256 validation levels. Commands and run folders are a user's; what is there already is read. Writes
 results/optimisers.json.

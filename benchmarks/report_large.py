@@ -23,7 +23,7 @@ from typing import Any
 
 from _machine import save
 
-from himac.runs import EPISODES
+from himac.runs.folder import EPISODES
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "report"))
 from scripted import write_run
@@ -33,7 +33,7 @@ ITERATION = re.compile(rb'^\{"iteration":(\d+)')
 
 VERB = """
 import sys, time
-from himac.cli import main
+from himac.cli.main import main
 status = main(sys.argv[1:])
 peak = next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM"))
 print(peak, time.process_time(), file=sys.stderr)

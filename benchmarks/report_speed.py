@@ -19,7 +19,7 @@ from typing import Any
 from _machine import save
 
 from himac.report.page import build_report
-from himac.runs import EPISODES
+from himac.runs.folder import EPISODES
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "report"))
 from scripted import write_run

@@ -20,11 +20,11 @@ import torch
 from _machine import save
 
 from himac.config import load_config
-from himac.report.console import RunConsole
-from himac.runs import RunWriter
-from himac.train.bench import Workbench
-from himac.train.checkpoint import Progress
+from himac.learner.checkpoint import Progress
+from himac.runs.console import RunConsole
+from himac.runs.folder import RunWriter
 from himac.train.coevolve import Loop
+from himac.train.components import Workbench
 
 
 def gemm_flops(seconds: float = 1.0) -> float:

@@ -28,7 +28,8 @@ from _machine import save
 
 from himac.models.logps import token_logps
 from himac.models.packing import pack
-from himac.runs import EPISODES, read_episode, read_rows
+from himac.runs.episodes import read_episode
+from himac.runs.folder import EPISODES, read_rows
 
 ROW_TOKENS = 8192
 

@@ -27,11 +27,11 @@ from himac.algo.advantages import group_relative
 from himac.algo.losses import LossSettings
 from himac.config import OptimConfig
 from himac.engines.transformers import TransformersEngine
+from himac.learner.learner import Learner, UpdateSettings
+from himac.learner.policy import Policy
 from himac.models.load import load_model
 from himac.models.tiny import build_tiny
 from himac.seeds import generator
-from himac.train.learner import Learner, UpdateSettings
-from himac.train.policy import Policy
 from himac.types import Request, Sample, Sampling
 
 NUM_PROMPTS, GROUP, NEW = 4, 8, 32

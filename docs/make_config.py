@@ -16,7 +16,7 @@ from typing import Literal, get_args, get_origin, get_type_hints
 
 import himac.config as source
 from himac.config import Config
-from himac.typed_toml import write_value
+from himac.toml import write_value
 
 PAGE = Path(__file__).with_name("config.md")
 _FIELD = re.compile(r"^    (\w+): [^=#]+=.*?(?:  # (.*))?$")

@@ -17,7 +17,7 @@ from typing import Any
 
 from himac.report.page import build_report
 from himac.report.reading import COLUMNS, sample_episodes
-from himac.runs import find_run
+from himac.runs.folder import find_run
 
 IMAGES = Path(__file__).with_name("img")
 

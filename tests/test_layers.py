@@ -1,4 +1,4 @@
-"""The architecture, checked: imports run downwards, and what must stay light stays light."""
+"""The architecture, checked: a folder is a floor, imports run downwards, and what must stay light stays light."""
 
 from __future__ import annotations
 
@@ -11,81 +11,71 @@ import himac
 
 ROOT = Path(himac.__file__).parent
 
-LAYERS = {
-    "errors": 0, "types": 0,
-    "config": 1, "typed_toml": 1, "chat": 1, "runs": 1, "seeds": 1,
-    "envs": 2, "engines": 2, "agent": 2, "algo": 2, "models": 2,
-    "rollout": 3, "train.policy": 3, "train.critic": 3, "train.optimiser": 3, "train.learner": 3, "train.checkpoint": 3,
-    "evaluate": 4, "resumable": 4, "train.bench": 4, "train.coevolve": 4, "train.sft": 4, "train.run": 4,
-    "report": 5, "play": 5, "doctor": 5, "data": 5,
-    "compare": 6, "testing": 6, "cli": 6, "__main__": 6,
-}  # fmt: skip
-SIBLINGS = ("envs", "engines", "agent", "algo")
+FLOORS = [  # rooms of one floor do not know one another
+    "errors < types < seeds < toml < config < chat",  # "<": may also import what stands before it
+    "envs agents models runs",
+    "engines algo",
+    "rollout learner",
+    "train",
+    "evaluation",
+    "report < compare",
+    "cli",
+]
+PUBLIC = {"testing": "train", "__init__": "envs", "__main__": "cli"}
+"""What else lies at the root, and the room whose floor it stands on: the front doors."""
 
 
-def _module(path: Path) -> str:
-    parts = path.relative_to(ROOT).with_suffix("").parts
-    return ".".join(p for p in parts if p != "__init__")
+def _height(room: str) -> tuple[int, int]:
+    """Return (floor, rank on it) of a room; KeyError for a room that is on no floor."""
+    for floor, rooms in enumerate(FLOORS):
+        names = rooms.replace("<", "").split()
+        if room in names:
+            return floor, names.index(room) if "<" in rooms else 0
+    raise KeyError(room)
 
 
-def _room(module: str) -> str | None:
-    """Return the longest key of LAYERS that the module lies under."""
-    parts = module.split(".")
-    for size in range(len(parts), 0, -1):
-        if ".".join(parts[:size]) in LAYERS:
-            return ".".join(parts[:size])
-    return None
+def _room(path: Path) -> str:
+    first = path.relative_to(ROOT).parts[0].removesuffix(".py")
+    return PUBLIC.get(first, first)
 
 
 def _imports(path: Path) -> list[str]:
-    found = []
+    """Return the rooms that a module imports from."""
+    found: list[str] = []
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("himac"):
-            found.append((node.module or "").removeprefix("himac").lstrip("."))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "himac":
+            module = (node.module or "").removeprefix("himac").lstrip(".")
+            found += [module] if module else [alias.name for alias in node.names]
         elif isinstance(node, ast.Import):
             found += [a.name.removeprefix("himac.") for a in node.names if a.name.startswith("himac.")]
-    return [name for name in found if name]
+    return [name.split(".")[0] for name in found]
 
 
-def test_every_module_has_a_layer() -> None:
-    homeless = [_module(p) for p in ROOT.rglob("*.py") if _module(p) and not _room(_module(p))]
-    assert [m for m in homeless if m != "train"] == []
+def test_every_room_stands_on_a_floor() -> None:
+    rooms = {p.relative_to(ROOT).parts[0].removesuffix(".py") for p in ROOT.rglob("*.py")} - set(PUBLIC)
+    assert rooms == {name for floor in FLOORS for name in floor.replace("<", "").split()}
 
 
-def test_imports_run_downwards() -> None:
+def test_imports_run_downwards_and_neighbours_are_blind() -> None:
     wrong = []
     for path in ROOT.rglob("*.py"):
-        room = _room(_module(path))
-        for target in _imports(path) if room else []:
-            other = _room(target)
-            if other and LAYERS[other] > LAYERS[room]:
-                wrong.append(
-                    f"{_module(path)} (layer {LAYERS[room]}) imports {target} (layer {LAYERS[other]})"
-                )
-    assert wrong == []
-
-
-def test_layer_two_rooms_know_nothing_of_each_other() -> None:
-    wrong = []
-    for path in ROOT.rglob("*.py"):
-        room = _room(_module(path))
-        wrong += [
-            f"{_module(path)} imports {target}"
-            for target in _imports(path)
-            if room in SIBLINGS and _room(target) in SIBLINGS and _room(target) != room
-        ]
+        room = _room(path)
+        for other in _imports(path):
+            is_other = other != room and other not in PUBLIC and not other.startswith("__")
+            if is_other and _height(other) >= _height(room):
+                wrong.append(f"{path.relative_to(ROOT)} imports {other}")
     assert wrong == []
 
 
 def test_nothing_imports_the_command_line() -> None:
-    importers = [_module(p) for p in ROOT.rglob("*.py") if "cli" in _imports(p)]
-    assert importers == ["__main__"]
+    importers = {_room(p) for p in ROOT.rglob("*.py") if "cli" in _imports(p)}
+    assert importers == {"cli"}
 
 
 def test_help_config_and_envs_load_no_torch() -> None:
     code = (
-        "import sys, himac, himac.config, himac.cli, himac.runs, himac.report.tables\n"
-        "import himac.compare.runner, himac.compare.summary, himac.compare.tables, himac.compare.verb\n"
+        "import sys, himac, himac.config, himac.cli.main, himac.runs.folder, himac.report.tables\n"
+        "import himac.compare.runner, himac.compare.summary, himac.compare.tables, himac.cli.compare\n"
         "himac.make_env('sokoban'); himac.make_env('toy')\n"
         "sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     )

@@ -2,6 +2,6 @@
 
 import sys
 
-from himac.cli import main
+from himac.cli.main import main
 
 sys.exit(main())

@@ -1,4 +1,4 @@
-"""Messages to token ids and back, exactly. Layer 1.
+"""Messages to token ids and back, exactly.
 
 One idea: a context only ever grows. It opens with a rendered prompt, takes the completion's ids as they were
 sampled, and goes on with the tokens that the chat template puts between that completion and the next

@@ -1,4 +1,4 @@
-"""Every setting, in one file. Layer 1: no torch.
+"""Every setting, in one file; no torch.
 
 One idea: a recipe is a sparse TOML laid over these defaults, and dotted `key=value` words are laid over the
 recipe. Defaults are the paper's (arXiv 2603.00977) or, where it is silent, the published protocol's that
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from himac.errors import ConfigError, MissingFileError, closest
-from himac.typed_toml import build, flat, read_value, write_value
+from himac.toml import build, flat, read_value, write_value
 
 Method = Literal["himac", "flat", "react", "reflexion"]
 PROMPTING = ("react", "reflexion")

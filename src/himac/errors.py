@@ -1,4 +1,4 @@
-"""The exception tree. Layer 0.
+"""The exception tree.
 
 Each error is also the standard-library type it refines, so `except ValueError` still works. Messages
 follow one form: what, the value got, what is allowed, and a hint that says what to do.

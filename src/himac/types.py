@@ -1,4 +1,4 @@
-"""The words of himac as frozen dataclasses. Layer 0: imports nothing but numpy and the errors.
+"""The words of himac as frozen dataclasses; imports nothing but numpy and the errors.
 
 One idea: everything that travels between rooms (environments, agents, engines, estimators, the learner)
 is one of these nouns, and each is immutable, so an episode that was trained on can be read again later

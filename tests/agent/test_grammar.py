@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from himac.agent.grammar import read_blueprint, read_turn, write_blueprint
+from himac.agents.grammar import read_blueprint, read_turn, write_blueprint
 
 
 def _read(text: str, most: int = 8) -> tuple[str, ...]:

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from himac.agent.base import Agent, Limits
-from himac.agent.flat import FlatAgent, FlatSettings
-from himac.agent.hierarchical import HierarchicalAgent, HierarchySettings
-from himac.agent.react import ReActAgent
-from himac.agent.reflexion import ReflexionAgent
+from himac.agents.base import Agent, Limits
+from himac.agents.flat import FlatAgent, FlatSettings
+from himac.agents.hierarchical import HierarchicalAgent, HierarchySettings
+from himac.agents.react import ReActAgent
+from himac.agents.reflexion import ReflexionAgent
 from himac.types import Blueprint, EnvSpec, Observation, Sampling, StepResult, StopReason
 
 SPEC = EnvSpec(

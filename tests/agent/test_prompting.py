@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from himac.agent.base import Agent, Limits
-from himac.agent.flat import FlatAgent, FlatSettings
-from himac.agent.react import ReActAgent
-from himac.agent.reflexion import MAX_NOTES, ReflexionAgent, notes_of
+from himac.agents.base import Agent, Limits
+from himac.agents.flat import FlatAgent, FlatSettings
+from himac.agents.react import ReActAgent
+from himac.agents.reflexion import MAX_NOTES, ReflexionAgent, notes_of
 from himac.types import EnvSpec, Episode, Observation, Sampling, Segment, StepResult, StopReason, Task, Turn
 
 SPEC = EnvSpec(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from himac.cli import main
+from himac.cli.main import main
 from himac.config import load_config
 
 
@@ -20,7 +20,7 @@ def _fails(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 
 
 def test_help_lists_the_verbs_and_loads_no_torch() -> None:
-    code = "import sys; from himac.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\nsys.exit('torch' in sys.modules)"
+    code = "import sys; from himac.cli.main import main\ntry: main(['--help'])\nexcept SystemExit: pass\nsys.exit('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0
     assert all(verb in done.stdout for verb in ("train", "sft", "eval", "play", "data", "config", "doctor"))

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from himac.cli import main
+from himac.cli.main import main
 from himac.engines import endpoint as endpoint_module
 
 sys.path.append(str(Path(__file__).parents[1] / "engines"))
@@ -288,9 +288,7 @@ def test_a_folder_that_holds_something_else_is_left_alone(capsys: pytest.Capture
 
 
 def test_without_the_package_one_line_names_the_extra() -> None:
-    code = (
-        "import sys; sys.modules['openai'] = None; from himac.cli import main; sys.exit(main(sys.argv[1:]))"
-    )
+    code = "import sys; sys.modules['openai'] = None; from himac.cli.main import main; sys.exit(main(sys.argv[1:]))"
     words = ["eval", "http://localhost:1/v1#m", *TOY]
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
     assert done.returncode == 2 and "needs the package 'openai', which is not installed" in done.stderr

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from himac.cli import _parser, main
+from himac.cli.main import _parser, main
 from himac.compare.plan import planned_runs, read_plan
 from himac.compare.runner import state_of
 from himac.config import override, to_toml
 from himac.errors import RunError
 from himac.report.reading import read_metrics
-from himac.runs import CONFIG
+from himac.runs.folder import CONFIG
 
 RECIPE = """
 run.save_every = 1

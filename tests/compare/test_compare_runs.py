@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from written import TASKS, write_run
 
-from himac.cli import main
+from himac.cli.main import main
 from himac.compare.naming import method_of, name_runs
 from himac.compare.reading import find_folders, read_run
 from himac.compare.summary import summarise
@@ -17,7 +17,7 @@ from himac.compare.tables import markdown_of, sentence
 from himac.compare.terms import Terms
 from himac.config import load_config
 from himac.errors import DataError
-from himac.runs import EPISODES, METRICS
+from himac.runs.folder import EPISODES, METRICS
 
 
 def _judged(folder: Path, **terms: Any) -> dict[str, Any]:

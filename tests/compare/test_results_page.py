@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from written import write_run
 
-from himac.cli import main
+from himac.cli.main import main
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from himac.config import load_config, to_toml
-from himac.runs import CONFIG, RunWriter
+from himac.runs.folder import CONFIG, RunWriter
 
 TASKS = 40
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from himac.cli import _parser
+from himac.cli.main import _parser
 from himac.compare.plan import read_plan
 from himac.config import load_config
 from himac.errors import HimacError

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from himac.agent.prompts import observation_view
+from himac.agents.prompts import observation_view
 from himac.envs.alfworld import data
 from himac.envs.alfworld.catalog import index_file
 from himac.envs.alfworld.game import compile_game, load_game

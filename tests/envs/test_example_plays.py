@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from himac.agent.grammar import read_turn
+from himac.agents.grammar import read_turn
 from himac.envs import base
 from himac.envs.base import env_names, make_env
 

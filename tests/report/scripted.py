@@ -11,12 +11,13 @@ from himac.algo.estimators import GroupRelative
 from himac.chat import ChatFormat
 from himac.config import load_config, to_toml
 from himac.envs.base import make_env
-from himac.evaluate import evaluate, summarise
 from himac.models.tiny import build_tokenizer
-from himac.report.console import RunConsole
 from himac.rollout.collect import Collector, CollectSettings
+from himac.rollout.evaluate import evaluate
 from himac.rollout.phases import Phases, choose
-from himac.runs import CONFIG, RunWriter
+from himac.rollout.summary import summarise
+from himac.runs.console import RunConsole
+from himac.runs.folder import CONFIG, RunWriter
 from himac.testing import ScriptedEngine
 
 HOSTILE = (

@@ -16,7 +16,7 @@ from scripted import HOUSEHOLD
 from himac.envs.alfworld import make
 from himac.envs.alfworld.world import World
 from himac.report.page import build_report
-from himac.runs import CONFIG, EPISODES, read_rows
+from himac.runs.folder import CONFIG, EPISODES, read_rows
 from himac.types import Task
 
 READ = """

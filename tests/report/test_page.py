@@ -11,7 +11,7 @@ import pytest
 from driving import errors, find, find_all, open_page, wait, width_of
 
 from himac.report.page import build_report
-from himac.runs import CONFIG, EPISODES, read_rows
+from himac.runs.folder import CONFIG, EPISODES, read_rows
 
 
 @pytest.fixture(scope="module")

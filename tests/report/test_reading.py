@@ -13,15 +13,15 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from himac.cli import report as verbs
 from himac.errors import DataError
-from himac.report import verbs
 from himac.report.curves import plot_run, plot_runs
 from himac.report.page import build_report, render
 from himac.report.reading import pack_episodes, read_settings, sample_episodes
 from himac.report.sampling import choose_sample, find_lines, read_lines
 from himac.report.show import show_episode
 from himac.report.vocabulary import find_tokenizer, token_texts
-from himac.runs import EPISODES, METRICS, read_rows
+from himac.runs.folder import EPISODES, METRICS, read_rows
 
 
 def _copy(run_folder: Path, tmp_path: Path) -> Path:

@@ -11,7 +11,7 @@ from driving import errors, find, find_all, open_page
 from scripted import write_run
 
 from himac.report.page import build_report
-from himac.runs import CONFIG, METRICS, RECIPE, read_rows
+from himac.runs.folder import CONFIG, METRICS, RECIPE, read_rows
 
 SHORT = ("env=sokoban", "env.size=[6,6]", "env.boxes=1")
 

@@ -11,7 +11,7 @@ from scripted import buyer, write_run
 
 from himac.envs.webshop import make
 from himac.report.page import build_report
-from himac.runs import EPISODES, read_rows
+from himac.runs.folder import EPISODES, read_rows
 from himac.types import Task
 
 SETTINGS = {"generated": 200, "num_types": 6}

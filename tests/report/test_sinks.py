@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from himac.errors import ConfigError
-from himac.report.sinks import make_sinks
+from himac.runs.sinks import make_sinks
 
 ROWS = [
     {"iteration": 1, "phase": "macro", "success": 0.25, "kl": 0.0},

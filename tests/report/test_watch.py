@@ -16,7 +16,7 @@ from rich.console import Console
 from himac.config import load_config, to_toml
 from himac.report.progress import read_progress
 from himac.report.watch import headline, last_episodes, watch_run
-from himac.runs import CONFIG, EPISODES, METRICS
+from himac.runs.folder import CONFIG, EPISODES, METRICS
 
 SETTINGS = ["run.iterations=6", "eval.every=3", "eval.split=val", "eval.final=test"]
 

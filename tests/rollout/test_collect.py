@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from himac.agent.base import Limits
-from himac.agent.hierarchical import HierarchicalAgent, HierarchySettings
+from himac.agents.base import Limits
+from himac.agents.hierarchical import HierarchicalAgent, HierarchySettings
 from himac.algo.estimators import GroupRelative
 from himac.chat import ChatFormat
 from himac.envs.base import Env, make_env, make_expert
+from himac.learner.samples import to_samples
 from himac.rollout.collect import Collector, CollectSettings
-from himac.rollout.live import Job, Penalties
-from himac.rollout.samples import to_samples
+from himac.rollout.episode import Job, Penalties
 from himac.testing import ScriptedEngine, check_estimator
-from himac.train.sft import script
+from himac.train.warm_start import script
 from himac.types import Observation, StepResult, StopReason, Task
 
 PLAN = "<blueprint>\n1. first\n2. second\n</blueprint>"

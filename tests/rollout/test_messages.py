@@ -7,17 +7,17 @@ from typing import Any
 
 import pytest
 
-from himac.agent.base import Limits
-from himac.agent.hierarchical import HierarchicalAgent, HierarchySettings
+from himac.agents.base import Limits
+from himac.agents.hierarchical import HierarchicalAgent, HierarchySettings
 from himac.chat import ChatFormat, Dialogue, Format, MessageFormat
 from himac.engines.base import Engine
 from himac.engines.by_role import EngineByRole
 from himac.envs.base import Env, make_env
 from himac.errors import RunError
+from himac.learner.samples import to_samples
 from himac.rollout.collect import Collector, CollectSettings
-from himac.rollout.live import Job
-from himac.rollout.samples import to_samples
-from himac.runs import episode_row, read_episode
+from himac.rollout.episode import Job
+from himac.runs.episodes import episode_row, read_episode
 from himac.testing import ScriptedEngine
 from himac.types import Completion, Message, Request, Sampling, StopReason
 

@@ -7,16 +7,17 @@ from typing import Any
 
 import pytest
 
-from himac.agent.reflexion import notes_of
+from himac.agents.reflexion import notes_of
 from himac.chat import MessageFormat
 from himac.config import Config, load_config
 from himac.envs.base import make_env, make_expert
 from himac.errors import ConfigError, EndpointError
-from himac.evaluate import best_of, conclude, evaluate
 from himac.report.tables import evaluation_table
 from himac.rollout.collect import Collector, CollectSettings
+from himac.rollout.evaluate import evaluate
 from himac.rollout.phases import Phases
-from himac.runs import episode_row
+from himac.rollout.summary import best_of, conclude
+from himac.runs.episodes import episode_row
 from himac.testing import ScriptedEngine
 from himac.types import Episode, Task
 

@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from himac.agent.base import Limits
-from himac.agent.flat import FlatAgent, FlatSettings
-from himac.agent.hierarchical import HierarchicalAgent, HierarchySettings
+from himac.agents.base import Limits
+from himac.agents.flat import FlatAgent, FlatSettings
+from himac.agents.hierarchical import HierarchicalAgent, HierarchySettings
 from himac.algo.base import rewards_of
 from himac.chat import ChatFormat
 from himac.envs.base import Env, make_env
+from himac.learner.samples import appraise, to_samples
 from himac.rollout.collect import Collector, CollectSettings
-from himac.rollout.live import Job, Penalties
-from himac.rollout.samples import appraise, to_samples
+from himac.rollout.episode import Job, Penalties
 from himac.testing import ScriptedEngine
 from himac.types import Episode, Sample
 

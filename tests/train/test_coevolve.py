@@ -9,9 +9,9 @@ import pytest
 
 from conftest import Quiet
 from himac.config import Config, override
-from himac.train.bench import Workbench
-from himac.train.checkpoint import Progress
+from himac.learner.checkpoint import Progress
 from himac.train.coevolve import Loop
+from himac.train.components import Workbench
 
 
 @pytest.mark.parametrize(("given", "taken"), [(0, 3), (1, 1)])

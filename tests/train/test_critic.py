@@ -12,11 +12,11 @@ import torch
 
 from himac.algo.losses import LossSettings
 from himac.config import Config, OptimConfig, override
-from himac.train.bench import Workbench
-from himac.train.checkpoint import Progress
+from himac.learner.checkpoint import Progress
+from himac.learner.critic import Critic, hidden_size
+from himac.learner.learner import Learner, UpdateSettings
 from himac.train.coevolve import Loop
-from himac.train.critic import Critic, hidden_size
-from himac.train.learner import Learner, UpdateSettings
+from himac.train.components import Workbench
 from himac.types import Role, Sample
 
 PLAIN = LossSettings(kl_coef=0.0)

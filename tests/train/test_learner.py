@@ -13,14 +13,14 @@ from conftest import Quiet
 from himac.algo.estimators import GroupRelative
 from himac.algo.losses import LossSettings
 from himac.config import Config, OptimConfig, override
+from himac.learner.checkpoint import Progress
+from himac.learner.learner import Learner, UpdateSettings
+from himac.learner.policy import Policy
+from himac.learner.samples import to_samples
 from himac.models.logps import token_logps
 from himac.models.packing import pack
-from himac.rollout.samples import to_samples
-from himac.train.bench import Workbench
-from himac.train.checkpoint import Progress
 from himac.train.coevolve import Loop
-from himac.train.learner import Learner, UpdateSettings
-from himac.train.policy import Policy
+from himac.train.components import Workbench
 from himac.types import Episode, Sample
 
 

@@ -15,14 +15,14 @@ import pytest
 from conftest import Quiet
 from himac.config import Config, load_config, override
 from himac.envs.base import make_expert
-from himac.evaluate import evaluate
+from himac.learner.checkpoint import Progress
 from himac.models.load import save_model
 from himac.models.tiny import build_tiny
+from himac.rollout.evaluate import evaluate
 from himac.rollout.phases import Phases
-from himac.train.bench import Workbench, build_env
-from himac.train.checkpoint import Progress
 from himac.train.coevolve import Loop
-from himac.train.sft import demo_samples, demo_texts, demonstrations, warm_start
+from himac.train.components import Workbench, build_env
+from himac.train.warm_start import demo_samples, demo_texts, demonstrations, warm_start
 
 pytestmark = pytest.mark.learning
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from himac.config import OptimConfig
-from himac.train.optimiser import Optimiser, matrices_of
+from himac.learner.optimizer import Optimiser, matrices_of
 
 
 class Reader(torch.nn.Module):

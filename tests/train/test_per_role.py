@@ -12,11 +12,11 @@ import torch
 
 from himac.config import Config, load_config, override
 from himac.errors import ConfigError, ModelError
+from himac.learner.checkpoint import Progress
+from himac.learner.policy import ROLES, Policy
 from himac.models.load import save_model
-from himac.train.bench import Workbench
-from himac.train.checkpoint import Progress
 from himac.train.coevolve import Loop
-from himac.train.policy import ROLES, Policy
+from himac.train.components import Workbench
 from himac.types import Request, Role, Sampling
 
 pytest.importorskip("peft")

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from himac.cli import main
+from himac.cli.main import main
 from himac.report.page import build_report
 from himac.report.tables import OVERLAP, evaluation_table
-from himac.runs import MACHINE, METRICS, read_rows
+from himac.runs.folder import MACHINE, METRICS, read_rows
 
 SHOP = ["env=webshop", "env.generated=400", "env.plain=true", "env.tagger=rule"]
 TINY = ["model=tiny", "model.tiny_hidden=32", "model.tiny_layers=1", "sft.demonstrations=2", "sft.batch=2"]

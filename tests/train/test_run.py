@@ -18,9 +18,10 @@ import pytest
 
 from himac.config import Config, load_config, override, to_toml
 from himac.errors import RunError
-from himac.report.console import RunConsole
-from himac.runs import EPISODES, METRICS, read_episode, read_rows
-from himac.train import checkpoint as ckpt
+from himac.learner import checkpoint as ckpt
+from himac.runs.console import RunConsole
+from himac.runs.episodes import read_episode
+from himac.runs.folder import EPISODES, METRICS, read_rows
 from himac.train.run import START, new_run, train
 
 _TIMES = {"collect_s", "generate_s", "env_s", "train_s", "learn_s", "seconds", "total_train_s"}
@@ -166,14 +167,14 @@ def test_a_folder_that_cannot_be_written_is_one_clear_line_and_leaves_the_old_ch
 
 
 def _loaded(run: Path) -> Any:
-    from himac.train.bench import Workbench
+    from himac.train.components import Workbench
 
     return Workbench(load_config(run / "config.toml"), run / START)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
 def test_a_full_disk_is_one_clear_line() -> None:
-    from himac.runs import RunWriter
+    from himac.runs.folder import RunWriter
 
     writer = RunWriter.__new__(RunWriter)
     writer.folder = Path("/dev")
@@ -185,7 +186,7 @@ def test_a_full_disk_is_one_clear_line() -> None:
 
 
 def test_growing_files_are_cut_back_to_whole_lines_and_never_padded(tmp_path: Path) -> None:
-    from himac.runs import METRICS, RunWriter
+    from himac.runs.folder import METRICS, RunWriter
 
     path = tmp_path / METRICS
     path.write_bytes(b'{"a": 1}\n{"b": 2}\n{"c"')

@@ -19,11 +19,12 @@ from typing import Any
 import pytest
 
 from himac.config import Config, override
-from himac.evaluate import evaluate
-from himac.report.console import RunConsole
-from himac.resumable import evaluate_in_folder
-from himac.runs import EPISODES, episode_row, read_rows
-from himac.train.bench import Workbench
+from himac.evaluation.folder import evaluate_in_folder
+from himac.rollout.evaluate import evaluate
+from himac.runs.console import RunConsole
+from himac.runs.episodes import episode_row
+from himac.runs.folder import EPISODES, read_rows
+from himac.train.components import Workbench
 from himac.train.run import build_start
 
 for package in ("openai", "fastapi", "uvicorn"):

@@ -7,7 +7,7 @@ import pytest
 from himac.config import Config, load_config
 from himac.envs.base import make_env, make_expert
 from himac.errors import ConfigError
-from himac.train.sft import demonstrations, script
+from himac.train.warm_start import demonstrations, script
 from himac.types import Demonstration, Task
 
 WORLD = {"path": "generated", "rooms": ("kitchen",), "receptacles": 6, "objects": 8, "games": 40}

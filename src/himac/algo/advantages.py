@@ -1,4 +1,4 @@
-"""Advantages from returns. Layer 2.
+"""Advantages from returns.
 
 Each function is one equation over the returns of one group; a group is a (G,) array of peers. No episode,
 no token, no model appears here.

@@ -1,4 +1,4 @@
-"""Estimators by name: from groups of episodes to one advantage per trainable turn. Layer 2.
+"""Estimators by name: from groups of episodes to one advantage per trainable turn.
 
     group_relative   GRPO, HiMAC       (R - mean R) / std R                           algo/group.py
     group_mean       Dr. GRPO          R - mean R

@@ -1,4 +1,4 @@
-"""Advantages by comparison of whole episodes: GRPO, Dr. GRPO, RLOO, and HiMAC at either level. Layer 2.
+"""Advantages by comparison of whole episodes: GRPO, Dr. GRPO, RLOO, and HiMAC at either level.
 
 One idea: HiMAC's two levels use the same comparison among different peers. Phase A groups the attempts at one
 task and credits the turn that wrote the blueprint; phase B groups the executions of one blueprint and

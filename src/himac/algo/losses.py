@@ -1,4 +1,4 @@
-"""The policy loss. Layer 2.
+"""The policy loss.
 
 One idea: a loss is a weighted sum over sampled tokens, and the weights alone say what counts how much. All
 arguments are flat (N,) tensors over the trained tokens of a batch.

@@ -1,4 +1,4 @@
-"""PPO: a critic instead of peers, and credit that travels back over turns. Layer 2.
+"""PPO: a critic instead of peers, and credit that travels back over turns.
 
 One idea: a turn is a step. The critic says what the return from a turn on is worth, V_t, before the turn is
 written; how much better it went is the turn's advantage, the same for all its tokens:

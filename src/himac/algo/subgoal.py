@@ -1,4 +1,4 @@
-"""Credit by sub-goal: the executions of one blueprint, compared sub-goal by sub-goal. Layer 2.
+"""Credit by sub-goal: the executions of one blueprint, compared sub-goal by sub-goal.
 
 One idea: in phase B all peers carry out the same z*, so its k-th sub-goal is a place where they can be
 compared, as a state is for GiGPO, without having to meet in the same state:

@@ -1,4 +1,4 @@
-"""Methods side by side: a plan runs them, a reader judges them. Layer 6; loads no torch.
+"""Methods side by side: a plan runs them, a reader judges them.
 
 One idea: a comparison is made of runs and of nothing else. `plan` says which, `runner` sees to it that they are there
 (as subprocesses), `reading` reads them, `statistics` and `summary` judge them into one JSON-ready dict, and `tables` and

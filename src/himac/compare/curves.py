@@ -1,4 +1,4 @@
-"""Learning curves of a comparison, with bands, as PNG and SVG. Layer 6.
+"""Learning curves of a comparison, with bands, as PNG and SVG.
 
 One idea: it draws the dict of `summary.summarise`. Every method has its own dash and marker, and a band is edged in its
 method's dash, so that each can be told from the others without colour. Up to three methods share panels, one a budget;

@@ -1,4 +1,4 @@
-"""A plan: which methods, in which environments, with which seeds, for how much. Layer 6; loads no torch.
+"""A plan: which methods, in which environments, with which seeds, for how much.
 
 One idea: a plan is written in the words of recipes, and whatever could make a comparison unfair has one place in it. The
 environment's recipe says how all are evaluated and where all start; the budget is the plan's; a method may change the

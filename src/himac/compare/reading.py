@@ -1,4 +1,4 @@
-"""A run's folder as what a comparison needs of it. Layer 6; loads no torch.
+"""A run's folder as what a comparison needs of it.
 
 One idea: a run is its config, its evaluations with the outcome of every task, and its machine. Evaluations come from
 metrics.jsonl; where an older run did not keep outcomes there, they are read from the evaluations' episodes.
@@ -17,7 +17,7 @@ import numpy as np
 from himac.config import Config, load_config
 from himac.errors import DataError
 from himac.report.reading import read_machine, read_metrics
-from himac.runs import CONFIG, EPISODES
+from himac.runs.folder import CONFIG, EPISODES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

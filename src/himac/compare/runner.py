@@ -1,4 +1,4 @@
-"""Carrying a plan out: each run a subprocess, each finished run left alone. Layer 6; loads no torch.
+"""Carrying a plan out: each run a subprocess, each finished run left alone.
 
 One idea: what has been done stands on disk and nowhere else. A run that is whole is skipped, one that was begun goes on
 with `himac train --resume`, one that is missing is started as soon as its warm start is there. So the same command
@@ -28,7 +28,7 @@ from himac.compare.plan import Plan, PlannedRun, Start, planned_runs
 from himac.config import Config, differences, load_config
 from himac.errors import RunError
 from himac.report.reading import read_metrics
-from himac.runs import CONFIG
+from himac.runs.folder import CONFIG
 
 _POLL_S = 0.2
 _LOOK_S = 2.0  # between two looks at a run's metrics

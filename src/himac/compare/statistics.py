@@ -1,4 +1,4 @@
-"""Means with intervals over seeds and tasks. Layer 6.
+"""Means with intervals over seeds and tasks.
 
 One idea: an evaluation is a matrix, seeds by tasks, and both were drawn from many: other seeds would have trained other
 models, other tasks would have been harder. So the bootstrap draws rows and columns again, each with replacement
@@ -17,7 +17,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from himac.evaluate import wilson
+from himac.rollout.summary import wilson
 from himac.seeds import generator
 
 RESAMPLES = 4000

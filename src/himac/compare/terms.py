@@ -1,4 +1,4 @@
-"""What is asked of runs: reference, target, budget, names. Layer 6; loads no torch.
+"""What is asked of runs: reference, target, budget, names.
 
 One idea: a plan's terms are saved beside its runs, so that the folder can be judged again, elsewhere and without the plan,
 under the same names. Runs that no plan made are named by their configs.
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from himac.compare.plan import Plan, planned_runs
 from himac.errors import DataError
-from himac.runs import write_text
+from himac.runs.folder import write_text
 
 FILE = "plan.json"
 

@@ -1,4 +1,4 @@
-"""The Engine protocol. Layer 2.
+"""The Engine protocol.
 
 Tokens in, tokens out: what was sampled is what is trained on, never re-tokenised text. Engines reuse
 whatever prefix they have already computed; callers need not know how.

@@ -1,4 +1,4 @@
-"""One engine a role, behind the door of one. Layer 2.
+"""One engine a role, behind the door of one.
 
 One idea: when planner and executor have their own weights, no key or value of one is of any use to the other. So
 each role has an engine with its own cache, and a batch is split by who is asked.

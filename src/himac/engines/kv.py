@@ -1,4 +1,4 @@
-"""Keys and values of many sequences in slots, and the plans that attend to them. Layer 2.
+"""Keys and values of many sequences in slots, and the plans that attend to them.
 
 One idea: a slot holds one sequence from position 0 on; whoever shares a prefix copies those rows instead of
 computing them; live sequences sit in slots 0 .. n-1, so that a decode step reads them as one batch.

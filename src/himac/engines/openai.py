@@ -1,4 +1,4 @@
-"""Generation behind an OpenAI-compatible endpoint: messages out, text back. Layer 2.
+"""Generation behind an OpenAI-compatible endpoint: messages out, text back.
 
 One idea: an endpoint is metered and unreliable, so each request is an attempt that is counted, bounded in
 time and, where that can help, tried again after a growing, jittered wait; when one request is told to slow

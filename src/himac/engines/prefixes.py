@@ -1,4 +1,4 @@
-"""Where each new sequence finds what is already computed of it. Layer 2, numpy alone.
+"""Where each new sequence finds what is already computed of it; numpy alone.
 
 One idea: in lexicographic order the longest common prefix is with a neighbour. Each prompt takes it from a
 slot of the cache or from a prompt that is computed in the same call, whichever is longer, and computes the

@@ -1,4 +1,4 @@
-"""Generation with any causal language model of transformers, no prefix computed twice. Layer 2.
+"""Generation with any causal language model of transformers, no prefix computed twice.
 
 One idea: the module is the learner's own, its attention is routed by name (`himac.models.attention`), and the
 keys and values of every sequence stay in a slot until the space is needed or the weights change. A request

@@ -1,4 +1,4 @@
-"""The Env protocol and the table of environments. Layer 2.
+"""The Env protocol and the table of environments.
 
 One idea: an environment is deterministic for (task, seed, actions), speaks text, and never crashes on an
 action: what it cannot carry out is a step with `valid=False`. Observations carry the world's exact text;

@@ -1,4 +1,4 @@
-"""`check_env`: does an environment keep the Env protocol? Layer 2.
+"""`check_env`: does an environment keep the Env protocol?
 
 One idea: play a few tasks of every split twice with the same seeded actions, nonsense included, and compare.
 Whatever breaks is named in one line: which task, which step, what was seen, what the protocol asks for.

@@ -1,4 +1,4 @@
-"""Between himac's Env and gymnasium's, both ways. Layer 2; needs the extra "gym".
+"""Between himac's Env and gymnasium's, both ways; needs the extra "gym".
 
 One idea: a task is what gymnasium picks with a seed. `ToGym` serves a split of a himac environment to
 gymnasium code; `FromGym` serves a gymnasium environment with few named actions to himac, each (split,

@@ -1,4 +1,4 @@
-"""Seeds and splits of generated worlds. Layer 2.
+"""Seeds and splits of generated worlds.
 
 One idea: what a problem *is* (the bytes that describe it) decides which split may hold it, so train, val
 and test are disjoint by construction, for any sizes, without generating one to check another. Everything

@@ -1,4 +1,4 @@
-"""The toy world: keys, doors and a treasure, in a dozen steps of plain text. Layer 2.
+"""The toy world: keys, doors and a treasure, in a dozen steps of plain text.
 
 One idea: the smallest world in which a plan matters. Rooms form a tree; behind the first door lies the key
 of the second, behind the last the treasure. Hands hold one thing and never drop it, keys are used up, and

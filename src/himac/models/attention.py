@@ -1,4 +1,4 @@
-"""One attention for packed tokens, for any model family. Layer 2.
+"""One attention for packed tokens, for any model family.
 
 One idea: transformers lets a model's attention be looked up by name, and hands keyword arguments of
 `model.forward` on to it. So the tokens of many sequences lie in one row `(1, T)` without padding, and a

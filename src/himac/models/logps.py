@@ -1,4 +1,4 @@
-"""What a model says about tokens: their log-probabilities, each prefix computed once. Layer 2.
+"""What a model says about tokens: their log-probabilities, each prefix computed once.
 
 One idea: the packed row of `himac.models.packing` goes through the model once, and logits are made only
 where a masked token is predicted. The equation is log p(ids[t] | ids[:t]) at a temperature, in float32.

@@ -1,4 +1,4 @@
-"""Many token sequences in one row, every common prefix once. Layer 1: numpy alone.
+"""Many token sequences in one row, every common prefix once; numpy alone.
 
 One idea: sort the sequences, and each one adds only what it does not share with the one before it. The new
 tokens of a sequence are a *run*; a run attends to its ancestors (the shared prefix, which lies in earlier

@@ -1,4 +1,4 @@
-"""A language model built here from nothing. Layer 2.
+"""A language model built here from nothing.
 
 One idea: the tiny model is an ordinary one. It has the Qwen3 architecture, a byte-level BPE tokenizer with a
 ChatML template, and lies in a Hugging Face folder, so every line of code that trains it also trains the

@@ -1,4 +1,4 @@
-"""Learning curves as PNG and SVG. Layer 5.
+"""Learning curves as PNG and SVG.
 
 One idea: one run shows training success of both phases as thin lines and evaluations as points with their
 intervals; several show a panel each for success, return and calls. The look is `himac.report.look`'s.
@@ -13,7 +13,7 @@ from typing import Any
 from himac.errors import DataError
 from himac.report.look import COLOURS, LINES, LOOK, pyplot, save
 from himac.report.reading import read_metrics
-from himac.runs import CURVE
+from himac.runs.folder import CURVE
 
 _PHASES = {
     "macro": ("phase A: plan search (greedy executor)", "#1f5fa8", "-"),

@@ -1,4 +1,4 @@
-"""How every figure looks, and where matplotlib is loaded. Layer 5.
+"""How every figure looks, and where matplotlib is loaded.
 
 One idea: one look that survives a black and white printer: lines differ by dash and marker, not by colour alone.
 """

@@ -1,4 +1,4 @@
-"""Runs as one HTML file that opens from disk. Layer 5.
+"""Runs as one HTML file that opens from disk.
 
 One idea: the file is data and a fixed program. Everything a run contains is untrusted text, so it travels as JSON
 in a script element that is never executed (each `<` escaped), the program writes it with textContent alone,
@@ -26,7 +26,7 @@ from himac.report.reading import (
     sample_episodes,
 )
 from himac.report.vocabulary import find_tokenizer, token_texts
-from himac.runs import write_text
+from himac.runs.folder import write_text
 
 _SCRIPTS = (
     "dom.js", "charts.js", "worlds.js", "household.js", "shop.js", "curves.js", "run_page.js", "episodes_page.js", "tokens.js",
@@ -83,7 +83,7 @@ def _summary(row: dict[str, Any]) -> dict[str, Any]:
 
 def render(data: dict[str, Any]) -> str:
     """Return the page for some data."""
-    here = files("himac.report")
+    here = files("himac.report") / "web"
     script = "\n".join((here / name).read_text(encoding="utf-8") for name in _SCRIPTS)
     script = f'(() => {{\n"use strict";\n{script}}})();\n'
     style = (here / "page.css").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Which episodes a person asked for, and what became of each sub-goal. Layer 5.
+"""Which episodes a person asked for, and what became of each sub-goal.
 
 One idea: `himac show` takes the same filters as the page, each a test on one row of episodes.jsonl.
 """

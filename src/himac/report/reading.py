@@ -1,4 +1,4 @@
-"""A run's files as what a report shows of them. Layer 5.
+"""A run's files as what a report shows of them.
 
 One idea: what is kept of an episode goes into small compressed chunks, so that a page of thousands of episodes stays a
 few megabytes and the browser unpacks only the chunk that somebody opens. A broken last line is skipped, a missing file
@@ -17,7 +17,7 @@ from typing import Any
 
 from himac.config import Config, to_toml
 from himac.report.sampling import Sampled, choose_sample, find_lines, read_lines
-from himac.runs import CONFIG, EVALUATIONS, MACHINE, METRICS, RECIPE, read_rows
+from himac.runs.folder import CONFIG, EVALUATIONS, MACHINE, METRICS, RECIPE, read_rows
 
 CHUNK = 16
 """Episodes a compressed chunk holds before the next group starts a new one."""

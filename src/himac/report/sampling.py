@@ -1,4 +1,4 @@
-"""Which episodes of a run are shown, and where they stand in its file. Layer 5.
+"""Which episodes of a run are shown, and where they stand in its file.
 
 One idea: one pass over episodes.jsonl reads the head of each line and remembers where the line begins; whoever shows
 episodes then reads those lines and no others. So a file of gigabytes costs memory for a few numbers a line.
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from himac.runs import EPISODES
+from himac.runs.folder import EPISODES
 
 _HEAD = re.compile(
     rb'\{"iteration":(\d+),"phase":"(\w+)","group":(\d+),"chosen":(?:true|false)(?:,"split":"([^"\\]*)")?'

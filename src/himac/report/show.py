@@ -1,4 +1,4 @@
-"""`himac show`: an episode in the terminal, as the page tells it. Layer 5.
+"""`himac show`: an episode in the terminal, as the page tells it.
 
 One idea: what the model wrote is printed as plain text (markup is off and control characters are shown), so it
 cannot write to the terminal what the reader would take for ours.

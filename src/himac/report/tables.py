@@ -1,4 +1,4 @@
-"""Tables in Markdown. Layer 5."""
+"""Tables in Markdown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Token ids as text, without a model. Layer 5; the `tokenizers` package is used here alone.
+"""Token ids as text, without a model.
 
 One idea: a run keeps the tokenizer it was trained with, so the report shows exactly those tokens. Without one it
 shows ids.
@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 
-from himac.runs import CHECKPOINTS, CONFIG
+from himac.runs.folder import CHECKPOINTS, CONFIG
 
 TOKENIZER = "tokenizer.json"
 

@@ -1,4 +1,4 @@
-"""`himac watch`: a live run in the terminal. Layer 5.
+"""`himac watch`: a live run in the terminal.
 
 One idea: it looks at the run's files every few seconds, as anybody could: no connection to the process that
 trains, so watching can neither slow it nor stop it. Of episodes.jsonl only the end is read.
@@ -21,7 +21,7 @@ from rich.text import Text
 from himac.config import Config, load_config
 from himac.report.progress import Progress, read_progress
 from himac.report.reading import read_metrics, read_toml
-from himac.runs import CONFIG, EPISODES, METRICS
+from himac.runs.folder import CONFIG, EPISODES, METRICS
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _CURVES = (

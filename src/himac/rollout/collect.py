@@ -1,4 +1,4 @@
-"""The Collector: runs episodes of any agent in any environment on any engine. Layer 3.
+"""The Collector: runs episodes of any agent in any environment on any engine.
 
 One idea: rounds. Each round asks every live episode what it wants to say to the model, makes one batched generate
 call, and carries the answers out. An episode that ends leaves its place to a pending one, so nothing is
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from himac.chat import Format
 from himac.engines.base import Engine
 from himac.envs.base import Env
-from himac.rollout.live import Job, LiveEpisode, Penalties
+from himac.rollout.episode import Job, LiveEpisode, Penalties
 from himac.types import Episode, StopReason
 
 

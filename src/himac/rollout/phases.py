@@ -1,4 +1,4 @@
-"""The four ways to collect a training set: who samples, who is greedy, who is grouped with whom. Layer 3.
+"""The four ways to collect a training set: who samples, who is greedy, who is grouped with whom.
 
     explore   N blueprints a task, each run by the greedy, frozen executor          (phase A)
     execute   M sampled executions of one given blueprint a task                    (phase B)
@@ -16,16 +16,16 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from himac.agent.base import Agent, Limits
-from himac.agent.flat import FlatAgent, FlatSettings
-from himac.agent.grammar import SUB_DONE
-from himac.agent.hierarchical import HierarchicalAgent, HierarchySettings
-from himac.agent.react import ReActAgent
-from himac.agent.reflexion import ReflexionAgent, notes_of
+from himac.agents.base import Agent, Limits
+from himac.agents.flat import FlatAgent, FlatSettings
+from himac.agents.grammar import SUB_DONE
+from himac.agents.hierarchical import HierarchicalAgent, HierarchySettings
+from himac.agents.react import ReActAgent
+from himac.agents.reflexion import ReflexionAgent, notes_of
 from himac.config import Config
 from himac.errors import ConfigError
 from himac.rollout.collect import Collector
-from himac.rollout.live import Job, blueprint_logp
+from himac.rollout.episode import Job, blueprint_logp
 from himac.seeds import derive, generator
 from himac.types import Blueprint, EnvSpec, Episode, Group, Sampling, Task
 

@@ -1,1 +1,1 @@
-"""Training: the policy, the learner, checkpoints, the warm start and the co-evolution loop."""
+"""Training: the co-evolution loop, the warm start, and what a run is put together from."""

@@ -1,4 +1,4 @@
-"""The co-evolution loop: read this first. Layer 4.
+"""The co-evolution loop: read this first.
 
     for each iteration:
         phase A   the planner explores:   N blueprints a task, the frozen executor runs each greedily;
@@ -23,13 +23,13 @@ from himac.algo.estimators import make_estimator, returns_of
 from himac.algo.ppo import value_targets
 from himac.config import Config
 from himac.errors import RunError
-from himac.evaluate import summarise, summarise_groups
+from himac.learner.checkpoint import Progress
+from himac.learner.learner import Learner, UpdateSettings
+from himac.learner.samples import appraise, to_samples
 from himac.rollout.phases import choose, next_tasks
-from himac.rollout.samples import appraise, to_samples
+from himac.rollout.summary import summarise, summarise_groups
 from himac.seeds import derive
-from himac.train.bench import Workbench
-from himac.train.checkpoint import Progress
-from himac.train.learner import Learner, UpdateSettings
+from himac.train.components import Workbench
 from himac.types import Episode, Group, Role, Sample, StopReason, Task
 
 Collect = Callable[..., list[Group]]  # one of `Phases`: (tasks, step, progress=...) -> one group a task

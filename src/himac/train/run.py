@@ -1,4 +1,4 @@
-"""A training run from its folder's point of view: start, warm start, iterate, evaluate, save, resume. Layer 4.
+"""A training run from its folder's point of view: start, warm start, iterate, evaluate, save, resume.
 
 One idea: a run is its config and its folder. Whatever is random is derived from the config's seed and the
 iteration, and whatever grows is cut back to the last checkpoint, so a run that was killed goes on to
@@ -18,16 +18,17 @@ import torch
 from himac.config import Config, check_trainable, to_toml
 from himac.envs.base import make_expert, provenance
 from himac.errors import ConfigError, RunError
-from himac.evaluate import evaluate
+from himac.learner import checkpoint as ckpt
+from himac.learner.policy import Policy
 from himac.models.load import save_model
 from himac.models.tiny import build_tiny
-from himac.runs import CONFIG, MACHINE, RunWriter, describe_machine, write_text
+from himac.rollout.evaluate import evaluate
+from himac.runs.folder import CONFIG, MACHINE, RunWriter, write_text
+from himac.runs.machine import describe_machine
 from himac.seeds import derive
-from himac.train import checkpoint as ckpt
-from himac.train.bench import Workbench, build_env, pick_device
 from himac.train.coevolve import Log, Loop
-from himac.train.policy import Policy
-from himac.train.sft import demo_samples, demo_texts, demonstrations, warm_start
+from himac.train.components import Workbench, build_env, pick_device
+from himac.train.warm_start import demo_samples, demo_texts, demonstrations, warm_start
 from himac.types import Episode, Task
 
 START = "start"  # folder of the model the run starts from, when the run itself made it

@@ -1,4 +1,4 @@
-"""Sokoban: push every box onto a target. `make` builds the environment, `expert` its solver. Layer 2.
+"""Sokoban: push every box onto a target. `make` builds the environment, `expert` its solver.
 
 Read in this order: rules (bit masks, one step, one reward), text, env, generate (reverse play), levels
 (fixed splits, level files), solve (push A*), expert (sub-goals), batch (many levels at once), images.

@@ -1,4 +1,4 @@
-"""Sokoban as an `Env`: one level at a time, in text and, if asked, in pictures. Layer 2.
+"""Sokoban as an `Env`: one level at a time, in text and, if asked, in pictures.
 
 One idea: the environment only keeps the state and counts steps; rules, text, images and levels are pure
 functions elsewhere in this package. What it decides itself:

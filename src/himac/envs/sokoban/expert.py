@@ -1,4 +1,4 @@
-"""The expert: the solver's play, cut into sub-goals that a person would write. Layer 2.
+"""The expert: the solver's play, cut into sub-goals that a person would write.
 
 One idea: a sub-goal is one straight run of pushes of one box, in words with coordinates, together with the
 walk that leads to it. Noise only ever wanders (no noisy step pushes a box), so the blueprint of the first

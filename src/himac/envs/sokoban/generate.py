@@ -1,4 +1,4 @@
-"""Rooms by reverse play: start solved, pull the boxes away. Layer 2.
+"""Rooms by reverse play: start solved, pull the boxes away.
 
 One idea: a level found by pulling is solvable, because every pull read backwards is a push. The procedure is
 the usual one of gym-sokoban and the agents built on it: a random walk with small brushes carves the room,

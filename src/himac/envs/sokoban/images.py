@@ -1,4 +1,4 @@
-"""Boards as pictures: 16-pixel tiles, drawn here in letters. Layer 2.
+"""Boards as pictures: 16-pixel tiles, drawn here in letters.
 
 One idea: a picture is a table look-up, tile by cell code. The tiles are this package's own; they follow the
 published prompts' words (a green figure with antennae, a yellow crate with an orange X, a dark target with a

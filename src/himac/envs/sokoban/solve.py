@@ -1,4 +1,4 @@
-"""Push A*: the solver behind the expert, and a check on every level. Layer 2.
+"""Push A*: the solver behind the expert, and a check on every level.
 
 One idea: search over pushes, not steps. Between two pushes the player may be anywhere its walk reaches, so a
 state is the boxes and where the player stands; a flood fill on bit masks gives all pushes at once. The

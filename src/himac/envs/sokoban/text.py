@@ -1,4 +1,4 @@
-"""Boards as text and text as boards. Layer 2.
+"""Boards as text and text as boards.
 
 One idea: an observation always shows the whole board, so a plan can be made, and resumed, from any one of
 them. Forms: "grid" (symbols apart by spaces), "coord" (positions in words), "grid_coord" (both), "near" (both,

@@ -1,0 +1,106 @@
+"""What a model's words mean: blueprints, actions, `<sub_done>`, notes.
+
+One idea: write one form, read many. Prompts ask for the tags; the readers below accept what language
+models really write around and instead of them, and say when they could not read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from himac.types import Blueprint
+
+SUB_DONE = "<sub_done>"
+_THINK = re.compile(r"<think>.*?(</think>|\Z)", re.DOTALL | re.IGNORECASE)
+_BLUEPRINT = re.compile(r"<blueprint>(.*?)(</blueprint>|\Z)", re.DOTALL | re.IGNORECASE)
+_ACTION = re.compile(r"<action>(.*?)</action>", re.DOTALL | re.IGNORECASE)
+_SUB_DONE = re.compile(r"<sub_done\s*/?>|</sub_done>", re.IGNORECASE)
+_ITEM = re.compile(r"^\s*(?:(?:step|sub-?goal)\s*)?(?:\d{1,3}\s*[.):-]|[-*\u2022+])\s*(.*)$", re.IGNORECASE)
+_MAX_SUBGOAL_CHARS = 300
+_MAX_NOTE_CHARS = 1000
+_MAX_READ_CHARS = 20_000  # a runaway completion is not worth searching further
+
+
+def write_blueprint(subgoals: Sequence[str]) -> str:
+    """Return the canonical form.
+
+    >>> print(write_blueprint(["find the key", "open the door"]))
+    <blueprint>
+    1. find the key
+    2. open the door
+    </blueprint>
+    """
+    lines = [f"{number}. {subgoal}" for number, subgoal in enumerate(subgoals, 1)]
+    return "\n".join(["<blueprint>", *lines, "</blueprint>"])
+
+
+def read_blueprint(text: str, *, fallback: str, max_subgoals: int) -> Blueprint:
+    """Read a blueprint from what a model wrote.
+
+    Inside the tag every non-empty line is a sub-goal, numbered or not; without the tag, only numbered or
+    bulleted lines count. Nothing readable gives the one-sub-goal blueprint `fallback`, marked malformed.
+
+    >>> read_blueprint("Sure! - find key\\n- open door", fallback="the task", max_subgoals=8).subgoals
+    ('open door',)
+    >>> read_blueprint("<blueprint>find key\\n2) open door", fallback="the task", max_subgoals=8).subgoals
+    ('find key', 'open door')
+    >>> read_blueprint("I cannot plan.", fallback="the task", max_subgoals=8)
+    Blueprint(subgoals=('the task',), malformed=True)
+    """
+    body = _THINK.sub("", text[:_MAX_READ_CHARS])
+    tagged = _BLUEPRINT.search(body)
+    subgoals = []
+    for line in (tagged.group(1) if tagged else body).splitlines():
+        item = _ITEM.match(line)
+        if item is None and tagged is None:
+            continue
+        subgoal = _clean(item.group(1) if item else line)
+        if subgoal:
+            subgoals.append(subgoal)
+    if not subgoals:
+        return Blueprint(subgoals=(fallback,), malformed=True)
+    return Blueprint(subgoals=tuple(subgoals[:max_subgoals]))
+
+
+def read_turn(text: str) -> tuple[str | None, bool]:
+    """Read an executor's turn as (action, sub_done); (None, False) when it is neither.
+
+    Whichever of the two comes first after the thought counts.
+
+    >>> read_turn("<think>the key is east</think><action> go east </action>")
+    ('go east', False)
+    >>> read_turn("<sub_done>")
+    (None, True)
+    >>> read_turn("go east")
+    (None, False)
+    """
+    body = _THINK.sub("", text[:_MAX_READ_CHARS])
+    action, done = _ACTION.search(body), _SUB_DONE.search(body)
+    if done and (action is None or done.start() < action.start()):
+        return None, True
+    if action is None:
+        return None, False
+    words = _printable(action.group(1)).strip()
+    return (words, False) if words else (None, False)
+
+
+def read_note(text: str) -> str:
+    """Read what a model noted after a failed attempt, as one line; "" when there is nothing to read.
+
+    >>> read_note("<think>hm</think>I took\\nthe wrong key. <action>go</action>")
+    'I took the wrong key. go'
+    """
+    body = _THINK.sub("", text[:_MAX_READ_CHARS])
+    bare = re.sub(r"</?\w{1,20}\s*/?>", " ", _printable(body))
+    return " ".join(bare.split())[:_MAX_NOTE_CHARS].strip()
+
+
+def _clean(line: str) -> str:
+    """Strip markdown, nested tags and control characters from one sub-goal."""
+    bare = re.sub(r"</?\w{1,20}\s*/?>", " ", _printable(line))
+    return " ".join(bare.split()).strip("*_`#").strip()[:_MAX_SUBGOAL_CHARS]
+
+
+def _printable(text: str) -> str:
+    return "".join(ch if ch.isprintable() else " " for ch in text)

@@ -1,0 +1,56 @@
+"""How much an executor remembers.
+
+One idea: the three context modes differ only in what the next question contains. `segment` and `full` go on
+with the open context (append-only: one training sequence, one cached prefix); `step` opens a fresh one
+each turn with the last few pairs, as the published baselines do.
+"""
+
+from __future__ import annotations
+
+from himac.agents.base import ContextMode
+from himac.agents.prompts import history_view
+from himac.types import Message
+
+
+class Memory:
+    """Builds the messages of the next question.
+
+    Args:
+        mode: see `ContextMode`.
+        system: the system prompt that every fresh context opens with.
+        last_pairs: how many past (observation, answer) pairs `step` shows.
+    """
+
+    def __init__(self, mode: ContextMode, system: Message, *, last_pairs: int = 2) -> None:
+        self._mode, self._system, self._last_pairs = mode, system, last_pairs
+        self._pairs: list[tuple[str, str]] = []
+        self._head = ""  # what a fresh context says before the observation
+        self._seen = ""  # the observation that the next answer is about
+        self._fresh = True
+
+    def open_segment(self, head: str, seen: str) -> None:
+        """Begin a segment: `head` names task and sub-goal, `seen` is the current observation."""
+        carry_on = self._mode == "full" and not self._fresh
+        self._head = head
+        self._seen = f"{head}\n\n{seen}" if carry_on else seen
+        self._fresh = not carry_on
+        if self._mode == "segment":
+            self._pairs = []
+
+    def question(self) -> tuple[bool, tuple[Message, ...]]:
+        """Return (whether a fresh context opens, its messages)."""
+        if not self._fresh and self._mode != "step":
+            return False, (Message(role="user", content=self._seen),)
+        parts = [self._head] if self._head else []
+        if self._mode == "step" and self._pairs and self._last_pairs:
+            recent = self._pairs[-self._last_pairs :]
+            first = len(self._pairs) - len(recent) + 1
+            parts.append(f"Your last {len(recent)} steps:\n{history_view(recent, first)}")
+        parts.append(self._seen)
+        return True, (self._system, Message(role="user", content="\n\n".join(parts)))
+
+    def remember(self, answer: str, seen: str) -> None:
+        """Take the answer to the current observation and what was seen next."""
+        self._pairs.append((self._seen, answer))
+        self._seen = seen
+        self._fresh = False

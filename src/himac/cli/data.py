@@ -1,0 +1,78 @@
+"""`himac data`: fetch, check or generate what an environment plays with.
+
+One idea: say first what will be fetched and from where, let the benchmark's own downloader do it, then read
+everything once and report what was found. Whoever has no official data generates some.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from himac.errors import ConfigError
+
+
+def prepare(env: str, *, folder: str | None, generate: int | None, split: str, seed: int) -> None:
+    """Fetch, check or generate one environment's data; print what happened.
+
+    Args:
+        env: "alfworld" or "webshop".
+        folder: where the data is or goes; None is the benchmark's usual place (ALFWorld alone has one).
+        generate: number of problems to generate; None fetches or checks.
+        split: which split to generate (ALFWorld).
+        seed: of the generator.
+
+    Raises:
+        ConfigError: a folder is needed, or the number is out of range.
+    """
+    if generate is not None and generate < 1:
+        raise ConfigError(f"--generate must be at least 1, got {generate}")
+    if generate is not None and folder is None:
+        raise ConfigError("--generate needs a folder to write to", hint="--folder games")
+    target = None if folder is None else Path(folder).expanduser()
+    (_alfworld if env == "alfworld" else _webshop)(target, generate, split, seed)
+
+
+def _alfworld(folder: Path | None, generate: int | None, split: str, seed: int) -> None:
+    from himac.envs.alfworld import data
+    from himac.envs.alfworld.generate import write_games
+
+    if generate is not None and folder is not None:
+        files = write_games(folder, generate, seed=seed, split=split)
+        print(f"wrote {len(files)} games of split {split!r} to {folder}")
+        print(f"play them: himac play env=alfworld env.path={folder}")
+        return
+    home = folder or data.data_folder()
+    if not home.is_dir():
+        print("\n".join(data.describe_download(home)))
+        data.download(home)
+    print("\n".join(data.prepare(home).lines()))
+
+
+def _webshop(folder: Path | None, generate: int | None, split: str, seed: int) -> None:
+    from himac.envs.base import make_env
+    from himac.envs.webshop.generate import write_catalogue
+
+    if generate is not None and folder is not None:
+        items, instructions = write_catalogue(folder, generate, seed)
+        print(f"wrote {items}\nwrote {instructions}")
+        print(f"shop there: himac play env=webshop env.items={items} env.instructions={instructions}")
+        return
+    if folder is None:
+        raise ConfigError(
+            "himac data webshop needs --folder with items_shuffle*.json and items_ins_v2*.json, or --generate N",
+            hint="the official files come with princeton-nlp/WebShop's setup.sh (Google Drive)",
+        )
+    items, instructions = _one(folder, "items_shuffle*.json"), _one(folder, "items_ins_v2*.json")
+    env = make_env("webshop", items=str(items), instructions=str(instructions))
+    print(f"WebShop at {folder}")
+    for name in env.spec.splits:
+        print(f"  {name}: {len(env.tasks(name))} goals")
+    env.close()
+
+
+def _one(folder: Path, pattern: str) -> Path:
+    """Return the smallest file that matches: the 1,000-product catalogue where both sizes lie together."""
+    found = sorted(folder.glob(pattern), key=lambda path: path.stat().st_size)
+    if not found:
+        raise ConfigError(f"no {pattern} in {str(folder)!r}", hint="give the folder that holds both files")
+    return found[0]

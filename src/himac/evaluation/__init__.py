@@ -1,0 +1,1 @@
+"""An evaluation as a folder that the same command goes on in."""

@@ -1,0 +1,209 @@
+"""An evaluation in a folder of its own, that goes on where it stopped.
+
+    runs/eval-.../
+      config.toml        the resolved config; which models played stands in [eval]
+      episodes.jsonl     one line an episode, written the moment it ends
+      usage.json         requests, tokens and seconds so far, over all commands
+      evaluation.json    the summary, of what there is
+      metrics.jsonl      the same as a run's evaluation, once it is complete
+
+One idea: endpoints fail, budgets end and people press Ctrl-C, and each episode was paid for. What is finished is
+read back and not run again, so the same command goes on; an episode that was under way starts anew. The
+folder is a run's, so `himac show` and `himac report` read it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Protocol
+
+from himac.config import Config, load_config
+from himac.engines.endpoint import Meter
+from himac.envs.base import provenance
+from himac.errors import EndpointError, RunError
+from himac.evaluation.stage import Stage
+from himac.rollout.evaluate import evaluate
+from himac.rollout.summary import FAILED, conclude
+from himac.runs.episodes import evaluation_row, read_episode
+from himac.runs.folder import CHECKPOINTS, CONFIG, EPISODES, RunWriter, cut_back, read_rows, write_text
+from himac.train.run import new_run
+from himac.types import Episode
+
+EVALUATION, USAGE = "evaluation.json", "usage.json"
+_SECTIONS = ("model", "env", "agent", "eval")  # of the config, that a result depends on whole
+
+
+class Console(Protocol):
+    """What an evaluation tells a person."""
+
+    def say(self, text: str) -> None:
+        """Take one line."""
+        ...
+
+    def collecting(self, title: str, total: int) -> Callable[[int], None]:
+        """Return a progress callback."""
+        ...
+
+
+def evaluate_in_folder(
+    config: Config, folder: Path, console: Console
+) -> tuple[dict[str, Any], EndpointError | None]:
+    """Evaluate `config.eval.planner` and `config.eval.executor` on the split, or go on doing so.
+
+    Args:
+        config: the settings; both models are named in it.
+        folder: where it is kept; made when absent.
+        console: told the progress.
+
+    Returns:
+        (the summary, why it is not complete). None: it is complete.
+
+    Raises:
+        RunError: the folder holds something else.
+    """
+    stage = Stage(config, planner=config.eval.planner, executor=config.eval.executor)
+    try:
+        tasks = stage.env.tasks(config.eval.split)
+        tasks = tasks[: config.eval.tasks] if config.eval.tasks else tasks
+        kept = _open_folder(config, folder)
+        if kept:
+            console.say(f"going on in {folder}: {len(kept)} episodes are there")
+        book = _Book(folder, stage.meter)
+        place = {task: number for number, task in enumerate(tasks)}
+        writer = RunWriter(folder, lengths={EPISODES: (folder / EPISODES).stat().st_size} if kept else None)
+        known = tuple(kept)
+
+        def keep(episode: Episode) -> None:
+            kept.append(episode)
+            group, split = place[episode.task], config.eval.split
+            book.write()  # first: when killed in between, what was spent is counted and the episode runs again
+            writer.episodes([evaluation_row(episode, iteration=0, group=group, split=split)])
+
+        stopped: EndpointError | None = None
+        try:
+            evaluate(
+                stage.phases,
+                tasks,
+                temperature=config.eval.temperature,
+                seed=config.run.seed,
+                progress=console.collecting(f"evaluating {config.eval.split}", len(tasks)),
+                known=known,
+                keep=keep,
+            )
+        except EndpointError as error:
+            stopped = error
+        finally:
+            book.write()
+        row = _row(
+            config,
+            kept,
+            told=provenance(stage.env),
+            num_tasks=len(tasks),
+            is_complete=stopped is None,
+            usage=book.totals(),
+        )
+        write_text(folder / EVALUATION, json.dumps(row, indent=1) + "\n")
+        if stopped is None:
+            writer.metrics({"iteration": 0, "phase": "eval", **row})
+        writer.close()
+        _say_failures(console, kept)
+        return row, stopped
+    finally:
+        stage.close()
+
+
+def folder_name(config: Config) -> str:
+    """Return the folder's name: the same for the same evaluation, so that the same command finds it."""
+    digest = hashlib.blake2b(
+        json.dumps(_identity(config), sort_keys=True).encode(), digest_size=4
+    ).hexdigest()
+    return f"eval-{config.env.name}-{config.eval.split}-{config.algo.method}-{digest}"
+
+
+def _identity(config: Config) -> dict[str, Any]:
+    """Return the settings that an evaluation's result depends on."""
+    whole = asdict(config)
+    seed, method = config.run.seed, config.algo.method
+    return {"run": {"seed": seed}, "algo": {"method": method}, **{name: whole[name] for name in _SECTIONS}}
+
+
+def _flat(tree: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    return {f"{section}.{key}": value for section, table in tree.items() for key, value in table.items()}
+
+
+def _open_folder(config: Config, folder: Path) -> list[Episode]:
+    """Make the folder, or check that it holds this evaluation; return the episodes that are there."""
+    if not (folder / CONFIG).exists():
+        new_run(folder, config)
+        return []
+    held = _flat(_identity(load_config(folder / CONFIG)))
+    wanted = _flat(_identity(config))
+    changed = [key for key in {**held, **wanted} if held.get(key) != wanted.get(key)]
+    if (folder / CHECKPOINTS).exists() or changed:
+        what = f"another evaluation ({changed[0]} differs)" if changed else "a training run"
+        raise RunError(f"{str(folder)!r} holds {what}", hint="give another run.name, or none at all")
+    path = folder / EPISODES
+    if not path.is_file():
+        return []
+    cut_back(path)  # a killed command leaves half a line
+    return [read_episode(row) for row in read_rows(path)]
+
+
+class _Book:
+    """What the evaluation has used up, over all commands: on file after every episode."""
+
+    def __init__(self, folder: Path, meter: Meter) -> None:
+        self._path, self._meter, self._began = folder / USAGE, meter, time.monotonic()
+        self._before: dict[str, float] = {}
+        if self._path.is_file():
+            self._before = json.loads(self._path.read_text(encoding="utf-8"))
+
+    def totals(self) -> dict[str, float]:
+        """Return the counts."""
+        now = {**self._meter.usage(), "seconds": round(time.monotonic() - self._began, 2)}
+        return {key: round(count + self._before.get(key, 0), 2) for key, count in now.items()}
+
+    def write(self) -> None:
+        """Save them."""
+        write_text(self._path, json.dumps(self.totals()) + "\n")
+
+
+def _row(
+    config: Config,
+    episodes: list[Episode],
+    *,
+    told: dict[str, Any],
+    num_tasks: int,
+    is_complete: bool,
+    usage: dict[str, float],
+) -> dict[str, Any]:
+    """Return an evaluation as its JSON has it."""
+    ordered = sorted(episodes, key=lambda e: (e.replica, e.task.index))
+    return {
+        "planner": config.eval.planner,
+        "executor": config.eval.executor,
+        "env": config.env.name,
+        "split": config.eval.split,
+        "method": config.algo.method,
+        **({"provenance": told} if told else {}),
+        "complete": is_complete,
+        "tasks": num_tasks,
+        **conclude(ordered),
+        "temperature": config.eval.temperature,
+        "seconds": usage["seconds"],
+        "usage": usage,
+    }
+
+
+def _say_failures(console: Console, episodes: list[Episode]) -> None:
+    """Say how many episodes could not be run, and why the first."""
+    failed = [e for e in episodes if e.stop in FAILED]
+    if failed:
+        lines = failed[0].error.strip().splitlines()
+        reason = lines[-1] if lines else failed[0].stop.value
+        console.say(f"{len(failed)} of {len(episodes)} episodes could not be run (first: {reason})")

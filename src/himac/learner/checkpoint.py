@@ -1,0 +1,133 @@
+"""Checkpoints: whole or not there.
+
+One idea: write everything into a `.part` folder, flush it to disk, then rename it. A kill or a full disk at any
+moment leaves the older checkpoints as they were. A checkpoint holds an ordinary Hugging Face folder
+(`model/`), the optimiser, and how long the run's growing files were.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from himac.config import RunConfig
+from himac.errors import DataError, RunError
+from himac.models.load import save_model
+from himac.runs.folder import CHECKPOINTS, write_text
+
+_STATE, _OPTIMISER, _MODEL = "state.json", "optimiser.pt", "model"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a run has come: all that a resumed run needs besides weights and optimiser."""
+
+    iteration: int = 0  # finished iterations
+    env_steps: int = 0  # environment steps of training so far
+    tokens: int = 0  # tokens generated in training so far
+    train_s: float = 0.0  # seconds of training so far
+    best_success: float = -1.0  # best evaluation so far; -1 before the first
+    evaluated: int = -1  # iteration of the newest evaluation; -1 before the first
+    lengths: dict[str, int] = field(default_factory=dict)  # bytes of the run's growing files
+
+    def spent(self, run: RunConfig) -> float:
+        """Return the share of the run's budget that is spent, 0 to 1, by whichever limit is nearest.
+
+        Minutes do not count: a schedule that follows them would not be the same twice.
+
+        >>> Progress(iteration=3, env_steps=50).spent(RunConfig(iterations=10, max_env_steps=100))
+        0.5
+        """
+        done = (
+            (self.iteration, run.iterations),
+            (self.env_steps, run.max_env_steps),
+            (self.tokens, run.max_tokens),
+        )
+        return min(max((count / most for count, most in done if most), default=0.0), 1.0)
+
+
+def save(run: Path, progress: Progress, *, policy: Any, learner: Any, keep_last: int, is_best: bool) -> Path:
+    """Write a checkpoint atomically and drop those no longer wanted.
+
+    Raises:
+        RunError: the disk is full or the folder cannot be written.
+    """
+    root = run / CHECKPOINTS
+    final = root / f"iteration-{progress.iteration:06d}"
+    part = root / f".part-{final.name}"
+    try:
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        save_model(policy.model, policy.tokenizer, part / _MODEL)
+        torch.save(learner.state_dict(), part / _OPTIMISER)
+        (part / _STATE).write_text(json.dumps(asdict(progress), indent=1))
+        _flush(part)
+        if final.exists():
+            shutil.rmtree(final)
+        os.replace(part, final)
+    except (OSError, RuntimeError) as error:  # torch.save reports a full disk as RuntimeError
+        shutil.rmtree(part, ignore_errors=True)
+        raise RunError(
+            f"cannot write the checkpoint {str(final)!r}: {error}",
+            hint="free some space; himac train --resume goes on from the last whole checkpoint",
+        ) from error
+    if is_best:
+        write_text(root / "best", final.name)
+    write_text(root / "last", final.name)
+    _drop_old(root, keep_last)
+    return final
+
+
+def find(run: Path, which: str = "last") -> Path | None:
+    """Return the checkpoint called "last" or "best", or None when there is none yet."""
+    root = run / CHECKPOINTS
+    pointer = root / which
+    if pointer.is_file() and (root / pointer.read_text().strip() / _STATE).is_file():
+        return root / pointer.read_text().strip()
+    whole = sorted(p.parent for p in root.glob(f"iteration-*/{_STATE}"))
+    return whole[-1] if whole and which == "last" else None
+
+
+def model_folder(checkpoint: Path) -> Path:
+    """Return the Hugging Face folder inside a checkpoint."""
+    return checkpoint / _MODEL
+
+
+def read_progress(checkpoint: Path) -> Progress:
+    """Read how far a checkpoint had come.
+
+    Raises:
+        DataError: the file is damaged.
+    """
+    try:
+        return Progress(**json.loads((checkpoint / _STATE).read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        raise DataError(f"cannot read {str(checkpoint / _STATE)!r}: {error}") from error
+
+
+def load_learner(checkpoint: Path, learner: Any) -> None:
+    """Give a learner its optimiser state back."""
+    learner.load_state_dict(torch.load(checkpoint / _OPTIMISER, weights_only=True))
+
+
+def _flush(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with open(path, "rb") as file:
+                os.fsync(file.fileno())
+
+
+def _drop_old(root: Path, keep_last: int) -> None:
+    """Keep the newest `keep_last` and the best."""
+    best = (root / "best").read_text().strip() if (root / "best").is_file() else ""
+    for path in sorted(root.glob("iteration-*"))[:-keep_last]:
+        if path.name != best:
+            shutil.rmtree(path, ignore_errors=True)
+    for path in root.glob(".part-*"):
+        shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,343 @@
+"""The Learner: samples in, new weights out.
+
+One idea: it knows tokens, masks, advantages and weights, and no environment, agent or algorithm. Samples are packed
+so that a prefix they share passes through the model once, forward and backward; gradients add up over
+the packs of a mini-batch, then the optimiser takes one step. Packs that come again (for the reference, in a second
+pass) are laid out once.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from himac.algo.losses import LossSettings, imitation_loss, policy_loss, value_loss
+from himac.config import OptimConfig
+from himac.learner.critic import Critic
+from himac.learner.optimizer import Optimiser
+from himac.learner.policy import Policy
+from himac.models.logps import token_logps
+from himac.models.packing import PackedBatch, pack
+from himac.seeds import generator
+from himac.types import Role, Sample
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateSettings:
+    """How samples become optimiser steps."""
+
+    passes: int = 1  # over the samples
+    minibatches: int = 1  # optimiser steps a pass
+    temperature: float = 1.0  # what the tokens were sampled at
+
+
+class Learner:
+    """Updates a policy, and a critic where there is one.
+
+    Args:
+        policy: what learns.
+        optim: the optimiser's settings and the token budget of one pack.
+        loss: coefficients of the policy loss.
+        critic: a value head on the policy; None for methods that compare peers.
+    """
+
+    def __init__(
+        self, policy: Policy, optim: OptimConfig, loss: LossSettings, *, critic: Critic | None = None
+    ) -> None:
+        self.policy, self.loss, self.critic = policy, loss, critic
+        self.max_tokens = optim.max_tokens
+        self.num_steps = 0
+        self.lr, self._schedule = optim.lr, optim.schedule
+        self._rate = 1.0  # share of the learning rate, by the schedule
+        self._parameters = policy.trainable
+        self._warmup, self._grad_clip = optim.warmup, optim.grad_clip
+        groups: list[dict[str, Any]] = [{"params": self._parameters}]
+        if critic is not None:
+            groups.append({"params": list(critic.parameters()), "rate": critic.rate, "weight_decay": 0.0})
+        self.optimiser = Optimiser(policy.model, groups, optim)
+
+    def update(self, samples: Sequence[Sample], settings: UpdateSettings, *, seed: int) -> dict[str, float]:
+        """Take the policy-gradient steps of one phase; return metrics of the first to the last step.
+
+        Args:
+            samples: what to learn from; none (no group had signal) changes nothing.
+            settings: passes, mini-batches, temperature.
+            seed: of the order of the samples.
+        """
+        began = time.perf_counter()
+        if not samples or not settings.passes:
+            return {"samples": 0.0, "train_s": 0.0}
+        meter = _Meter()
+        laid: dict[tuple[int, ...], list[_Pack]] = {}
+
+        def packs(part: Sequence[int]) -> list[_Pack]:
+            if tuple(part) not in laid:
+                laid[tuple(part)] = self._packs(samples, part)
+            return laid[tuple(part)]
+
+        refs = None
+        if self.loss.kl_coef:
+            refs = self._reference_logps(samples, packs(range(len(samples))), settings.temperature)
+        num_values = sum(int(_where(s.targets, s.ids).sum()) for s in samples)
+        share = settings.minibatches / max(num_values, 1)  # of one value in its step's mean
+        for turn in range(settings.passes):
+            for part in _split(samples, settings.minibatches, seed, turn):
+                self._policy_step(packs(part), refs, settings, share, meter)
+        return meter.summary(len(samples)) | {"train_s": time.perf_counter() - began}
+
+    def anneal(self, spent: float) -> None:
+        """Set the learning rate for the share of the run's budget that is spent, 0 to 1."""
+        self._rate = 1.0 - spent if self._schedule == "linear" else 1.0
+
+    def imitate(self, samples: Sequence[Sample], *, lr: float) -> dict[str, float]:
+        """Take one cross-entropy step on demonstrations, whose weights sum to 1; return metrics."""
+        self.policy.model.train()
+        total = 0.0
+        for pack_ in self._packs(samples, range(len(samples))):
+            self.policy.play(pack_.role)
+            out = token_logps(self.policy.model, pack_.batch, pack_.masks)
+            loss = imitation_loss(out.logps, self._tensor(pack_.pick("weights")))
+            loss.backward()
+            total += float(loss.detach())
+        grad = self._step(lr)
+        return {"loss": total, "grad": grad}
+
+    @torch.no_grad()
+    def values(self, samples: Sequence[Sample]) -> list[np.ndarray]:
+        """Return what the critic says at each sample's `targets` that are not NaN, (K,) a sample."""
+        assert self.critic is not None
+        found: list[np.ndarray] = [np.zeros(0, np.float32)] * len(samples)
+        self.policy.model.eval()
+        for pack_ in self._packs(samples, range(len(samples))):
+            self.policy.play(pack_.role)
+            out = token_logps(self.policy.model, pack_.batch, pack_.masks, states_at=pack_.states_at)
+            values_M = self.critic(out.states, pack_.state_roles).cpu().numpy()
+            counts = [int(pack_.states_at[i].sum()) for i in pack_.batch.sequences]
+            for i, part in zip(
+                pack_.batch.sequences, np.split(values_M, np.cumsum(counts)[:-1]), strict=True
+            ):
+                found[pack_.members[i]] = part
+        return found
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps of the learner."""
+        state = {"optimiser": self.optimiser.state_dict(), "num_steps": self.num_steps}
+        return state if self.critic is None else state | {"critic": self.critic.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what a checkpoint kept."""
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.num_steps = int(state["num_steps"])
+        if self.critic is not None:
+            self.critic.load_state_dict(state["critic"])
+
+    def _policy_step(
+        self,
+        packs: Sequence[_Pack],
+        refs: list[np.ndarray] | None,
+        settings: UpdateSettings,
+        share: float,
+        meter: _Meter,
+    ) -> None:
+        """Add up the gradients of one mini-batch and step."""
+        self.policy.model.train()
+        for pack_ in packs:
+            self.policy.play(pack_.role)
+            out = token_logps(
+                self.policy.model,
+                pack_.batch,
+                pack_.masks,
+                temperature=settings.temperature,
+                entropy_grad=self.loss.entropy_coef != 0,
+                states_at=pack_.states_at if self.critic is not None else None,
+            )
+            old_N = self._tensor(pack_.pick("logps"))
+            loss, parts = policy_loss(
+                out.logps,
+                old_N,
+                self._tensor(pack_.pick("advantages")),
+                self._tensor(pack_.pick("weights")) * settings.minibatches,
+                settings=self.loss,
+                ref_logps_N=None if refs is None else self._tensor(pack_.pick_from(refs)),
+                entropy_N=out.entropies,
+            )
+            if self.critic is not None and out.states is not None:
+                values_M = self.critic(out.states, pack_.state_roles)
+                targets_M = self._tensor(pack_.targets_M)
+                value = share * value_loss(values_M, targets_M, scale=self.critic.scale)
+                loss, parts = loss + value, parts | {"loss_value": value.detach()}
+                meter.add_values(values_M.detach(), targets_M)
+            loss.backward()
+            meter.add(parts, out.logps.detach() - old_N, pack_)
+        meter.step(self._step(self.lr * self._rate))
+
+    def _step(self, lr: float) -> float:
+        """Clip, step, forget the gradients; return the policy's norm before clipping."""
+        limit = self._grad_clip or math.inf
+        norm = float(torch.nn.utils.clip_grad_norm_(self._parameters, limit))
+        if self.critic is not None:  # clipped for itself, so that neither's size changes the other's step
+            torch.nn.utils.clip_grad_norm_(self.critic.parameters(), limit)
+        warm = min(1.0, (self.num_steps + 1) / self._warmup) if self._warmup else 1.0
+        if math.isfinite(norm):
+            self.optimiser.step(lr * warm)
+        self.optimiser.zero_grad()
+        self.num_steps += 1
+        return norm
+
+    @torch.no_grad()
+    def _reference_logps(
+        self, samples: Sequence[Sample], packs: Sequence[_Pack], temperature: float
+    ) -> list[np.ndarray]:
+        """Return, per sample, (T,) log-probabilities of its trained tokens under the reference."""
+        refs = [np.zeros(len(s.ids), np.float32) for s in samples]
+        with self.policy.reference() as model:
+            for pack_ in packs:
+                out = token_logps(model, pack_.batch, pack_.masks, temperature=temperature)
+                logps_N, at = out.logps.cpu().numpy(), 0
+                for i in pack_.batch.sequences:
+                    count = int(pack_.masks[i].sum())
+                    refs[pack_.members[i]][pack_.masks[i]] = logps_N[at : at + count]
+                    at += count
+        return refs
+
+    def _packs(self, samples: Sequence[Sample], part: Sequence[int]) -> list[_Pack]:
+        """Pack some of the samples; where each role has its own adapter, each role for itself."""
+        roles: list[Role | None] = ["macro", "micro"] if self.policy.per_role else [None]
+        packs = []
+        for role in roles:
+            members = [i for i in part if role in (None, samples[i].role)]
+            chosen = [samples[i] for i in members]
+            masks = [sample.mask for sample in chosen]
+            states_at = [_where(sample.targets, sample.ids) for sample in chosen]
+            packs += [
+                _Pack(batch, members, chosen, masks, states_at)
+                for batch in pack([sample.ids for sample in chosen], max_tokens=self.max_tokens)
+            ]
+        return packs
+
+    def _tensor(self, values: np.ndarray) -> torch.Tensor:
+        return torch.as_tensor(values, dtype=torch.float32, device=self.policy.device)
+
+
+class _Pack:
+    """One packed row with the samples that lie in it, in the words of `token_logps`.
+
+    Args:
+        batch: the row.
+        members: per sequence given to `pack`, which of the update's samples it is.
+        samples: per sequence given to `pack`, its sample.
+        masks: per sequence given to `pack`, (T_s,) bool: its trained tokens.
+        states_at: per sequence given to `pack`, (T_s,) bool: where a critic is asked.
+    """
+
+    def __init__(
+        self,
+        batch: PackedBatch,
+        members: Sequence[int],
+        samples: Sequence[Sample],
+        masks: Sequence[np.ndarray],
+        states_at: Sequence[np.ndarray],
+    ) -> None:
+        self.batch, self.members, self._samples = batch, members, samples
+        self.masks, self.states_at = masks, states_at
+        self.role = samples[batch.sequences[0]].role
+        self.num_tokens = sum(len(samples[i].ids) for i in batch.sequences)
+
+    def pick(self, name: Literal["logps", "advantages", "weights"]) -> np.ndarray:
+        """(N,) a field of the samples at their trained tokens."""
+        return self.batch.select([getattr(sample, name) for sample in self._samples], self.masks)
+
+    def pick_from(self, values: Sequence[np.ndarray]) -> np.ndarray:
+        """(N,) at the trained tokens, of values given for all of the update's samples."""
+        return self.batch.select([values[i] for i in self.members], self.masks)
+
+    @property
+    def targets_M(self) -> np.ndarray:
+        """(M,) what the critic should say where it is asked."""
+        places = [(self._samples[i].targets, self.states_at[i]) for i in self.batch.sequences]
+        return np.concatenate([np.zeros(0), *(targets[at] for targets, at in places if targets is not None)])
+
+    @property
+    def state_roles(self) -> list[Role]:
+        """Whose turn it is at each of these places."""
+        return [
+            self._samples[i].role for i in self.batch.sequences for _ in range(int(self.states_at[i].sum()))
+        ]
+
+
+class _Meter:
+    """Adds up what an update tells about itself."""
+
+    def __init__(self) -> None:
+        self.steps = 0
+        self._parts: dict[str, float] = {}
+        self._grads: list[float] = []
+        self._gap_sum = self._gap_max = 0.0
+        self._gap_count = self._tokens = self._rows = self._packed = 0
+        self._foreseen: list[np.ndarray] = []
+        self._came: list[np.ndarray] = []
+
+    def add(self, parts: dict[str, torch.Tensor], gap_N: torch.Tensor, pack_: _Pack) -> None:
+        for name, value in parts.items():
+            self._parts[name] = self._parts.get(name, 0.0) + float(value)
+        if self.steps == 0:  # before any step the learner should agree with the engine
+            self._gap_sum += float(gap_N.abs().sum())
+            self._gap_max = max(self._gap_max, float(gap_N.abs().max()))
+            self._gap_count += len(gap_N)
+        self._tokens += len(gap_N)
+        self._packed += pack_.batch.num_tokens
+        self._rows += pack_.num_tokens
+
+    def add_values(self, values_M: torch.Tensor, targets_M: torch.Tensor) -> None:
+        """Remember what the critic said before the first step, and what came."""
+        if self.steps == 0:
+            self._foreseen.append(values_M.cpu().numpy())
+            self._came.append(targets_M.cpu().numpy())
+
+    def step(self, grad: float) -> None:
+        self.steps += 1
+        self._grads.append(grad)
+
+    def summary(self, samples: int) -> dict[str, float]:
+        parts = {name: value / max(self.steps, 1) for name, value in self._parts.items()}
+        if self._came:
+            parts["value_explained"] = _explained(np.concatenate(self._foreseen), np.concatenate(self._came))
+        return parts | {
+            "grad": float(np.mean(self._grads)),
+            "grad_max": float(np.max(self._grads)),
+            "skipped_steps": float(sum(not math.isfinite(g) for g in self._grads)),
+            "gap_mean": self._gap_sum / max(self._gap_count, 1),
+            "gap_max": self._gap_max,
+            "samples": float(samples),
+            "trained_tokens": float(self._tokens),
+            "row_tokens": float(self._rows),
+            "packed_tokens": float(self._packed),
+        }
+
+
+def _where(targets: np.ndarray | None, ids: np.ndarray) -> np.ndarray:
+    """(T,) bool: where there is a target."""
+    return np.zeros(len(ids), bool) if targets is None else ~np.isnan(targets)
+
+
+def _explained(values_M: np.ndarray, targets_M: np.ndarray) -> float:
+    """1 - Var(target - value) / Var(target): 1 is a perfect critic, 0 one that knows nothing, below 0 a harmful one.
+
+    >>> _explained(np.array([1.0, 2.0]), np.array([1.0, 2.0])), _explained(np.zeros(2), np.array([1.0, 2.0]))
+    (1.0, 0.0)
+    """
+    spread = float(targets_M.var()) if len(targets_M) else 0.0
+    return 1.0 - float((targets_M - values_M).var()) / spread if spread > 0 else 0.0
+
+
+def _split(samples: Sequence[Sample], parts: int, seed: int, turn: int) -> Iterator[list[int]]:
+    """Cut the samples into mini-batches, in an order of this pass's own."""
+    order = generator(seed, "minibatch", turn).permutation(len(samples))
+    for part in np.array_split(order, min(parts, len(samples))):
+        yield sorted(int(i) for i in part)

@@ -1,0 +1,88 @@
+"""The optimiser that [optim] names.
+
+    adamw   every weight by AdamW
+    muon    weight matrices by Muon, all else (embeddings, output layer, norms, biases, a critic) by AdamW
+
+Muon replaces the momentum of a matrix by the nearest matrix whose singular values are all one. A gradient of few
+dominant directions, "say `left` more often", then moves no further than the many small ones, "say `left` where
+the target is on the left". That is what a small model lacks, in the warm start as in training
+(benchmarks/optimisers.py compares the two).
+
+Source: Jordan et al., Muon (2024); scaled to AdamW's step as in Liu et al., arXiv 2502.16982.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+
+from himac.config import OptimConfig
+from himac.errors import ConfigError
+
+
+class Optimiser:
+    """One or two optimisers of PyTorch that step together.
+
+    Args:
+        model: whose embeddings and output layer are no matrices in Muon's sense: their rows are looked up.
+        groups: of parameters, as PyTorch's optimisers take them; `rate` multiplies a group's learning rate.
+        optim: the [optim] section.
+
+    Raises:
+        ConfigError: this PyTorch has no Muon.
+    """
+
+    def __init__(self, model: Any, groups: Sequence[dict[str, Any]], optim: OptimConfig) -> None:
+        betas = (optim.betas[0], optim.betas[1])
+        matrices: list[torch.nn.Parameter] = []
+        if optim.name == "muon":
+            if not hasattr(torch.optim, "Muon"):
+                raise ConfigError(
+                    f'optim.name = "muon" needs PyTorch 2.9 or newer, got {torch.__version__}',
+                    hint='upgrade torch, or set optim.name = "adamw"',
+                )
+            matrices = matrices_of(model, groups[0]["params"])
+        taken = {id(parameter) for parameter in matrices}
+        rest = [{**group, "params": [p for p in group["params"] if id(p) not in taken]} for group in groups]
+        self._parts: list[torch.optim.Optimizer] = [
+            torch.optim.AdamW(rest, lr=optim.lr, betas=betas, weight_decay=optim.weight_decay, fused=True)
+        ]
+        if matrices:
+            self._parts.append(
+                torch.optim.Muon(
+                    [{"params": matrices, "rate": optim.muon_rate}],
+                    lr=optim.lr,
+                    weight_decay=optim.weight_decay,
+                    adjust_lr_fn="match_rms_adamw",
+                )
+            )
+
+    def step(self, lr: float) -> None:
+        """Step at a learning rate, each group's own `rate` on top."""
+        for part in self._parts:
+            for group in part.param_groups:
+                group["lr"] = lr * group.get("rate", 1.0)
+            part.step()
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        for part in self._parts:
+            part.zero_grad(set_to_none=True)
+
+    def state_dict(self) -> list[dict[str, Any]]:
+        """Return the parts' states, in order."""
+        return [part.state_dict() for part in self._parts]
+
+    def load_state_dict(self, states: Sequence[dict[str, Any]]) -> None:
+        """Take the parts' states back."""
+        for part, state in zip(self._parts, states, strict=True):
+            part.load_state_dict(state)
+
+
+def matrices_of(model: Any, parameters: Iterable[torch.nn.Parameter]) -> list[torch.nn.Parameter]:
+    """Return the parameters that are weight matrices: two-dimensional, neither embedding nor output layer."""
+    layers = (model.get_input_embeddings(), model.get_output_embeddings())
+    looked_up = {id(p) for layer in layers if layer is not None for p in layer.parameters()}
+    return [p for p in parameters if p.ndim == 2 and id(p) not in looked_up]

@@ -1,0 +1,108 @@
+"""The Policy: one language model that plays both roles, and the reference it may not stray from.
+
+One idea: with LoRA the reference is the same model with its adapter switched off, and costs nothing; with full
+training it is a frozen copy, made only when a KL term asks for it. With an adapter for each role the roles share
+nothing that learns, so that the executor is exactly what it was while the planner is updated.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from himac.chat import ChatFormat
+from himac.config import ModelConfig
+from himac.models.load import LoraSettings, load_model
+from himac.types import Role
+
+ROLES: tuple[Role, Role] = ("macro", "micro")
+
+
+class Policy:
+    """Model, tokenizer and chat format.
+
+    Args:
+        model: a causal language model.
+        tokenizer: its tokenizer.
+        per_role: the model has one adapter named after each role.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, *, per_role: bool = False) -> None:
+        self.model, self.tokenizer, self.per_role = model, tokenizer, per_role
+        self.chat = ChatFormat(tokenizer)
+        self._reference: Any = None
+        if per_role:
+            self.model.set_adapter(ROLES[0])  # even where it is active already: the other one must not learn
+
+    @classmethod
+    def load(cls, name: str | Path, config: ModelConfig, *, device: torch.device) -> Policy:
+        """Load a policy by Hugging Face name or local folder."""
+        lora = None
+        if config.lora_rank:
+            lora = LoraSettings(
+                rank=config.lora_rank,
+                alpha=config.lora_alpha or 2 * config.lora_rank,
+                adapters=ROLES if config.lora_per_role else ("default",),
+            )
+        dtype = config.dtype
+        if dtype == "auto":
+            dtype = "bfloat16" if device.type == "cuda" else "float32"
+        model, tokenizer = load_model(
+            str(name),
+            dtype=dtype,
+            device=device,
+            lora=lora,
+            gradient_checkpointing=config.gradient_checkpointing,
+        )
+        return cls(model, tokenizer, per_role=config.lora_per_role)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    @property
+    def num_parameters(self) -> int:
+        return sum(p.numel() for p in self.model.parameters())
+
+    @property
+    def trainable(self) -> list[torch.nn.Parameter]:
+        """The parameters that learn, of both roles."""
+        parameters = []
+        for role in ROLES if self.per_role else ROLES[:1]:
+            self.play(role)
+            parameters += [p for p in self.model.parameters() if p.requires_grad]
+        return parameters
+
+    def play(self, role: Role) -> None:
+        """Be this role from now on: its adapter computes and learns. Nothing to do where the roles share weights."""
+        if self.per_role and self.model.active_adapter != role:
+            self.model.set_adapter(role)
+
+    def freeze_reference(self) -> None:
+        """Remember the weights of now as the reference. Free with LoRA."""
+        if not self._has_adapter:
+            self._reference = copy.deepcopy(self.model).requires_grad_(False).eval()
+
+    def adopt_reference(self, model: Any) -> None:
+        """Take another model's weights as the reference (a resumed run's start)."""
+        if not self._has_adapter:
+            self._reference = model.requires_grad_(False).eval()
+
+    @contextlib.contextmanager
+    def reference(self) -> Iterator[Any]:
+        """Yield the reference model."""
+        if self._has_adapter:
+            with self.model.disable_adapter():
+                yield self.model
+        else:
+            assert self._reference is not None, "freeze_reference() first"
+            yield self._reference
+
+    @property
+    def _has_adapter(self) -> bool:
+        return hasattr(self.model, "disable_adapter")

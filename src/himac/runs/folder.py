@@ -1,0 +1,138 @@
+"""The run directory: its names, its writers, its readers.
+
+    runs/NAME/
+      config.toml        the resolved config
+      recipe.toml        the recipe it came from (when there was one)
+      machine.json       where it was started: processor, cores, versions
+      metrics.jsonl      one line an iteration and an evaluation
+      episodes.jsonl     one line an episode: turns, token ids, masks, log-probabilities, advantages
+      evaluations/       one JSON per `himac eval`
+      checkpoints/       iteration-000010/ ..., best -> which, last -> which
+      curve.png          success over iterations
+
+One idea: both .jsonl files only grow, and a checkpoint remembers how long they were. Resuming cuts them back
+to that length, so a killed run leaves no half-told iteration behind. Readers stream and skip a broken
+last line.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+from himac.errors import MissingFileError, RunError
+
+CONFIG, RECIPE, METRICS, EPISODES = "config.toml", "recipe.toml", "metrics.jsonl", "episodes.jsonl"
+MACHINE, CHECKPOINTS, EVALUATIONS, CURVE = "machine.json", "checkpoints", "evaluations", "curve.png"
+_to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
+class RunWriter:
+    """Writes one run. What is appended is flushed at once, so a reader beside it sees whole lines.
+
+    Args:
+        folder: the run directory, made when absent.
+        lengths: {file name: bytes} to cut the growing files back to; None starts them anew.
+
+    Raises:
+        RunError: the folder cannot be written.
+    """
+
+    def __init__(self, folder: Path, *, lengths: dict[str, int] | None = None) -> None:
+        self.folder = folder
+        self._files: dict[str, TextIO] = {}
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for name in (METRICS, EPISODES):
+                path = folder / name
+                path.touch()
+                cut_back(path, (lengths or {}).get(name, 0))
+                self._files[name] = open(path, "a", encoding="utf-8")  # noqa: SIM115 - closed by close()
+        except OSError as error:
+            raise RunError(f"cannot write the run folder {str(folder)!r}: {error}") from error
+
+    def metrics(self, row: dict[str, Any]) -> None:
+        """Append one line of metrics."""
+        self._append(METRICS, row)
+
+    def episodes(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Append episodes (see `episode_row`), a line each."""
+        self._append(EPISODES, *rows)
+
+    def lengths(self) -> dict[str, int]:
+        """Flush, and return how long each growing file is, in bytes."""
+        for file in self._files.values():
+            file.flush()
+            os.fsync(file.fileno())
+        return {name: (self.folder / name).stat().st_size for name in self._files}
+
+    def close(self) -> None:
+        for file in self._files.values():
+            file.close()
+
+    def _append(self, name: str, *rows: dict[str, Any]) -> None:
+        try:
+            self._files[name].write("".join(_to_json(row) + "\n" for row in rows))
+            self._files[name].flush()
+        except OSError as error:
+            raise RunError(
+                f"cannot write {str(self.folder / name)!r}: {error}",
+                hint="free some space and go on with himac train --resume; the last checkpoint is whole",
+            ) from error
+
+
+def cut_back(path: Path, length: int | None = None) -> None:
+    """Cut a file of lines to a length; without one, or where the file is shorter, to its last whole line."""
+    with open(path, "rb+") as file:
+        if length is None or path.stat().st_size < length:
+            length = file.read().rfind(b"\n") + 1
+        file.truncate(length)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small file atomically: it is either the old one or the new one, whole.
+
+    Raises:
+        RunError: the disk is full or the folder cannot be written.
+    """
+    part = path.with_name(path.name + ".part")
+    try:
+        with open(part, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise RunError(f"cannot write {str(path)!r}: {error}") from error
+
+
+def read_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """Stream the rows of a .jsonl file; a broken line (a run killed while writing) is skipped."""
+    if not path.is_file():
+        raise MissingFileError(f"no {path.name} in {str(path.parent)!r}", hint="is this a run directory?")
+    with open(path, encoding="utf-8", errors="replace") as file:
+        for line in file:
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError:
+                continue
+            if isinstance(row, dict):
+                yield row
+
+
+def find_run(name: str | Path, root: str | Path = "runs") -> Path:
+    """Return a run's directory, given its path or its name under `root`.
+
+    Raises:
+        MissingFileError: there is none.
+    """
+    for path in (Path(name), Path(root) / name):
+        if (path / CONFIG).is_file():
+            return path
+    known = sorted(p.parent.name for p in Path(root).glob(f"*/{CONFIG}"))
+    hint = f"runs here: {', '.join(known[-5:])}" if known else ""
+    raise MissingFileError(f"no run at {str(name)!r}", hint=hint)

@@ -1,0 +1,82 @@
+"""Further places for metrics: TensorBoard and Weights & Biases.
+
+One idea: a sink takes rows. Each optional package is imported by its sink alone, and its absence is one line
+that names the extra.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from himac.errors import ConfigError, closest, missing_extra
+
+
+class Sink(Protocol):
+    """Takes the rows that also go to metrics.jsonl."""
+
+    def write(self, row: dict[str, Any]) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def make_sinks(names: Sequence[str], folder: Path) -> list[Sink]:
+    """Build the configured sinks for a run.
+
+    Raises:
+        ConfigError: unknown name.
+        MissingExtraError: its package is not installed.
+    """
+    known: dict[str, Callable[[Path], Sink]] = {"tensorboard": TensorBoard, "wandb": Wandb}
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"unknown sink {name!r}; known: {', '.join(known)}{closest(name, known)}")
+    return [known[name](folder) for name in names]
+
+
+class TensorBoard:
+    """Writes event files to RUN/tensorboard."""
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise missing_extra("tensorboard", "tensorboard", "the sink 'tensorboard'") from error
+        self._writer = SummaryWriter(str(folder / "tensorboard"))
+
+    def write(self, row: dict[str, Any]) -> None:
+        for name, value in _scalars(row):
+            self._writer.add_scalar(name, value, row["iteration"])
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class Wandb:
+    """Logs to Weights & Biases under the run's name."""
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            import wandb
+        except ImportError as error:
+            raise missing_extra("wandb", "wandb", "the sink 'wandb'") from error
+        self._run = wandb.init(
+            project="himac", name=folder.name, id=folder.name, resume="allow", dir=str(folder)
+        )
+
+    def write(self, row: dict[str, Any]) -> None:
+        self._run.log({**dict(_scalars(row)), "iteration": row["iteration"]})
+
+    def close(self) -> None:
+        self._run.finish()
+
+
+def _scalars(row: dict[str, Any]) -> list[tuple[str, float]]:
+    prefix = f"{row['phase']}_{row['split']}" if "split" in row else row["phase"]
+    skip = {"iteration"}
+    return [
+        (f"{prefix}/{name}", float(value))
+        for name, value in row.items()
+        if name not in skip and isinstance(value, int | float)
+    ]
