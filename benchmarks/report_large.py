@@ -63,7 +63,7 @@ def main() -> None:
                 "report_mb": round(target.stat().st_size / 1e6, 2),
                 "show_first": measured("show", str(folder)),
                 "show_of_the_last_iteration": measured("show", str(folder), "--iteration", str(iteration)),
-                "show_all_failures_of_phase_b": measured("show", str(folder), "--phase", "micro", "--no-success", "--skip", "1000000"),
+                "show_all_failures_of_phase_b": measured("show", str(folder), "--phase", "executor", "--no-success", "--skip", "1000000"),
                 "watch": measured("watch", str(folder), "--once"),
             }  # fmt: skip
     for name, part in results.items():

@@ -20,20 +20,19 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import torch
 from _machine import save
 from _runs import himac
 from safetensors.numpy import load_file
 
 HERE = Path(__file__).parent
 SMALL = [
-    "model.max_prompt=1024", "sft.demonstrations=0", "optim.lr=1e-3", "run.iterations=2", "run.save_every=1", "eval.every=1", "eval.tasks=12",
-    "rollout.tasks=4", "rollout.group_size=4", "rollout.micro_group_size=4", "agent.macro_tokens=64",
-    "agent.micro_tokens=12", "optim.max_tokens=4096", "algo.kl_coef=0.05", "optim.weight_decay=0.01",
+    "model.max_prompt=1024", "sft.demonstrations=0", "optimizer.lr=1e-3", "run.iterations=2", "run.save_every=1", "eval.every=1", "eval.tasks=12",
+    "rollout.tasks=4", "rollout.group_size=4", "rollout.executor_group_size=4", "agent.planner_tokens=64",
+    "agent.executor_tokens=12", "optimizer.max_tokens=4096", "algo.kl_coef=0.05", "optimizer.weight_decay=0.01",
 ]  # fmt: skip
 START = [
     "model.name=tiny", "model.tiny_layers=2", "model.max_prompt=1024", "sft.demonstrations=800", "sft.epochs=2",
-    "sft.batch=16", "sft.lr=3e-3", "optim.max_tokens=4096", "optim.name=muon", "optim.muon_rate=2.5",
+    "sft.batch=16", "sft.lr=3e-3", "optimizer.max_tokens=4096", "optimizer.name=muon", "optimizer.muon_rate=2.5",
 ]  # fmt: skip
 WORLDS = {
     "toy": ["env=toy"],
@@ -41,11 +40,11 @@ WORLDS = {
 }
 METHODS = {
     "himac": ["method=himac"],
-    "himac-subgoal": ["method=himac", "algo.credit=subgoal"],
+    "himac-subgoal": ["method=himac", "algo.estimator=subgoal"],
     "himac-bold-planner": [
-        "method=himac", "rollout.macro_temperature=1.4", "algo.macro_minibatches=2", "algo.macro_updates=2",
-        "algo.minibatches=2", "rollout.dynamic_sampling=1", "optim.schedule=linear", "optim.warmup=3",
-        "optim.name=muon", "algo.entropy_coef=0.01", "algo.aggregation=token",
+        "method=himac", "rollout.planner_temperature=1.4", "algo.planner_minibatches=2", "algo.planner_epochs=2",
+        "algo.minibatches=2", "rollout.dynamic_sampling=1", "optimizer.schedule=linear", "optimizer.warmup=3",
+        "optimizer.name=muon", "algo.entropy_coef=0.01", "algo.aggregation=token",
     ],
     "himac-ppo": ["method=himac", "algo.estimator=ppo"],
     "himac-lora": ["method=himac", "model.lora_rank=4", "model.lora_per_role=true"],
@@ -57,7 +56,7 @@ METHODS = {
     "flat-gigpo_mean": ["method=flat", "algo.estimator=gigpo_mean"],
     "flat-ppo": ["method=flat", "algo.estimator=ppo"],
 }  # fmt: skip
-RENAMED: dict[str, str] = {}
+RENAMED = {"macro": "planner", "micro": "executor"}
 """Keys and phase names of a saved file, where they are called something else today."""
 TIMES = ("seconds", "total_train_s", "collect_s", "generate_s", "env_s", "learn_s", "train_s")
 
@@ -82,7 +81,14 @@ def start(root: Path, world: str) -> str:
 def digest(folder: Path) -> str:
     """Return a hash of every tensor of a model folder, by name."""
     found = hashlib.blake2b(digest_size=8)
-    for path in sorted(folder.rglob("*.safetensors")):
+    old = {
+        "planner": "macro",
+        "executor": "micro",
+    }  # adapters' folders, whose order is part of the saved digests
+    paths = {
+        tuple(old.get(part, part) for part in path.parts): path for path in folder.rglob("*.safetensors")
+    }
+    for _, path in sorted(paths.items()):
         for name, tensor in sorted(load_file(path).items()):
             found.update(name.encode() + tensor.tobytes())
     return found.hexdigest()
@@ -126,7 +132,7 @@ def main() -> None:
     now = {f"{w}-{m}": result for (w, m), result in zip(cases, found, strict=True)}
     now |= {world: {"rows": [], "weights": weights} for world, weights in zip(WORLDS, starts, strict=True)}
     if args.save:
-        save("same_numbers", {"torch": torch.__version__, "cases": now})
+        save("same_numbers", {"runs": len(cases), "cases": now})
         return
     wrong = compare(json.loads((HERE / "results" / "same_numbers.json").read_text())["cases"], now)
     print("\n".join(wrong) or f"{len(now)} runs: every metric and every weight as before")

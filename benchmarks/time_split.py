@@ -20,11 +20,11 @@ import torch
 from _machine import save
 
 from himac.config import load_config
-from himac.learner.checkpoint import Progress
-from himac.runs.console import RunConsole
+from himac.learner.checkpoint import TrainState
+from himac.runs.console import Silent
 from himac.runs.folder import RunWriter
-from himac.train.coevolve import Loop
-from himac.train.components import Workbench
+from himac.runs.log import RunLog
+from himac.train.components import Components
 
 
 def gemm_flops(seconds: float = 1.0) -> float:
@@ -39,36 +39,58 @@ def gemm_flops(seconds: float = 1.0) -> float:
     return count * 2 * 2048 * 1024 * 1024 / (time.perf_counter() - began)
 
 
+class _Rows(RunLog):
+    """A run's log that also keeps its rows, and an outside that stops at nothing."""
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self.rows: list[dict[str, Any]] = []
+        self._lap = time.perf_counter()
+
+    def phase(self, row: dict[str, Any], *args: Any) -> None:
+        """Keep the row."""
+        self.rows.append(row)
+        super().phase(row, *args)
+
+    def lap(self) -> float:
+        """Return the seconds since the last lap."""
+        began, self._lap = self._lap, time.perf_counter()
+        return self._lap - began
+
+    def out_of_time(self, state: TrainState) -> bool:
+        """Never."""
+        return False
+
+    def save(self, state: TrainState, *, is_best: bool) -> TrainState:
+        """Save nothing."""
+        return state
+
+    def evaluate(self, state: TrainState) -> TrainState:
+        """Evaluate nothing."""
+        return state
+
+
 def measure(model: str, iterations: int, overrides: list[str]) -> dict[str, Any]:
     """Run iterations and return sums of seconds and tokens, and the rates they make."""
     config = load_config("configs/demo.toml", [f"model.name={model}", "sft.demonstrations=0", *overrides])
-    bench = Workbench(config, model)
-    learner = bench.learner()
+    parts = Components(config, model)
+    learner = parts.learner()
     if config.algo.kl_coef:
-        bench.policy.freeze_reference()
+        parts.policy.freeze_reference()
     with tempfile.TemporaryDirectory() as folder:
-        console = RunConsole(save_episodes=True, quiet=True)
-        writer = RunWriter(Path(folder))
-        console.attach(writer, iterations)
-        rows: list[dict[str, Any]] = []
-        write = console._write
-
-        def keep(row: dict[str, Any]) -> None:
-            rows.append(row)
-            write(row)
-
-        console._write = keep  # type: ignore[method-assign]
-        loop = Loop(config=config, bench=bench, learner=learner, tasks=bench.env.tasks("train"), log=console)
-        progress = loop.iterate(Progress())  # warm up
+        log = _Rows(RunWriter(Path(folder)), Silent(), iterations=iterations)
+        loop = parts.loop(learner, log=log, outside=log)
+        state = loop.iterate(TrainState())  # warm up
+        rows = log.rows
         rows.clear()
-        bench.engine.reset_stats()
+        parts.engine.reset_stats()
         rate = gemm_flops()
         began = time.perf_counter()
         for _ in range(iterations):
-            progress = loop.iterate(progress)
+            state = loop.iterate(state)
         total = time.perf_counter() - began
-        writer.close()
-    stats, params = bench.engine.stats, bench.policy.num_parameters
+        log.close()
+    stats, params = parts.engine.stats, parts.policy.num_parameters
     spent = {k: sum(r.get(k, 0.0) for r in rows) for k in ("generate_s", "env_s", "train_s")}
     through = stats.computed_prompt_tokens + stats.sampled_tokens
     packed, ref = sum(r.get("packed_tokens", 0.0) for r in rows), 1 if config.algo.kl_coef else 0

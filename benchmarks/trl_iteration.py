@@ -24,15 +24,14 @@ import torch
 from _machine import save
 
 from himac.algo.advantages import group_relative
-from himac.algo.losses import LossSettings
-from himac.config import OptimConfig
+from himac.config import AlgoConfig, OptimizerConfig
 from himac.engines.transformers import TransformersEngine
-from himac.learner.learner import Learner, UpdateSettings
+from himac.learner.learner import Learner
 from himac.learner.policy import Policy
 from himac.models.load import load_model
 from himac.models.tiny import build_tiny
 from himac.seeds import generator
-from himac.types import Request, Sample, Sampling
+from himac.types import PhaseSpec, Request, Sample, Sampling
 
 NUM_PROMPTS, GROUP, NEW = 4, 8, 32
 SIZES = {
@@ -73,6 +72,9 @@ def reward(ids: list[int]) -> float:
     return float(np.mean([i % 2 == 0 for i in ids])) if ids else 0.0
 
 
+ONCE = PhaseSpec(name="flat", roles=("executor",), temperature=1.0)
+
+
 class Ours:
     """himac's engine and learner on the work of one iteration."""
 
@@ -80,7 +82,7 @@ class Ours:
         model, tokenizer = load_model(folder)
         self.policy = Policy(model, tokenizer)
         self.engine = TransformersEngine(model, tokenizer)
-        self.learner = Learner(self.policy, OptimConfig(lr=1e-5), LossSettings(kl_coef=0.0))
+        self.learner = Learner(self.policy, OptimizerConfig(lr=1e-5), AlgoConfig(kl_coef=0.0))
 
     def iteration(self, prompts: list[str], step: int) -> int:
         """Generate, compare, update; return the number of tokens sampled."""
@@ -91,7 +93,7 @@ class Ours:
         advantages = np.concatenate([group_relative(r) for r in rewards])
         total = sum(len(c.ids) for c in done)
         samples = [_sample(p, c, a, 1 / total) for p, c, a in zip(ids, done, advantages)]
-        self.learner.update(samples, UpdateSettings(), seed=step)
+        self.learner.update(samples, ONCE, seed=step)
         self.engine.load_weights(None, step + 1)
         return total
 

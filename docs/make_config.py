@@ -8,36 +8,29 @@ One idea: the comment beside a field is its documentation; this reads it with th
 
 from __future__ import annotations
 
-import re
 import sys
 from dataclasses import fields
 from pathlib import Path
-from typing import Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import himac.config as source
 from himac.config import Config
-from himac.toml import write_value
+from himac.toml import allowed, comments_of, write_value
 
 PAGE = Path(__file__).with_name("config.md")
-_FIELD = re.compile(r"^    (\w+): [^=#]+=.*?(?:  # (.*))?$")
-_SECTION = {f.name: f.type for f in fields(Config)}
 
 _PLAIN = {  # fields whose name says it in the code, and whom a reader of the page deserves told
     "run.dir": "folder of all runs",
     "run.seed": "every other seed derives from it",
     "run.iterations": "published protocol",
     "model.gradient_checkpointing": "less memory, more time",
-    "env.name": "an environment's name",
     "env.train_split": "split that training tasks come from",
     "agent.max_subgoals": "longer blueprints are cut",
     "rollout.temperature": "of training; published protocol",
-    "algo.method": "the hierarchy, or the flat baseline",
-    "algo.estimator": "whose advantage: see [baselines](baselines.md)",
-    "algo.clip_high": "published protocol",
     "algo.entropy_coef": "bonus for entropy; the published protocol's is 0.001",
-    "optim.weight_decay": "published protocol",
-    "optim.grad_clip": "largest gradient norm; 0 does not clip; published protocol",
-    "optim.betas": "AdamW's two",
+    "optimizer.weight_decay": "published protocol",
+    "optimizer.grad_clip": "largest gradient norm; 0 does not clip; published protocol",
+    "optimizer.betas": "AdamW's two",
     "sft.lr": "highest rate of a warm-up and cosine",
 }
 
@@ -49,7 +42,7 @@ A recipe is a sparse TOML laid over these defaults, and `section.key=value` word
 over the recipe:
 
 ```console
-$ himac train configs/sokoban.toml optim.lr=5e-6 agent.context=full
+$ himac train configs/sokoban.toml optimizer.lr=5e-6 agent.context=full
 $ himac config configs/sokoban.toml --diff
 ```
 
@@ -64,21 +57,22 @@ Sources: *paper* is arXiv 2603.00977; *published protocol* is the setting of the
 
 def page() -> str:
     """Return the whole page."""
-    short = ", ".join(f"`{word}` = `{key}`" for word, key in source._SHORT.items())
+    short = ", ".join(f"`{word}` = `{key}`" for word, key in source.SHORT.items())
     parts = [HEAD.format(short=short)]
     for section in fields(Config):
         cls = getattr(source, str(section.type))
         parts.append(f"\n## [{section.name}]\n\n{cls.__doc__.strip()}\n")
-        comments = _comments(cls.__name__)
+        comments = comments_of(cls)
+        hints = get_type_hints(cls, include_extras=True)
         parts.append("| key | default | allowed | meaning |\n|---|---|---|---|")
         default = cls()
         for f in fields(cls):
             if f.name == "settings":
                 continue
-            allowed = _allowed(f"{section.name}.{f.name}", str(f.type))
+            takes = _allowed(hints[f.name])
             value = write_value(getattr(default, f.name))
-            meaning = comments.get(f.name) or _PLAIN[f"{section.name}.{f.name}"]
-            parts.append(f"| `{f.name}` | `{value}` | {allowed} | {meaning} |")
+            meaning = comments.get(f.name, "").replace("|", "\\|") or _PLAIN[f"{section.name}.{f.name}"]
+            parts.append(f"| `{f.name}` | `{value}` | {takes} | {meaning} |")
     env_keys = (
         "\nEvery other key of `[env]` goes to the environment, which refuses the ones it does not know: see\n"
         "[environments](environments.md), [alfworld](alfworld.md), [webshop](webshop.md)."
@@ -87,31 +81,18 @@ def page() -> str:
     return "\n".join([*parts[:at], env_keys, *parts[at:]]) + "\n"
 
 
-def _comments(name: str) -> dict[str, str]:
-    """Return {field: its comment}; a comment on a line of its own goes to the fields below it as a remark."""
-    text = Path(source.__file__).read_text(encoding="utf-8")
-    body = text.split(f"class {name}:")[1].split("\n\n\n")[0]
-    found, remark = {}, ""
-    for line in body.splitlines():
-        if line.startswith("    # "):
-            remark = line.removeprefix("    # ").rstrip(":")
-        match = _FIELD.match(line)
-        if match:
-            words = [w for w in (match[2], remark) if w]
-            found[match[1]] = "; ".join(words).replace("|", "\\|")
-    return found
-
-
-def _allowed(key: str, kind: str) -> str:
+def _allowed(hint: Any) -> str:
     """Return what a key takes, in words."""
-    hint = get_type_hints(getattr(source, str(_SECTION[key.split(".")[0]])))[key.split(".")[1]]
-    if get_origin(hint) is Literal:
-        return ", ".join(f'`"{word}"`' for word in get_args(hint))
-    words = {"str": "text", "int": "whole number", "float": "number", "bool": "true, false"}.get(kind, "list")
-    words = "table" if kind.startswith("dict") else "list of text" if kind == "tuple[str, ...]" else words
-    if key in source._AT_LEAST:
-        words += f" >= {source._AT_LEAST[key]}"
-    return words
+    kind = get_args(hint)[0] if get_origin(hint) is Annotated else hint
+    if get_origin(kind) is Literal:
+        return ", ".join(f'`"{word}"`' for word in get_args(kind))
+    plain = {str: "text", int: "whole number", float: "number", bool: "true, false"}
+    inside = [_allowed(part) for part in get_args(kind) if part is not Ellipsis]
+    if get_origin(kind) is tuple:
+        return f"list of {inside[0]}" if Ellipsis in get_args(kind) else f"list of {len(inside)}: {inside[0]}"
+    words = plain.get(kind, "table")
+    limits = allowed(hint)
+    return f"{words}, {limits}" if limits else words
 
 
 if __name__ == "__main__":

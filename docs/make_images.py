@@ -41,7 +41,7 @@ def choose(rows: list[dict[str, Any]]) -> int:
     fitting = [
         place
         for place, row in enumerate(rows)
-        if row["phase"] == "micro" and row["success"] and (row["advantage"] or 0) > 0 and not row["copy"]
+        if row["phase"] == "executor" and row["success"] and (row["advantage"] or 0) > 0 and not row["copy"]
         and row["subgoals"] > 1 and 3 <= row["env_steps"] <= 8
     ]  # fmt: skip
     if not fitting:

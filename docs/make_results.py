@@ -220,20 +220,20 @@ def _webshop_speed(told: Json) -> Iterator[str]:
     yield f"{_short(told['search_100k']['searches_per_cpu_s'])} searches a second among 100,000 products"
 
 
-def _optimisers(told: Json) -> Iterator[str]:
+def _optimizers(told: Json) -> Iterator[str]:
     for row in told["warm_starts"]:
         yield (
-            f"warm start, {told['demonstrations']:,} demonstrations, {row['optimiser']}: {100 * row['success']:.1f} % "
+            f"warm start, {told['demonstrations']:,} demonstrations, {row['optimizer']}: {100 * row['success']:.1f} % "
             f"({100 * row['low']:.1f} - {100 * row['high']:.1f})"
         )
     for row in told["training"]:
         curve = ", ".join(f"{100 * success:.1f}" for _, _, success in row["curve"])
-        yield f"training, {row['optimiser']}: {curve} %"
+        yield f"training, {row['optimizer']}: {curve} %"
 
 
 _HEADLINES: dict[str, Callable[[Json], Iterator[str]]] = {
     "alfworld_distributions": _alfworld_distributions, "alfworld_parity": _alfworld_parity,
-    "alfworld_speed": _alfworld_speed, "interval_coverage": _interval_coverage, "optimisers": _optimisers, "rollout_speed": _rollout_speed, "sokoban_speed": _sokoban_speed,
+    "alfworld_speed": _alfworld_speed, "interval_coverage": _interval_coverage, "optimizers": _optimizers, "rollout_speed": _rollout_speed, "sokoban_speed": _sokoban_speed,
     "time_split": _time_split, "train_speed": _train_speed, "trl_iteration": _trl_iteration, "webshop_search": _webshop_search,
     "webshop_shops": _webshop_shops, "webshop_speed": _webshop_speed,
 }  # fmt: skip

@@ -12,16 +12,16 @@ import himac
 ROOT = Path(himac.__file__).parent
 
 FLOORS = [  # rooms of one floor do not know one another
-    "errors < types < seeds < toml < config < chat",  # "<": may also import what stands before it
+    "errors < types < seeds < toml < config < chat < plugins",  # "<": may also import what stands before it
     "envs agents models runs",
     "engines algo",
     "rollout learner",
+    "report < compare",  # readers of runs/, never of train/
     "train",
     "evaluation",
-    "report < compare",
     "cli",
 ]
-PUBLIC = {"testing": "train", "__init__": "envs", "__main__": "cli"}
+PUBLIC = {"testing": "train", "__init__": "cli", "__main__": "cli"}
 """What else lies at the root, and the room whose floor it stands on: the front doors."""
 
 

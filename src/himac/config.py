@@ -8,17 +8,28 @@ with the run and reads back to the same object.
 
 from __future__ import annotations
 
+import os
 import tomllib
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from himac.errors import ConfigError, MissingFileError, closest
-from himac.toml import build, flat, read_value, write_value
+from himac.toml import (
+    Count,
+    NonNegative,
+    Positive,
+    Share,
+    at_least,
+    build,
+    flat,
+    json_schema,
+    read_value,
+    write_tables,
+)
 
-Method = Literal["himac", "flat", "react", "reflexion"]
-PROMPTING = ("react", "reflexion")
-"""Methods that ask a frozen model: evaluated, never trained."""
+FORMAT = 2
+"""Of run folders; written into each run's config. Format 1 is that of himac 0.1.0, which wrote none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,17 +39,16 @@ class RunConfig:
     name: str = ""  # folder under `dir`; "" takes the recipe's name and the date
     dir: str = "runs"
     seed: int = 0
-    iterations: int = 150
-    max_minutes: float = 0.0  # stop (and evaluate) after this much training time; 0 is no limit
-    max_env_steps: int = 0  # stop (and evaluate) after this many environment steps; 0 is no limit
-    max_tokens: int = 0  # stop (and evaluate) after this many generated tokens; 0 is no limit
+    iterations: Count = 150
+    max_minutes: NonNegative = 0.0  # stop (and evaluate) after this much training time; 0 is no limit
+    max_env_steps: Count = 0  # stop (and evaluate) after this many environment steps; 0 is no limit
+    max_tokens: Count = 0  # stop (and evaluate) after this many generated tokens; 0 is no limit
     device: str = "auto"  # "auto", "cpu", "cuda", "cuda:1"
-    threads: int = 1  # torch threads; more than 1 only for a lone job on pinned cores
-    save_every: int = 5  # iterations between checkpoints
-    keep_last: int = 2  # newest checkpoints kept, besides the best
+    threads: Positive = 1  # torch threads; more than 1 only for a lone job on pinned cores
+    save_every: Positive = 5  # iterations between checkpoints; the two newest are kept, and the best
     save_episodes: bool = True  # write every training episode, tokens included, to episodes.jsonl
-    max_failed: float = 0.5  # stop when more than this share of an iteration's episodes fails to run
-    sinks: tuple[str, ...] = ()  # further places for metrics: "tensorboard", "wandb"
+    max_failed: Share = 0.5  # stop when more than this share of an iteration's episodes fails to run
+    sinks: tuple[str, ...] = ()  # further places for metrics: "tensorboard", "wandb", or an import path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,22 +57,22 @@ class ModelConfig:
 
     name: str = "Qwen/Qwen2.5-1.5B-Instruct"  # Hugging Face name, or a local folder
     dtype: str = "auto"  # "auto" (bfloat16 on CUDA, float32 on CPU), "float32", "bfloat16"
-    lora_rank: int = 0  # 0 trains all weights
-    lora_alpha: int = 0  # 0 takes 2 x rank
+    lora_rank: Count = 0  # 0 trains all weights
+    lora_alpha: Count = 0  # 0 takes 2 x rank
     lora_per_role: bool = False  # an adapter for each role: updating one leaves the other exactly as it was
     gradient_checkpointing: bool = False
-    max_prompt: int = 2048  # tokens of context before its oldest turns are trimmed
+    max_prompt: Annotated[int, at_least(16)] = 2048  # tokens of context before its oldest turns are trimmed
     # name = "tiny" builds a Qwen3-architecture model and its tokenizer from scratch, with these sizes:
-    tiny_hidden: int = 64
-    tiny_layers: int = 3
-    tiny_vocab: int = 512
+    tiny_hidden: Positive = 64
+    tiny_layers: Positive = 3
+    tiny_vocab: Annotated[int, at_least(300)] = 512
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnvConfig:
     """The world: a name and whatever `make_env` takes for it."""
 
-    name: str = "sokoban"
+    name: str = "sokoban"  # toy, sokoban, alfworld, webshop, or an import path: package.module:Object
     settings: dict[str, Any] = field(default_factory=dict)  # every other key of the [env] table
     train_split: str = "train"
 
@@ -72,101 +82,79 @@ class AgentConfig:
     """The hierarchy and its limits."""
 
     context: Literal["segment", "full", "step"] = "segment"  # the paper's temporal mask is "segment"
-    last_pairs: int = 2  # (observation, answer) pairs shown in "step" mode; published protocol
+    last_pairs: Count = 2  # (observation, answer) pairs shown in "step" mode; published protocol
     explicit_done: bool = True  # False: ablation without <sub_done>
-    max_subgoals: int = 8
-    subgoal_turns: int = 15  # turns before the fallback advances a sub-goal
-    max_steps: int = 0  # environment steps of an episode; 0 takes the environment's published limit
-    macro_tokens: int = 512  # longest blueprint; published response length
-    micro_tokens: int = 512  # longest turn
-    invalid_penalty: float = 0.1  # per unreadable or inadmissible action; published protocol
-    format_penalty: float = 0.5  # for a malformed blueprint; our choice, the paper gives no number
+    max_subgoals: Positive = 8
+    subgoal_turns: Positive = 15  # turns before the fallback advances a sub-goal
+    max_steps: Count = 0  # environment steps of an episode; 0 takes the environment's published limit
+    planner_tokens: Positive = 512  # longest blueprint; published response length
+    executor_tokens: Positive = 512  # longest turn
+    invalid_penalty: NonNegative = 0.1  # per unreadable or inadmissible action; published protocol
+    prompts: str = ""  # TOML file or module whose words replace ours (docs/custom.md); "" for ours
+    format_penalty: NonNegative = 0.5  # for a malformed blueprint; our choice, the paper gives no number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RolloutConfig:
     """How episodes are collected."""
 
-    tasks: int = 16  # tasks an iteration; published protocol
-    group_size: int = 8  # blueprints a task in phase A (N = 8 in the paper); attempts a task when flat
-    micro_group_size: int = 8  # executions of z* in phase B
-    temperature: float = 1.0
-    macro_temperature: float = 0.0  # of phase A's blueprints, for a bolder planner; 0 takes `temperature`
+    tasks: Positive = 16  # tasks an iteration; published protocol
+    group_size: Positive = 8  # blueprints a task in phase A (N = 8 in the paper); attempts a task when flat
+    executor_group_size: Positive = 8  # executions of z* in phase B
+    temperature: Annotated[float, at_least(0.01, why="training explores by sampling")] = 1.0
+    planner_temperature: NonNegative = 0.0  # of phase A's blueprints; 0 takes `temperature`
     select: Literal["best", "random"] = "best"  # which blueprint phase B executes; "random" is the ablation
-    dynamic_sampling: int = 0  # extra rounds of tasks to replace groups without variance
-    max_live: int = 128  # episodes in flight; a finished one's place is taken by a pending one
-
-    @property
-    def planner_temperature(self) -> float:
-        """What phase A's blueprints are sampled at."""
-        return self.macro_temperature or self.temperature
+    dynamic_sampling: Count = 0  # extra rounds of tasks to replace groups without variance
+    engine: str = "transformers"  # what generates: "transformers", or an import path
+    max_live: Positive = 128  # episodes in flight; a finished one's place is taken by a pending one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlgoConfig:
     """What is optimised."""
 
-    method: Method = "himac"
-    estimator: Literal["group_relative", "group_mean", "rloo", "gigpo", "gigpo_mean", "ppo"] = (
-        "group_relative"
-    )
-    credit: Literal["episode", "subgoal"] = "episode"  # "subgoal" also compares within each sub-goal of z*
-    gamma: float = 0.95  # discount over turns, for "gigpo" (published), "ppo" and credit by sub-goal
-    step_weight: float = 1.0  # what the comparison within a state ("gigpo", published) or sub-goal counts
-    gae_lambda: float = 0.95  # "ppo": 1 is the whole return, 0 trusts the critic one turn ahead
-    value_lr: float = 10.0  # "ppo": the value head's rate over optim.lr (published: 1e-5 beside 1e-6)
-    value_coef: float = 0.5  # "ppo": how hard the value loss pulls at the backbone; 0 leaves it alone
+    method: str = "himac"  # himac, flat; for evaluation react, reflexion; or an import path to an agent
+    estimator: str = "group_relative"  # whose advantage (docs/baselines.md), or an import path to yours
+    estimator_settings: dict[str, Any] = field(default_factory=dict)  # the estimator's own, by its own names
     coevolution: bool = True  # False: ablation, both levels updated together from one set of episodes
-    macro_updates: int = 1  # passes over phase A's samples
-    micro_updates: int = 1  # passes over phase B's samples (and over a flat iteration's)
-    minibatches: int = 1  # optimiser steps a pass
-    macro_minibatches: int = 0  # those of phase A, whose batch has fewer tokens; 0 takes `minibatches`
-    clip_low: float = 0.2  # published protocol
-    clip_high: float = 0.2
-    kl_coef: float = 0.01  # beta in the paper
+    planner_epochs: Count = 1  # epochs over phase A's samples
+    executor_epochs: Count = 1  # epochs over phase B's samples (and over a flat iteration's)
+    minibatches: Positive = 1  # optimizer steps an epoch
+    planner_minibatches: Count = 0  # those of phase A, whose batch has fewer tokens; 0 takes `minibatches`
+    clip: tuple[NonNegative, NonNegative] = (0.2, 0.2)  # below and above a ratio of 1; published protocol
+    kl_coef: NonNegative = 0.01  # beta in the paper
     entropy_coef: float = 0.0
     aggregation: Literal["episode", "token"] = "episode"  # "token" is the published token-mean
 
-    @property
-    def planner_minibatches(self) -> int:
-        """How many steps a pass over phase A's samples takes."""
-        return self.macro_minibatches or self.minibatches
-
-    @property
-    def has_critic(self) -> bool:
-        """Whether a value head takes the place of peers."""
-        return self.estimator == "ppo"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OptimConfig:
-    """The optimiser."""
+class OptimizerConfig:
+    """The optimizer."""
 
     name: Literal["adamw", "muon"] = "adamw"  # "muon" moves weight matrices by Muon, all else by AdamW
-    lr: float = 1e-6  # published protocol
-    muon_rate: float = 1.0  # what Muon's learning rate is in multiples of `lr`, its step scaled to AdamW's
-    warmup: int = 0  # optimiser steps to the full rate
+    lr: NonNegative = 1e-6  # published protocol
+    muon_rate: NonNegative = 1.0  # Muon's learning rate over `lr`, its step scaled to AdamW's
+    warmup: Count = 0  # optimizer steps to the full rate
     schedule: Literal["constant", "linear"] = "constant"  # "linear" falls to 0 as the run's budget is spent
-    weight_decay: float = 0.01
-    grad_clip: float = 1.0
-    betas: tuple[float, ...] = (0.9, 0.999)
-    max_tokens: int = 16384  # tokens of one packed forward and backward
+    weight_decay: NonNegative = 0.01
+    grad_clip: NonNegative = 1.0
+    betas: tuple[Share, Share] = (0.9, 0.999)
+    max_tokens: Annotated[int, at_least(64)] = 16384  # tokens of one packed forward and backward
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SftConfig:
     """The warm start from the environment's expert."""
 
-    demonstrations: int = 0  # 0: no warm start; a "tiny" model needs one
+    demonstrations: Count = 0  # 0: no warm start; a "tiny" model needs one
     kinds: tuple[str, ...] = ()  # task types that are demonstrated; empty for all there are
-    noise: float = 0.1  # share of random actions: seen in the context, never imitated
-    careless: float = 0.0  # share of demonstrations that leave out something the task asks for
-    epochs: float = 1.0  # passes over the demonstrations
-    batch: int = 32  # demonstrations an optimiser step
-    lr: float = 1e-3
+    noise: Annotated[float, at_least(0, 0.9)] = 0.1  # share of random actions: seen, never imitated
+    careless: Share = 0.0  # share of demonstrations that leave out something the task asks for
+    epochs: NonNegative = 1.0  # passes over the demonstrations
+    batch: Positive = 32  # demonstrations an optimizer step
+    lr: NonNegative = 1e-3
     style: Literal["both", "himac", "flat"] = "both"  # whose format is demonstrated
-    macro_weight: float = 1.0  # what a blueprint's token counts; an action's counts 1
-    context_weight: float = 0.0  # what a token of the world's answers counts: learning to foresee them
+    planner_weight: NonNegative = 1.0  # what a blueprint's token counts; an action's counts 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,13 +162,13 @@ class EvalConfig:
     """Evaluation during training and by `himac eval`."""
 
     split: str = "val"  # evaluated every so often; decides which checkpoint is the best
-    tasks: int = 0  # first tasks of the split; 0 is the whole split
-    every: int = 10  # iterations between evaluations; 0 is never
+    tasks: Count = 0  # first tasks of the split; 0 is the whole split
+    every: Count = 10  # iterations between evaluations; 0 is never
     final: str = ""  # split evaluated whole before and after training; "" is none
-    temperature: float = 0.0  # 0 is greedy; the published protocol's 0.4 is the other one we report
+    temperature: NonNegative = 0.0  # 0 is greedy; the published protocol's 0.4 is the other one we report
     planner: str = ""  # model or endpoint that plans in `himac eval`; "" is the evaluated model
     executor: str = ""  # model or endpoint that acts in `himac eval`; "" is the evaluated model
-    trials: int = 3  # attempts a task for method = "reflexion"
+    trials: Positive = 3  # attempts a task for method = "reflexion"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,11 +177,11 @@ class EndpointConfig:
 
     key_env: str = "OPENAI_API_KEY"  # environment variable with the key; the key itself is never in a config
     planner_key_env: str = ""  # the planner's, where it is another; "" is key_env
-    timeout_s: float = 120.0  # seconds for one attempt
-    retries: int = 8  # further attempts of a request, about two minutes in all, before the evaluation stops
-    concurrency: int = 8  # requests, and so episodes, under way at once
-    max_requests: int = 0  # attempts one command may send; 0 is no limit
-    max_tokens: int = 0  # prompt and completion tokens one command may use; 0 is no limit
+    timeout_s: Annotated[float, at_least(0.1)] = 120.0  # seconds for one attempt
+    retries: Count = 8  # further attempts of a request, about two minutes in all, before the evaluation stops
+    concurrency: Positive = 8  # requests, and so episodes, under way at once
+    max_requests: Count = 0  # attempts one command may send; 0 is no limit
+    max_tokens: Count = 0  # prompt and completion tokens one command may use; 0 is no limit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,13 +194,13 @@ class Config:
     agent: AgentConfig = field(default_factory=AgentConfig)
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
     algo: AlgoConfig = field(default_factory=AlgoConfig)
-    optim: OptimConfig = field(default_factory=OptimConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     sft: SftConfig = field(default_factory=SftConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
     endpoint: EndpointConfig = field(default_factory=EndpointConfig)
 
 
-_SHORT = {
+SHORT = {
     "env": "env.name",
     "model": "model.name",
     "split": "eval.split",
@@ -221,13 +209,43 @@ _SHORT = {
 }
 """Words the command line takes instead of a dotted key."""
 
+_OPEN = {"env": "settings"}
+"""Sections whose other keys belong to somebody else, and the field that gathers them."""
+
+RENAMED = {
+    **{f"optim.{f.name}": f"optimizer.{f.name}" for f in fields(OptimizerConfig)},
+    "agent.macro_tokens": "agent.planner_tokens",
+    "agent.micro_tokens": "agent.executor_tokens",
+    "rollout.macro_temperature": "rollout.planner_temperature",
+    "rollout.micro_group_size": "rollout.executor_group_size",
+    "algo.macro_updates": "algo.planner_epochs",
+    "algo.micro_updates": "algo.executor_epochs",
+    "algo.macro_minibatches": "algo.planner_minibatches",
+    "algo.gamma": "algo.estimator_settings.gamma",
+    "algo.step_weight": "algo.estimator_settings.step_weight",
+    "algo.gae_lambda": "algo.estimator_settings.gae_lambda",
+    "algo.value_lr": "algo.estimator_settings.value_lr",
+    "algo.value_coef": "algo.estimator_settings.value_coef",
+    "sft.macro_weight": "sft.planner_weight",
+}
+"""Settings of format 1 and what they are called now."""
+
+GONE = {
+    "algo.credit": 'credit by sub-goal is an estimator: algo.estimator = "subgoal"',
+    "algo.clip_low": "one setting holds both: algo.clip = [low, high]",
+    "algo.clip_high": "one setting holds both: algo.clip = [low, high]",
+    "run.keep_last": "the two newest checkpoints are kept, and the best",
+    "sft.context_weight": "no recipe used it",
+}
+"""Settings of format 1 that are no more, and what to do instead."""
+
 
 def load_config(recipe: str | Path | None = None, overrides: list[str] | tuple[str, ...] = ()) -> Config:
     """Read a recipe and lay the overrides over it.
 
     Args:
         recipe: TOML file; None starts from the defaults.
-        overrides: words like "optim.lr=1e-5", "env.boxes=2", "env=toy".
+        overrides: words like "optimizer.lr=1e-5", "env.boxes=2", "env=toy".
 
     Raises:
         MissingFileError: no such recipe.
@@ -235,13 +253,13 @@ def load_config(recipe: str | Path | None = None, overrides: list[str] | tuple[s
     """
     tree: dict[str, Any] = {}
     if recipe is not None:
-        tree = _read_toml(Path(recipe))
+        tree = read_toml(Path(recipe))
     for word in overrides:
         _lay(tree, word)
     return config_from_dict(tree)
 
 
-def overlay(config: Config, overrides: list[str]) -> Config:
+def overlay(config: Config, overrides: list[str] | tuple[str, ...]) -> Config:
     """Lay `key=value` words over a config; naming another environment forgets the old one's settings."""
     tree = {name: dict(table) for name, table in asdict(config).items()}
     changed: dict[str, Any] = {}
@@ -249,37 +267,46 @@ def overlay(config: Config, overrides: list[str]) -> Config:
         _lay(changed, word)
     if changed.get("env", {}).get("name", config.env.name) != config.env.name:
         tree["env"] = {}
-    for section, table in changed.items():
-        tree.setdefault(section, {}).update(table)
+    if changed.get("algo", {}).get("estimator", config.algo.estimator) != config.algo.estimator:
+        tree["algo"]["estimator_settings"] = {}
+    _merge(tree, changed)
     return config_from_dict(tree)
 
 
 def config_from_dict(tree: dict[str, Any]) -> Config:
     """Build a config from nested dicts, checking every key, type and range."""
-    known = {f.name for f in fields(Config)}
+    tree = {name: dict(table) if isinstance(table, dict) else table for name, table in tree.items()}
+    tree.pop("format", None)
+    _refuse_renamed(tree)
+    known = [f.name for f in fields(Config)]
     for section in tree:
         if section not in known:
             raise ConfigError(
-                f"unknown section [{section}]; known: {', '.join(sorted(known))}{closest(section, known)}"
+                f"unknown section [{section}]; known: {', '.join(known)}{closest(section, known)}"
             )
-    tree = {name: dict(table) if isinstance(table, dict) else table for name, table in tree.items()}
-    if isinstance(tree.get("env"), dict):
-        tree["env"] = _gather_env(tree["env"])
-    config = build(Config, tree, "")
-    _check(config)
+    for section, gathered in _OPEN.items():
+        if isinstance(tree.get(section), dict):
+            tree[section] = _gather(tree[section], EnvConfig, gathered)
+    config = build(Config, tree)
+    if config.model.lora_per_role and not config.model.lora_rank:
+        raise ConfigError("model.lora_per_role = true needs model.lora_rank of at least 1, got 0")
     return config
 
 
 def to_toml(config: Config) -> str:
     """Write a config as TOML that `load_config` reads back to the same object."""
-    lines = []
-    for section, table in asdict(config).items():
-        if section == "env":
-            table = {**{k: v for k, v in table.items() if k != "settings"}, **table["settings"]}
-        lines.append(f"[{section}]")
-        lines += [f"{key} = {write_value(value)}" for key, value in table.items()]
-        lines.append("")
-    return "\n".join(lines)
+    tree = asdict(config)
+    for section, gathered in _OPEN.items():
+        tree[section] |= tree[section].pop(gathered)
+    return write_tables({"format": FORMAT, **tree})
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON schema of a recipe, for editors."""
+    found = json_schema(Config)
+    found["$defs"]["EnvConfig"]["additionalProperties"] = True  # the environment's own settings
+    found["$defs"]["EnvConfig"]["properties"].pop("settings")
+    return found
 
 
 def differences(config: Config, base: Config) -> dict[str, tuple[Any, Any]]:
@@ -289,36 +316,25 @@ def differences(config: Config, base: Config) -> dict[str, tuple[Any, Any]]:
     return {k: (theirs.get(k), ours.get(k)) for k in keys if theirs.get(k) != ours.get(k)}
 
 
-def check_trainable(config: Config) -> None:
-    """Refuse to train what is only asked: prompting methods, and models behind endpoints.
-
-    Raises:
-        ConfigError: the config describes an evaluation.
-    """
-    if config.algo.method in PROMPTING:
-        raise ConfigError(
-            f"algo.method = {config.algo.method!r} prompts a frozen model and is not trained",
-            hint="himac eval MODEL method=" + config.algo.method,
-        )
-    if config.model.name.startswith(("http://", "https://")):
-        raise ConfigError(
-            "model.name is an endpoint, which shows no tokens and no log-probabilities and cannot be trained",
-            hint="himac eval takes endpoints; himac train takes local models",
-        )
-    for key in ("planner", "executor"):
-        if name := getattr(config.eval, key):
-            raise ConfigError(f"eval.{key} is for himac eval; training has one model, got {name!r}")
+def is_endpoint(name: str | os.PathLike[str]) -> bool:
+    """Whether a model's name is the address of an OpenAI-compatible endpoint."""
+    return str(name).startswith(("http://", "https://"))
 
 
 def override(config: Config, **sections: dict[str, Any]) -> Config:
     """Return a copy with some fields of some sections replaced, checked again."""
-    changed = {name: replace(getattr(config, name), **table) for name, table in sections.items()}
-    config = replace(config, **changed)
-    _check(config)
-    return config
+    tree = asdict(config)
+    _merge(tree, sections)
+    return config_from_dict(tree)
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file that a user named.
+
+    Raises:
+        MissingFileError: no such file.
+        ConfigError: not valid TOML.
+    """
     if not path.is_file():
         shipped = sorted(p.name for p in Path("configs").glob("*.toml"))
         hint = f"recipes here: {', '.join(shipped)}" if shipped else "give the path of a TOML file"
@@ -332,10 +348,10 @@ def _read_toml(path: Path) -> dict[str, Any]:
 def _lay(tree: dict[str, Any], word: str) -> None:
     """Lay one `key=value` word over the tree."""
     key, found, text = word.partition("=")
-    key = _SHORT.get(key.strip(), key.strip())
+    key = SHORT.get(key.strip(), key.strip())
     if not found or "." not in key:
         raise ConfigError(
-            f"cannot read {word!r}; allowed: section.key=value", hint="for example optim.lr=1e-5"
+            f"cannot read {word!r}; allowed: section.key=value", hint="for example optimizer.lr=1e-5"
         )
     *path, leaf = key.split(".")
     table = tree
@@ -346,69 +362,30 @@ def _lay(tree: dict[str, Any], word: str) -> None:
     table[leaf] = read_value(text.strip())
 
 
-def _gather_env(table: dict[str, Any]) -> dict[str, Any]:
-    """Keep the [env] keys himac knows; all others are the environment's own settings."""
-    own = {f.name for f in fields(EnvConfig)} - {"settings"}
-    settings = {
-        **table.get("settings", {}),
-        **{k: v for k, v in table.items() if k not in own | {"settings"}},
-    }
-    return {**{k: v for k, v in table.items() if k in own}, "settings": settings}
+def _merge(tree: dict[str, Any], changed: dict[str, Any]) -> None:
+    """Lay tables over tables, however deep."""
+    for key, value in changed.items():
+        if isinstance(value, dict) and isinstance(tree.get(key), dict):
+            tree[key] = dict(tree[key])
+            _merge(tree[key], value)
+        else:
+            tree[key] = value
 
 
-_AT_LEAST = {
-    "run.iterations": 0, "run.threads": 1, "run.save_every": 1, "run.keep_last": 1, "run.max_minutes": 0, "run.max_env_steps": 0, "run.max_tokens": 0,
-    "model.lora_rank": 0, "model.max_prompt": 16, "agent.max_subgoals": 1, "agent.subgoal_turns": 1,
-    "agent.max_steps": 0, "agent.macro_tokens": 1, "agent.micro_tokens": 1, "agent.last_pairs": 0,
-    "agent.invalid_penalty": 0, "agent.format_penalty": 0, "rollout.tasks": 1, "rollout.group_size": 1,
-    "rollout.micro_group_size": 1, "rollout.temperature": 0.01, "rollout.macro_temperature": 0, "rollout.dynamic_sampling": 0,
-    "rollout.max_live": 1, "algo.macro_updates": 0, "algo.micro_updates": 0, "algo.minibatches": 1, "algo.macro_minibatches": 0,
-    "algo.clip_low": 0, "algo.clip_high": 0, "algo.kl_coef": 0, "algo.gamma": 0, "algo.step_weight": 0, "algo.gae_lambda": 0,
-    "algo.value_lr": 0, "algo.value_coef": 0, "optim.lr": 0, "optim.muon_rate": 0, "optim.warmup": 0,
-    "optim.grad_clip": 0, "optim.max_tokens": 64, "sft.demonstrations": 0, "sft.noise": 0, "sft.careless": 0, "sft.epochs": 0,
-    "sft.batch": 1, "sft.macro_weight": 0, "sft.context_weight": 0, "sft.lr": 0, "eval.tasks": 0, "eval.every": 0, "eval.temperature": 0,
-    "eval.trials": 1, "endpoint.timeout_s": 0.1, "endpoint.retries": 0, "endpoint.concurrency": 1,
-    "endpoint.max_requests": 0, "endpoint.max_tokens": 0,
-}  # fmt: skip
-_AT_MOST = {"sft.noise": 0.9, "sft.careless": 1, "run.max_failed": 1, "algo.gamma": 1, "algo.gae_lambda": 1}
-_WHY = {"rollout.temperature": "training explores by sampling"}
+def _gather(table: dict[str, Any], cls: type, gathered: str) -> dict[str, Any]:
+    """Keep the keys that a section's own class has; move all others into one of its fields."""
+    own = {f.name for f in fields(cls)} - {gathered}
+    rest = {key: value for key, value in table.items() if key not in own | {gathered}}
+    kept = {key: value for key, value in table.items() if key in own}
+    return {**kept, gathered: {**table.get(gathered, {}), **rest}}
 
 
-def _check(config: Config) -> None:
-    values = flat(asdict(config))
-    for key, least in _AT_LEAST.items():
-        if values[key] < least:
-            raise ConfigError(f"{key} must be at least {least}, got {values[key]}", hint=_WHY.get(key, ""))
-    for key, most in _AT_MOST.items():
-        if values[key] > most:
-            raise ConfigError(f"{key} must be at most {most}, got {values[key]}")
-    if config.model.lora_per_role and not config.model.lora_rank:
-        raise ConfigError("model.lora_per_role = true needs model.lora_rank of at least 1, got 0")
-    _check_peers(config)
-
-
-def _check_peers(config: Config) -> None:
-    """Refuse what would compare an episode with nobody, or with those it cannot be compared with."""
-    algo, rollout = config.algo, config.rollout
-    for key in ("group_size", "micro_group_size"):
-        size = getattr(rollout, key)
-        if size < 2 and not algo.has_critic:
-            raise ConfigError(
-                f"rollout.{key} must be at least 2 for estimator {algo.estimator!r}, got {size}",
-                hint='it compares an episode with its peers; estimator = "ppo" needs none',
-            )
-    if rollout.group_size < 2 and rollout.dynamic_sampling:
-        raise ConfigError(
-            f"rollout.dynamic_sampling must be 0 with rollout.group_size = 1, got {rollout.dynamic_sampling}",
-            hint="it replaces groups without variance, and a group of one has none",
-        )
-    if algo.credit == "subgoal":
-        if algo.method != "himac" or not algo.coevolution:
-            raise ConfigError(
-                'algo.credit = "subgoal" needs algo.method = "himac" and algo.coevolution = true',
-                hint="only phase B's executions share a blueprint, and so their sub-goals",
-            )
-        if algo.estimator not in ("group_relative", "group_mean", "rloo"):
-            raise ConfigError(
-                f'algo.credit = "subgoal" goes with group_relative, group_mean or rloo, got {algo.estimator!r}'
-            )
+def _refuse_renamed(tree: dict[str, Any]) -> None:
+    """Say what a setting of format 1 is called now."""
+    for section, table in tree.items():
+        for key in table if isinstance(table, dict) else ():
+            old = f"{section}.{key}"
+            if old in RENAMED:
+                raise ConfigError(f"{old} is called {RENAMED[old]} now", hint=f"write {RENAMED[old]}")
+            if old in GONE:
+                raise ConfigError(f"there is no setting {old} any more", hint=GONE[old])

@@ -10,11 +10,15 @@ import hashlib
 
 import numpy as np
 
+COLLECT = {"planner": "explore", "executor": "execute", "flat": "attempt"}
+UPDATE = {"planner": "macro", "executor": "micro"}
+"""What the phases were called when seeds were first derived from them: a recipe still draws the numbers it drew."""
+
 
 def derive(*parts: int | str) -> int:
     """Return a 63-bit seed that depends on all parts and on nothing else.
 
-    >>> derive(0, "macro", 3, 1) == derive(0, "macro", 3, 1), derive(0, 1) == derive(1, 0)
+    >>> derive(0, "planner", 3, 1) == derive(0, "planner", 3, 1), derive(0, 1) == derive(1, 0)
     (True, False)
     """
     key = "\x1f".join(str(part) for part in parts).encode()

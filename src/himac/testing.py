@@ -15,9 +15,20 @@ import numpy as np
 from himac.algo.estimators import Estimator
 from himac.envs.check import check_env
 from himac.errors import HimacError
-from himac.types import Completion, Group, Request, Role
+from himac.types import (
+    Blueprint,
+    Completion,
+    Episode,
+    Group,
+    Request,
+    Role,
+    Segment,
+    StopReason,
+    Task,
+    Turn,
+)
 
-__all__ = ["ScriptedEngine", "check_env", "check_estimator", "tiny_model"]
+__all__ = ["ScriptedEngine", "check_env", "check_estimator", "random_groups", "tiny_model"]
 
 
 class ScriptedEngine:
@@ -41,6 +52,9 @@ class ScriptedEngine:
         self.num_calls += 1
         self.num_requests += len(requests)
         return [self._complete(request) for request in requests]
+
+    def close(self) -> None:
+        """Nothing to release."""
 
     def load_weights(self, state: Any, version: int) -> None:
         """Remember that new weights came."""
@@ -67,9 +81,9 @@ def check_estimator(estimator: Estimator, groups: Sequence[Group], role: Role) -
     result = estimator(groups, role)
     if len(result) != len(groups):
         raise HimacError(f"estimator returned {len(result)} groups for {len(groups)}")
-    for place, (group, advantages) in enumerate(zip(groups, result, strict=True)):
+    for number, (group, advantages) in enumerate(zip(groups, result, strict=True)):
         for replica, (episode, values_N) in enumerate(zip(group, advantages, strict=True)):
-            where = f"group {place}, episode {replica}"
+            where = f"group {number}, episode {replica}"
             if values_N.shape != (len(episode.turns),):
                 raise HimacError(f"{where}: shape {values_N.shape} for {len(episode.turns)} turns")
             trained_N = np.array([turn.role == role for turn in episode.turns])
@@ -77,6 +91,55 @@ def check_estimator(estimator: Estimator, groups: Sequence[Group], role: Role) -
                 raise HimacError(f"{where}: a {role} turn has no finite advantage")
             if not np.all(np.isnan(values_N[~trained_N])):
                 raise HimacError(f"{where}: a turn of the other role is trained")
+
+
+def random_groups(*, num_groups: int = 3, size: int = 4, seed: int = 0) -> list[list[Episode]]:
+    """Return groups of made-up episodes with blueprints, rewards and values, for tests of estimators."""
+    rng = np.random.default_rng(seed)
+    return [[_random_episode(rng, index, replica) for replica in range(size)] for index in range(num_groups)]
+
+
+def _random_episode(rng: np.random.Generator, index: int, replica: int) -> Episode:
+    rewards = rng.normal(size=(2, 3)).round(2)
+    segments = tuple(
+        Segment(
+            index=number,
+            subgoal=f"sub-goal {number}",
+            turns=tuple(
+                Turn(
+                    role="executor",
+                    context=1 + number,
+                    start=2 * t,
+                    end=2 * t + 1,
+                    text="",
+                    action="go",
+                    reward=float(reward),
+                    state_key=str(rng.integers(4)),
+                    value=float(rng.normal()),
+                )
+                for t, reward in enumerate(row)
+            ),
+            stop=StopReason.EPISODE_END,
+        )
+        for number, row in enumerate(rewards)
+    )
+    return Episode(
+        task=Task(env="random", split="train", index=index),
+        replica=replica,
+        instruction="",
+        blueprint=Blueprint(subgoals=("sub-goal 0", "sub-goal 1")),
+        planning=Turn(role="planner", context=0, start=0, end=1, text="", value=float(rng.normal())),
+        segments=segments,
+        contexts=(),
+        env_return=float(rewards.sum()),
+        penalty=0.0,
+        success=bool(rng.random() < 0.5),
+        score=0.0,
+        stop=StopReason.TRUNCATED,
+        env_steps=rewards.size,
+        calls=rewards.size + 1,
+        tokens=rewards.size + 1,
+    )
 
 
 def tiny_model(folder: str | Path, texts: Sequence[str], *, seed: int = 0) -> tuple[Any, Any]:

@@ -1,20 +1,42 @@
-"""TOML values and dataclasses: one becomes the other, checked.
+"""Tables to dataclasses and back, checked.
 
-One idea: a dataclass with annotations is the schema. A key that it does not have and a value of another type are
-refused with one line that says where.
+A dataclass with annotations is the schema: its types and, through `Annotated`, the range of each number. msgspec
+does the checking; what is ours is the one line a user reads: where, what is allowed, what was got, the closest
+known name. msgspec and not pydantic: it checks plain dataclasses, imports faster, and builds no classes at import.
 """
 
 from __future__ import annotations
 
+import functools
+import inspect
 import json
+import math
+import re
 import tomllib
-from dataclasses import is_dataclass
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, is_dataclass
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+import msgspec
 
 from himac.errors import ConfigError, closest
 
+T = TypeVar("T")
+_FIELD = re.compile(r"^    (\w+): [^=#]+=.*?(?:  # (.*))?$")
 
-def build(cls: type, tree: Any, where: str) -> Any:
+# Ranges, for annotations of settings.
+Count = Annotated[int, msgspec.Meta(ge=0)]
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+NonNegative = Annotated[float, msgspec.Meta(ge=0)]
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+
+
+def at_least(least: float, most: float | None = None, *, why: str = "") -> msgspec.Meta:
+    """Return the range of a number, for `Annotated`; `why` becomes the hint when it is left."""
+    return msgspec.Meta(ge=least, le=most, description=why or None)
+
+
+def build(cls: Any, tree: Any, where: str = "") -> Any:
     """Make a dataclass, and the dataclasses that are its fields, from nested tables; what is left out keeps its default.
 
     Args:
@@ -23,47 +45,49 @@ def build(cls: type, tree: Any, where: str) -> Any:
         where: dotted name of the table, for messages; "" for the outermost.
 
     Raises:
-        ConfigError: a key it does not have, or a value of another type.
+        ConfigError: a key it does not have, a value of another type, or a number out of its range.
     """
-    if not isinstance(tree, dict):
-        raise ConfigError(f"[{where}] must be a table, got {tree!r}")
-    hints = get_type_hints(cls)
-    for key in tree:
-        if key not in hints:
-            raise ConfigError(f"unknown key '{where}.{key}'; known: {', '.join(hints)}{closest(key, hints)}")
-    values = {}
-    for key, value in tree.items():
-        path = f"{where}.{key}".lstrip(".")
-        values[key] = (
-            build(hints[key], value, path) if is_dataclass(hints[key]) else _cast(hints[key], value, path)
-        )
+    values = _checked(_hints(cls), tree, where)
     return cls(**values)
 
 
-def _cast(kind: Any, value: Any, where: str) -> Any:
-    """Check one value against its annotation; ints pass as floats, lists as tuples, nothing else bends."""
-    origin = get_origin(kind)
-    if origin is Literal:
-        allowed = get_args(kind)
-        if value not in allowed:
-            names = ", ".join(repr(a) for a in allowed)
-            raise ConfigError(
-                f"{where} must be one of {names}, got {value!r}{closest(str(value), map(str, allowed))}"
-            )
-        return value
-    if origin is tuple and isinstance(value, list | tuple):
-        return tuple(_cast(get_args(kind)[0], v, where) for v in value)
-    if origin is dict and isinstance(value, dict):
-        return value
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    plain = origin or kind
-    if not isinstance(value, plain) or (plain is not bool and isinstance(value, bool)):
-        raise ConfigError(f"{where} must be {plain.__name__}, got {value!r} ({type(value).__name__})")
-    return value
+def call(factory: Callable[..., T], tree: Any, where: str) -> T:
+    """Call a class or function with a table of settings, checked against its signature.
+
+    A single parameter called `settings` whose type is a dataclass takes the whole table; otherwise each key is one
+    parameter, checked where it is annotated.
+
+    Raises:
+        ConfigError: as for `build`; also a required setting that is missing.
+    """
+    kinds = _parameters(factory)
+    if list(kinds) == ["settings"] and is_dataclass(kinds["settings"]):
+        return factory(build(kinds["settings"], tree, where))
+    values = _checked(kinds, tree, where)
+    missing = [
+        name
+        for name, parameter in inspect.signature(factory).parameters.items()
+        if parameter.default is parameter.empty and name in kinds and name not in values
+    ]
+    if missing:
+        raise ConfigError(f"{where}.{missing[0]} has no default and was not given")
+    return factory(**values)
 
 
-def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def check_settings(factory: Callable[..., Any], tree: Any, where: str) -> None:
+    """Refuse what `call` would refuse, without calling.
+
+    Raises:
+        ConfigError: as for `call`.
+    """
+    kinds = _parameters(factory)
+    if list(kinds) == ["settings"] and is_dataclass(kinds["settings"]):
+        build(kinds["settings"], tree, where)
+    else:
+        _checked(kinds, tree, where)
+
+
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Return {dotted key: value} of nested tables.
 
     >>> flat({"a": {"b": 1, "c": {"d": 2}}})
@@ -73,6 +97,31 @@ def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in tree.items():
         leaves |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return leaves
+
+
+def json_schema(cls: Any) -> dict[str, Any]:
+    """Return the JSON schema of a dataclass of dataclasses, closed: an editor marks unknown keys and shows meanings."""
+    schema: dict[str, Any] = json.loads(msgspec.json.encode(msgspec.json.schema(cls)))
+    for part in (cls, *(kind for kind in _hints(cls).values() if is_dataclass(kind))):
+        described = schema["$defs"][part.__name__]
+        described["additionalProperties"] = False
+        for key, meaning in comments_of(part).items():
+            if "$ref" not in described["properties"][key]:
+                described["properties"][key]["description"] = meaning
+    return schema
+
+
+def comments_of(cls: Any) -> dict[str, str]:
+    """Return {field: the comment beside it} of a dataclass; a comment on a line of its own goes to the fields below it."""
+    found: dict[str, str] = {}
+    remark = ""
+    for line in inspect.getsource(cls).splitlines():
+        if line.startswith("    # "):
+            remark = line.removeprefix("    # ").rstrip(":")
+        if match := _FIELD.match(line):
+            words = "; ".join(word for word in (match[2], remark) if word)
+            found |= {match[1]: words} if words else {}
+    return found
 
 
 def read_value(text: str) -> Any:
@@ -90,12 +139,141 @@ def read_value(text: str) -> Any:
 def write_value(value: Any) -> str:
     """Write a value as TOML.
 
-    >>> print(write_value(("a", True, 0.5)), write_value("line\\nbreak"))
-    ["a", true, 0.5] "line\\nbreak"
+    >>> print(write_value(("a", True, 0.5)), write_value("line\\nbreak"), write_value({"a": 1}))
+    ["a", true, 0.5] "line\\nbreak" {a = 1}
     """
     if isinstance(value, bool | str):
         # TOML's strings and truth values are JSON's, but for one character that TOML wants escaped
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     if isinstance(value, list | tuple):
         return f"[{', '.join(write_value(v) for v in value)}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{_key(k)} = {write_value(v)}' for k, v in value.items())}}}"
     return repr(value)
+
+
+def write_tables(tree: Mapping[str, Any]) -> str:
+    """Write a tree of tables as TOML; a section's nested tables are written inline."""
+    lines = []
+    for section, table in tree.items():
+        if not isinstance(table, dict):
+            lines.append(f"{section} = {write_value(table)}\n")
+            continue
+        lines.append(f"[{section}]")
+        lines += [f"{_key(key)} = {write_value(value)}" for key, value in table.items()]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def allowed(kind: Any) -> str:
+    """Say what a setting's annotation allows.
+
+    >>> allowed(Literal["a", "b"]), allowed(Positive), allowed(Share)
+    ("'a', 'b'", '1 or more', '0 to 1')
+    """
+    plain, meta = _plain(kind)
+    if get_origin(plain) is Literal:
+        return ", ".join(repr(choice) for choice in get_args(plain))
+    if meta is None:
+        return ""
+    return f"{meta.ge:g} to {meta.le:g}" if meta.le is not None else f"{meta.ge:g} or more"
+
+
+def _checked(kinds: Mapping[str, Any], tree: Any, where: str) -> dict[str, Any]:
+    """Check a table's keys and values against annotations."""
+    if not isinstance(tree, dict):
+        raise ConfigError(f"[{where}] must be a table, got {tree!r}")
+    values = {}
+    for key, value in tree.items():
+        path = f"{where}.{key}".lstrip(".")
+        if key not in kinds:
+            known = ", ".join(kinds) or "none"
+            raise ConfigError(f"unknown key '{path}'; known: {known}{closest(key, kinds)}")
+        kind = kinds[key]
+        values[key] = build(kind, value, path) if is_dataclass(kind) else _convert(kind, value, path)
+    return values
+
+
+def _convert(kind: Any, value: Any, where: str) -> Any:
+    """Check one value; ints pass as floats, lists as tuples, nothing else bends."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{where} must be finite, got {value!r}")
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        raise _refusal(kind, value, where, str(error)) from error
+    except TypeError:  # an annotation that msgspec does not know, of somebody's own class: his to check
+        return value
+
+
+def _refusal(kind: Any, value: Any, where: str, reason: str) -> ConfigError:
+    """Say in one line what is wrong with a value."""
+    plain, meta = _plain(kind)
+    if get_origin(plain) is Literal:
+        near = closest(str(value), map(str, get_args(plain)))
+        return ConfigError(f"{where} must be one of {allowed(kind)}, got {value!r}{near}")
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if meta is not None and is_number and ">=" in reason:
+        return ConfigError(
+            f"{where} must be at least {meta.ge:g}, got {value!r}", hint=meta.description or ""
+        )
+    if meta is not None and is_number and "<=" in reason:
+        return ConfigError(f"{where} must be at most {meta.le:g}, got {value!r}", hint=meta.description or "")
+    return ConfigError(f"{where} must be {_name(plain)}, got {value!r} ({type(value).__name__})")
+
+
+def _plain(kind: Any) -> tuple[Any, msgspec.Meta | None]:
+    """Return an annotation without its range, and the range."""
+    if get_origin(kind) is Annotated:
+        plain, *extras = get_args(kind)
+        return plain, next((e for e in extras if isinstance(e, msgspec.Meta)), None)
+    return kind, None
+
+
+def _name(plain: Any) -> str:
+    """Name a type as a reader of TOML would.
+
+    >>> _name(int), _name(tuple[str, ...]), _name(tuple[float, float]), _name(int | None)
+    ('int', 'a list of str', 'a list of 2: float, float', 'int or left out')
+    """
+    parts = [_plain(part)[0] for part in get_args(plain)]
+    if get_origin(plain) is tuple:
+        names = [_name(part) for part in parts if part is not Ellipsis]
+        return f"a list of {names[0]}" if Ellipsis in parts else f"a list of {len(names)}: {', '.join(names)}"
+    if parts:
+        return " or ".join("left out" if part is type(None) else _name(part) for part in parts)
+    return getattr(plain, "__name__", str(plain))
+
+
+@functools.cache
+def _hints(cls: Any) -> dict[str, Any]:
+    return get_type_hints(cls, include_extras=True)
+
+
+def _parameters(factory: Callable[..., Any]) -> dict[str, Any]:
+    """Return {parameter: annotation} of a class or function, as settings may name them."""
+    if is_dataclass(factory):
+        own = {name for name, field in factory.__dataclass_fields__.items() if field.init}
+        return {name: kind for name, kind in _hints(factory).items() if name in own}
+    signature = inspect.signature(factory)
+    target = factory.__init__ if inspect.isclass(factory) else factory
+    try:
+        hints = get_type_hints(target, include_extras=True)
+    except (NameError, TypeError):
+        hints = {}
+    named = {
+        name
+        for name, parameter in signature.parameters.items()
+        if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    }
+    return {name: hints.get(name, Any) for name in signature.parameters if name in named}
+
+
+def _key(name: str) -> str:
+    return name if name.replace("_", "").replace("-", "").isalnum() and name.isascii() else json.dumps(name)
+
+
+__all__ = [
+    "Count", "NonNegative", "Positive", "Share", "allowed", "asdict", "at_least", "build", "call", "check_settings", "comments_of",
+    "flat", "json_schema", "read_value", "write_tables", "write_value",
+]  # fmt: skip

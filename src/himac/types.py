@@ -8,9 +8,9 @@ exactly as it was.
 
 A worked example, `hierarchical` agent on a two-sub-goal task (token ids abridged):
 
-    contexts[0]  <plan prompt> [1. get the key 2. open the door]           role macro, Turn 0
-    contexts[1]  <task, blueprint, obs> [go east] <obs> [take key] <obs> [<sub_done>]   role micro, Turns 1-3
-    contexts[2]  <task, blueprint, obs> [open door]                        role micro, Turn 4
+    contexts[0]  <plan prompt> [1. get the key 2. open the door]           role planner, Turn 0
+    contexts[1]  <task, blueprint, obs> [go east] <obs> [take key] <obs> [<sub_done>]   role executor, Turns 1-3
+    contexts[2]  <task, blueprint, obs> [open door]                        role executor, Turn 4
 
 Brackets are sampled tokens (mask 1); everything else is prompt (mask 0). A context is one training
 sequence and one cached prefix.
@@ -25,8 +25,8 @@ from typing import Literal
 
 import numpy as np
 
-Role = Literal["macro", "micro"]
-"""Who wrote a turn: the planner ("macro") or the one that acts ("micro"; flat agents are all micro)."""
+Role = Literal["planner", "executor"]
+"""Who wrote a turn: the one that plans or the one that acts. All turns of a flat agent are the executor's."""
 
 
 class StopReason(StrEnum):
@@ -135,7 +135,7 @@ class Request:
     prompt: tuple[int, ...] | np.ndarray = ()  # (T,) token ids; empty where messages are sent
     messages: tuple[Message, ...] = ()  # the same as chat, for engines that have no tokens to show
     sampling: Sampling
-    role: Role = "micro"  # who is asked: roles may have weights, and engines, of their own
+    role: Role = "executor"  # who is asked: roles may have weights, and engines, of their own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,7 +159,7 @@ class Completion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Blueprint:
-    """A macro policy's plan: sub-goals in order."""
+    """The planner's plan: sub-goals in order."""
 
     subgoals: tuple[str, ...]  # 1 to max_subgoals
     malformed: bool = False  # the text could not be read; subgoals is then the task itself
@@ -213,7 +213,7 @@ class Episode:
     replica: int  # which of its group's attempts this is, from 0
     instruction: str  # the first observation's text, as the agent saw it
     blueprint: Blueprint | None  # None for a flat agent
-    plan: Turn | None  # the turn that wrote the blueprint; None when it was given or there is none
+    planning: Turn | None  # the turn that wrote the blueprint; None when it was given or there is none
     segments: tuple[Segment, ...]
     contexts: tuple[Context, ...]
     env_return: float  # sum of environment rewards
@@ -228,15 +228,26 @@ class Episode:
     error: str = ""  # traceback when stop is ENV_ERROR, the endpoint's words when ENGINE_ERROR
 
     @property
-    def ret(self) -> float:
+    def return_(self) -> float:
         """The return that groups compare: environment rewards minus penalties."""
         return self.env_return - self.penalty
 
     @property
     def turns(self) -> tuple[Turn, ...]:
         """Every turn in order: the blueprint's first, then each segment's."""
-        head = (self.plan,) if self.plan is not None else ()
+        head = (self.planning,) if self.planning is not None else ()
         return head + tuple(turn for segment in self.segments for turn in segment.turns)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhaseSpec:
+    """One phase of an iteration: who explores, and how what was found is learned."""
+
+    name: str  # "planner", "executor", "joint", "flat"; "eval" trains nobody
+    roles: tuple[Role, ...]  # sampled, compared and trained; the others are greedy and frozen
+    temperature: float  # of those roles
+    epochs: int = 1  # over the phase's samples
+    minibatches: int = 1  # optimizer steps an epoch
 
 
 Group = Sequence[Episode]
@@ -252,6 +263,8 @@ class Sample:
     logps: np.ndarray  # (T,) float32 behaviour log-probabilities
     advantages: np.ndarray  # (T,) float32; 0 outside the mask
     weights: np.ndarray  # (T,) float32; what the token counts in the loss, 0 outside the mask
-    role: Role = "micro"  # who wrote the trained tokens: which adapter and which column of a critic is meant
+    role: Role = (
+        "executor"  # who wrote the trained tokens: which adapter and which column of a critic is meant
+    )
     targets: np.ndarray | None = None  # (T,) float32 what a critic should say, at the last token before each
     # trained turn, NaN elsewhere; None without a critic

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from himac.agents.base import Agent, Limits
-from himac.agents.flat import FlatAgent, FlatSettings
-from himac.agents.hierarchical import HierarchicalAgent, HierarchySettings
+from himac.agents.base import Agent, Assignment, call_limit
+from himac.agents.flat import FlatAgent
+from himac.agents.hierarchical import HierarchicalAgent
 from himac.agents.react import ReActAgent
 from himac.agents.reflexion import ReflexionAgent
-from himac.types import Blueprint, EnvSpec, Observation, Sampling, StepResult, StopReason
+from himac.config import AgentConfig
+from himac.types import Blueprint, EnvSpec, Observation, StepResult, StopReason
 
 SPEC = EnvSpec(
     name="void", rules="Nothing ever happens.", example_subgoals=("wait",), max_steps=6,
     list_admissible=True, splits=("train",), reward_success=1.0,
 )  # fmt: skip
-LIMITS = Limits(max_steps=6, max_subgoals=3, subgoal_turns=2)
+LIMITS = AgentConfig(max_steps=6, max_subgoals=3, subgoal_turns=2)
 HELLO = Observation(text="A room.", admissible=("wait", "look"))
 PLAN = "<blueprint>\n1. one\n2. two\n</blueprint>"
 
@@ -36,13 +39,13 @@ def _after(action: str, *, done: bool = False) -> StepResult:
 
 
 def _agent(**changes: object) -> HierarchicalAgent:
-    agent = HierarchicalAgent(SPEC, HierarchySettings(limits=LIMITS, **changes))  # type: ignore[arg-type]
+    agent = HierarchicalAgent(SPEC, replace(LIMITS, **changes))  # type: ignore[arg-type]
     agent.start(HELLO)
     return agent
 
 
 def _say(agent: Agent, text: str) -> None:
-    agent.prompt()
+    agent.ask()
     reply = agent.receive(text)
     if reply.action is not None:
         agent.observe(_after(reply.action))
@@ -55,7 +58,7 @@ def test_sub_done_opens_the_next_segment_without_a_step() -> None:
     _say(agent, "<action>wait</action>")
     _say(agent, "<sub_done>")
     assert (agent.segment, agent.subgoal, agent.stop) == (1, "two", None)
-    ask = agent.prompt()
+    ask = agent.ask()
     assert (
         ask.fresh
         and "1. one (done)" in ask.messages[1].content
@@ -67,31 +70,31 @@ def test_a_segment_forgets_the_earlier_ones_and_goes_on_with_its_own() -> None:
     agent = _agent()
     _say(agent, PLAN)
     _say(agent, "<action>look</action>")
-    ask = agent.prompt()
+    ask = agent.ask()
     assert not ask.fresh and [m.content for m in ask.messages] == [
         "You did look.\nAdmissible actions: wait, look"
     ]
     _say(agent, "<sub_done>")
     _say(agent, "<action>wait</action>")
-    assert "look." not in str(agent.prompt().messages)
+    assert "look." not in str(agent.ask().messages)
 
 
 def test_full_context_never_opens_a_second_one() -> None:
     agent = _agent(context="full")
     _say(agent, PLAN)
-    assert agent.prompt().fresh
+    assert agent.ask().fresh
     _say(agent, "<action>wait</action>")
     _say(agent, "<sub_done>")
-    ask = agent.prompt()
+    ask = agent.ask()
     assert not ask.fresh and "Current sub-goal: two" in ask.messages[0].content
 
 
 def test_step_context_shows_the_last_pairs_in_a_fresh_prompt() -> None:
     agent = _agent(context="step", last_pairs=1)
     _say(agent, PLAN)
-    agent.prompt()
+    agent.ask()
     agent.observe(_after(agent.receive("<action>look</action>").action or ""))
-    ask = agent.prompt()
+    ask = agent.ask()
     assert ask.fresh and "answered: <action>look</action>" in ask.messages[1].content
 
 
@@ -117,7 +120,7 @@ def test_after_the_last_sub_goal_the_executor_finishes_the_task_until_the_limit(
 def test_success_stops_the_agent() -> None:
     agent = _agent()
     _say(agent, PLAN)
-    agent.prompt()
+    agent.ask()
     agent.receive("<action>wait</action>")
     agent.observe(_after("wait", done=True))
     assert agent.stop is StopReason.SUCCESS
@@ -126,15 +129,15 @@ def test_success_stops_the_agent() -> None:
 def test_without_explicit_done_the_word_means_nothing() -> None:
     agent = _agent(explicit_done=False)
     _say(agent, PLAN)
-    assert "<sub_done>" not in str(agent.prompt().messages)
+    assert "<sub_done>" not in str(agent.ask().messages)
     reply = agent.receive("<sub_done>")
     assert not reply.sub_done and not reply.readable and agent.segment == 0
 
 
 def test_a_given_blueprint_is_carried_out_without_planning() -> None:
-    agent = HierarchicalAgent(SPEC, HierarchySettings(limits=LIMITS), blueprint=Blueprint(subgoals=("x",)))
+    agent = HierarchicalAgent(SPEC, LIMITS, Assignment(blueprint=Blueprint(subgoals=("x",))))
     agent.start(HELLO)
-    assert agent.prompt().role == "micro"
+    assert agent.ask().role == "executor"
 
 
 WORDS = [
@@ -170,15 +173,15 @@ def test_whatever_is_written_the_hierarchy_ends_within_its_limits(
     calls = steps = 0
     segments: list[int] = []
     while agent.stop is None:
-        ask = agent.prompt()
-        assert ask.messages and ask.role == ("macro" if agent.blueprint is None else "micro")
+        ask = agent.ask()
+        assert ask.messages and ask.role == ("planner" if agent.blueprint is None else "executor")
         segments.append(agent.segment)
         reply = agent.receive(texts[calls % len(texts)])
         calls += 1
         if reply.action is not None:
             steps += 1
             agent.observe(_after(reply.action))
-    assert calls <= LIMITS.calls and steps <= LIMITS.max_steps
+    assert calls <= call_limit(SPEC, LIMITS) and steps <= LIMITS.max_steps
     assert segments == sorted(segments) and agent.blueprint is not None
     assert agent.segment <= len(agent.blueprint.subgoals) <= LIMITS.max_subgoals
     assert agent.stop in (StopReason.MAX_STEPS, StopReason.MAX_CALLS)
@@ -187,11 +190,11 @@ def test_whatever_is_written_the_hierarchy_ends_within_its_limits(
 @given(texts=st.lists(ANY_TEXT, min_size=1, max_size=5))
 @settings(max_examples=60, deadline=None)
 def test_whatever_is_written_the_flat_agent_ends_within_its_limits(texts: list[str]) -> None:
-    agent = FlatAgent(SPEC, FlatSettings(limits=LIMITS))
+    agent = FlatAgent(SPEC, LIMITS)
     agent.start(HELLO)
     calls = 0
     while agent.stop is None:
-        agent.prompt()
+        agent.ask()
         reply = agent.receive(texts[calls % len(texts)])
         calls += 1
         if reply.action is not None:
@@ -205,7 +208,7 @@ def test_whatever_is_written_the_flat_agent_ends_within_its_limits(texts: list[s
 def test_whatever_is_written_react_ends_within_its_limits(
     context: str, texts: list[str], notes: list[str]
 ) -> None:
-    agent = ReActAgent(SPEC, FlatSettings(limits=LIMITS, context=context), notes=notes)  # type: ignore[arg-type]
+    agent = ReActAgent(SPEC, replace(LIMITS, context=context), Assignment(notes=tuple(notes)))  # type: ignore[arg-type]
     agent.start(HELLO)
     calls = _play(agent, texts)
     assert calls == LIMITS.max_steps and agent.stop is StopReason.MAX_STEPS
@@ -217,9 +220,7 @@ def test_whatever_is_written_react_ends_within_its_limits(
 def test_whatever_is_written_a_trial_of_reflexion_ends_within_its_limits(
     reflect: bool, texts: list[str], notes: list[str]
 ) -> None:
-    agent = ReflexionAgent(
-        SPEC, FlatSettings(limits=LIMITS), sampling=Sampling(), notes=notes, reflect=reflect
-    )
+    agent = ReflexionAgent(SPEC, LIMITS, Assignment(notes=tuple(notes), is_last=not reflect))
     agent.start(HELLO)
     calls = _play(agent, texts)
     assert calls == LIMITS.max_steps + reflect and agent.stop is StopReason.MAX_STEPS
@@ -229,7 +230,7 @@ def _play(agent: Agent, texts: list[str]) -> int:
     """Say the texts round and round until the agent stops; return how many were said."""
     calls = 0
     while agent.stop is None:
-        ask = agent.prompt()
+        ask = agent.ask()
         assert ask.messages and ask.messages[-1].role == "user"
         reply = agent.receive(texts[calls % len(texts)])
         calls += 1

@@ -6,17 +6,18 @@ from dataclasses import replace
 
 import pytest
 
-from himac.agents.base import Agent, Limits
-from himac.agents.flat import FlatAgent, FlatSettings
+from himac.agents.base import Agent, Assignment
+from himac.agents.flat import FlatAgent
 from himac.agents.react import ReActAgent
 from himac.agents.reflexion import MAX_NOTES, ReflexionAgent, notes_of
-from himac.types import EnvSpec, Episode, Observation, Sampling, Segment, StepResult, StopReason, Task, Turn
+from himac.config import AgentConfig
+from himac.types import EnvSpec, Episode, Observation, Segment, StepResult, StopReason, Task, Turn
 
 SPEC = EnvSpec(
     name="void", rules="Nothing ever happens.", example_subgoals=("wait",), max_steps=3, list_admissible=False,
     splits=("train",), reward_success=1.0, goal="leave", example_play=(("A hall.", "<think>a</think><action>b</action>"),),
 )  # fmt: skip
-SETTINGS = FlatSettings(limits=Limits(max_steps=3))
+SETTINGS = AgentConfig(max_steps=3, planner_tokens=99)
 HELLO = Observation(text="A room.")
 
 
@@ -28,14 +29,14 @@ def _after(action: str, *, success: bool = False, over: bool = False) -> StepRes
 
 
 def _act(agent: Agent, text: str, **ending: bool) -> None:
-    agent.prompt()
+    agent.ask()
     reply = agent.receive(text)
     assert reply.action is not None
     agent.observe(_after(reply.action, **ending))
 
 
 def _trial(*, reflect: bool = True, notes: tuple[str, ...] = ()) -> ReflexionAgent:
-    agent = ReflexionAgent(SPEC, SETTINGS, sampling=Sampling(max_tokens=99), notes=notes, reflect=reflect)
+    agent = ReflexionAgent(SPEC, SETTINGS, Assignment(notes=notes, is_last=not reflect))
     agent.start(HELLO)
     return agent
 
@@ -48,7 +49,7 @@ def _fail(agent: ReflexionAgent) -> None:
 def test_react_asks_for_a_thought_before_each_action_and_shows_the_world_s_example() -> None:
     agent = ReActAgent(SPEC, SETTINGS)
     agent.start(HELLO)
-    system, user = agent.prompt().messages
+    system, user = agent.ask().messages
     assert "<think>...</think><action>...</action>" in system.content
     assert "Seen: A hall.\nAnswer: <think>a</think><action>b</action>" in system.content
     assert user.content == "Task: leave\n\nA room."
@@ -57,25 +58,25 @@ def test_react_asks_for_a_thought_before_each_action_and_shows_the_world_s_examp
 def test_react_without_an_example_shows_none() -> None:
     agent = ReActAgent(replace(SPEC, example_play=()), SETTINGS)
     agent.start(HELLO)
-    assert "example" not in agent.prompt().messages[0].content
+    assert "example" not in agent.ask().messages[0].content
 
 
 def test_react_is_the_flat_agent_but_for_its_system_prompt() -> None:
     react, flat = ReActAgent(SPEC, SETTINGS), FlatAgent(SPEC, SETTINGS)
     for agent in (react, flat):
         agent.start(HELLO)
-    assert react.prompt().messages[1:] == flat.prompt().messages[1:]
+    assert react.ask().messages[1:] == flat.ask().messages[1:]
     for agent in (react, flat):
         _act(agent, "<think>hm</think><action>wait</action>")
-    assert react.prompt() == flat.prompt() and not react.prompt().fresh
+    assert react.ask() == flat.ask() and not react.ask().fresh
 
 
 def test_a_failed_trial_ends_with_a_note_in_the_same_context() -> None:
     agent = _trial()
     _fail(agent)
     assert agent.stop is None
-    ask = agent.prompt()
-    assert (ask.role, ask.fresh, ask.sampling.max_tokens) == ("macro", False, 99)
+    ask = agent.ask()
+    assert (ask.role, ask.fresh, ask.sampling.max_tokens) == ("planner", False, 99)
     assert ask.messages[0].content.startswith(
         "You did wait.\n\nThe attempt is over and the task is not solved."
     )
@@ -87,7 +88,7 @@ def test_a_failed_trial_ends_with_a_note_in_the_same_context() -> None:
 def test_an_empty_note_is_unreadable_and_still_ends_the_trial(text: str) -> None:
     agent = _trial()
     _fail(agent)
-    agent.prompt()
+    agent.ask()
     assert not agent.receive(text).readable and agent.stop is StopReason.MAX_STEPS
 
 
@@ -102,14 +103,14 @@ def test_a_solved_trial_and_the_last_one_write_no_note() -> None:
 def test_the_world_s_own_failure_is_reflected_on_and_stays_the_reason() -> None:
     agent = _trial()
     _act(agent, "<action>jump</action>", over=True)
-    assert agent.prompt().role == "macro"
+    assert agent.ask().role == "planner"
     agent.receive("Do not jump.")
     assert agent.stop is StopReason.FAILURE
 
 
 def test_the_newest_notes_open_the_next_trial() -> None:
     agent = _trial(notes=tuple(f"note {n}" for n in range(5)))
-    user = agent.prompt().messages[1].content
+    user = agent.ask().messages[1].content
     assert user.startswith(
         "Task: leave\n\nWhat you noted after earlier, failed attempts at this task:\n1. note 2\n"
     )
@@ -119,15 +120,15 @@ def test_the_newest_notes_open_the_next_trial() -> None:
 def _episode(*turns: Turn) -> Episode:
     segment = Segment(index=0, subgoal="", turns=turns, stop=StopReason.EPISODE_END)
     return Episode(
-        task=Task(env="void", split="train", index=0), replica=0, instruction="", blueprint=None, plan=None,
+        task=Task(env="void", split="train", index=0), replica=0, instruction="", blueprint=None, planning=None,
         segments=(segment,), contexts=(), env_return=0.0, penalty=0.0, success=False, score=0.0,
         stop=StopReason.MAX_STEPS, env_steps=1, calls=2, tokens=5,
     )  # fmt: skip
 
 
 def test_notes_are_read_back_from_the_episodes_they_ended() -> None:
-    act = Turn(role="micro", context=0, start=1, end=2, text="<action>wait</action>", action="wait")
-    note = Turn(role="macro", context=0, start=3, end=4, text="<think>hm</think>Do not\nwait.")
+    act = Turn(role="executor", context=0, start=1, end=2, text="<action>wait</action>", action="wait")
+    note = Turn(role="planner", context=0, start=3, end=4, text="<think>hm</think>Do not\nwait.")
     empty = replace(note, text="")
     trials = [
         _episode(act, note),

@@ -6,15 +6,16 @@ import math
 
 import torch
 
-from himac.algo.losses import LossSettings, clipped_surrogate, imitation_loss, k3, policy_loss
+from himac.algo.losses import clipped_surrogate, imitation_loss, k3, policy_loss
+from himac.config import AlgoConfig
 
-PLAIN = LossSettings(kl_coef=0.0)
+PLAIN = AlgoConfig(kl_coef=0.0)
 
 
 def test_on_policy_gradient_is_reinforce() -> None:
     logps = torch.tensor([-1.0, -2.0, -0.5], requires_grad=True)
     advantages, weights = torch.tensor([1.0, -2.0, 0.5]), torch.tensor([0.5, 0.25, 0.25])
-    loss, _ = policy_loss(logps, logps.detach(), advantages, weights, settings=PLAIN)
+    loss, _ = policy_loss(logps, logps.detach(), advantages, weights, cfg=PLAIN)
     loss.backward()
     torch.testing.assert_close(logps.grad, -advantages * weights)
 
@@ -46,10 +47,8 @@ def test_the_loss_is_its_parts() -> None:
         torch.tensor([0.5, 0.5]),
         torch.tensor([0.3, 0.1]),
     )
-    settings = LossSettings(kl_coef=0.1, entropy_coef=0.01)
-    loss, parts = policy_loss(
-        logps, old, advantages, weights, settings=settings, ref_logps_N=ref, entropy_N=entropy
-    )
+    cfg = AlgoConfig(kl_coef=0.1, entropy_coef=0.01)
+    loss, parts = policy_loss(logps, old, advantages, weights, cfg=cfg, ref_logps_N=ref, entropy_N=entropy)
     by_hand = 0.5 * (-math.exp(0.1) * 1.0 + math.exp(-0.1) * 1.0)
     kl = 0.5 * ((math.exp(-0.2) + 0.2 - 1) + (math.exp(-0.2) + 0.2 - 1))
     assert math.isclose(float(parts["kl"]), kl, rel_tol=1e-5)

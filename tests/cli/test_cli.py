@@ -27,22 +27,22 @@ def test_help_lists_the_verbs_and_loads_no_torch() -> None:
 
 
 def test_dry_run_prints_a_config_that_reads_back(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    assert main(["train", "env=toy", "optim.lr=1e-5", "--dry-run"]) == 0
+    assert main(["train", "env=toy", "optimizer.lr=1e-5", "--dry-run"]) == 0
     recipe = tmp_path / "resolved.toml"
     recipe.write_text(capsys.readouterr().out)
-    assert load_config(recipe) == load_config(None, ["env=toy", "optim.lr=1e-5"])
+    assert load_config(recipe) == load_config(None, ["env=toy", "optimizer.lr=1e-5"])
 
 
 def test_config_diff_names_what_differs(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["config", "optim.lr=1e-5", "--diff"]) == 0
-    assert capsys.readouterr().out.strip() == "optim.lr = 1e-05  (default 1e-06)"
+    assert main(["config", "optimizer.lr=1e-5", "--diff"]) == 0
+    assert capsys.readouterr().out.strip() == "optimizer.lr = 1e-05  (default 1e-06)"
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["train", "no-such-recipe.toml"], "no recipe at 'no-such-recipe.toml'"),
-        (["train", "optim.lrr=1", "--dry-run"], "did you mean 'lr'?"),
+        (["train", "optimizer.lrr=1", "--dry-run"], "did you mean 'lr'?"),
         (["train", "--resume", "no-such-run"], "no run at 'no-such-run'"),
         (["play", "env=sokban"], "did you mean 'sokoban'?"),
         (["play", "env=sokoban", "env.boxs=2"], "did you mean 'boxes'?"),

@@ -220,7 +220,7 @@ def test_a_local_executor_follows_an_endpoint_s_plans(
         tmp_path / "tiny", ["<action>go to barn</action>", "You act. Work on the current sub-goal only."]
     )
     with Endpoint(_answer) as planner:
-        words = ["--planner", f"{planner.url}#p", *TOY, "agent.micro_tokens=8"]
+        words = ["--planner", f"{planner.url}#p", *TOY, "agent.executor_tokens=8"]
         assert main(["eval", str(tmp_path / "tiny"), *words]) == 0
     assert len(planner.requests) == 6
     rows = _rows(_only_run())
@@ -241,8 +241,8 @@ def test_prompting_methods_run_on_a_local_model(
         *TOY,
         f"method={method}",
         "eval.trials=2",
-        "agent.micro_tokens=8",
-        "agent.macro_tokens=8",
+        "agent.executor_tokens=8",
+        "agent.planner_tokens=8",
         "model.max_prompt=8000",
     ]
     assert main(["eval", str(tmp_path / "tiny"), *words, "--out", "result.json"]) == 0

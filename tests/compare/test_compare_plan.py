@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from himac.compare.plan import planned_runs, read_plan
+from himac.compare.comparison import planned_runs, read_comparison
 from himac.errors import ConfigError
+from himac.train.checks import check_trainable
 
 PLAN = """
 seeds = [0, 1]
@@ -36,7 +37,7 @@ def _plan(tmp_path: Path, text: str = PLAN) -> Path:
 
 
 def test_a_plan_s_runs_differ_in_their_method_alone_and_share_start_and_budget(tmp_path: Path) -> None:
-    starts, planned = planned_runs(read_plan(_plan(tmp_path)), tmp_path / "out")
+    starts, planned = planned_runs(read_comparison(_plan(tmp_path)), tmp_path / "out")
     assert [start.config.run.seed for start in starts] == [0, 1]
     assert [(run.method, run.seed) for run in planned] == [
         ("himac", 0),
@@ -61,7 +62,7 @@ def test_a_plan_s_runs_differ_in_their_method_alone_and_share_start_and_budget(t
     [
         (
             "rollout.group_size = 16",
-            "optim.learning_rate = 1",
+            "optimizer.learning_rate = 1",
             r"method 'grpo' in environment 'toy': unknown key",
         ),
         ("rollout.group_size = 16", "env.doors = 1", r"method 'grpo' sets \[env\]; allowed: agent, rollout"),
@@ -85,4 +86,4 @@ def test_a_plan_that_is_wrong_or_unfair_is_refused_before_anything_runs(
 ) -> None:
     assert old in PLAN
     with pytest.raises(ConfigError, match=message):
-        read_plan(_plan(tmp_path, PLAN.replace(old, new)))
+        read_comparison(_plan(tmp_path, PLAN.replace(old, new)), check=check_trainable)

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from himac.cli.main import _parser, main
-from himac.compare.plan import planned_runs, read_plan
+from himac.cli.main import app, main
+from himac.compare.comparison import planned_runs, read_comparison
 from himac.compare.runner import state_of
 from himac.config import override, to_toml
 from himac.errors import RunError
@@ -21,8 +21,8 @@ from himac.runs.folder import CONFIG
 
 RECIPE = """
 run.save_every = 1
-rollout = { tasks = 2, group_size = 2, micro_group_size = 2 }
-optim.lr = 1e-3
+rollout = { tasks = 2, group_size = 2, executor_group_size = 2 }
+optimizer.lr = 1e-3
 [env]
 name = "toy"
 doors = 1
@@ -34,8 +34,8 @@ tiny_hidden = 32
 tiny_layers = 2
 tiny_vocab = 400
 [agent]
-macro_tokens = 48
-micro_tokens = 12
+planner_tokens = 48
+executor_tokens = 12
 max_steps = 6
 [sft]
 demonstrations = 24
@@ -63,7 +63,7 @@ def _plan(folder: Path, text: str = PLAN) -> Path:
 
 
 def _states(plan: Path, out: Path) -> dict[str, str]:
-    return {run.folder.name: state_of(run) for run in planned_runs(read_plan(plan), out)[1]}
+    return {run.folder.name: state_of(run) for run in planned_runs(read_comparison(plan), out)[1]}
 
 
 @pytest.mark.slow
@@ -81,7 +81,7 @@ def test_a_killed_comparison_goes_on_and_a_finished_one_is_only_read(
         with pytest.raises(RunError, match="another comparison") as caught:
             _compare([str(plan), "--out", str(out)])
         assert "--read" in caught.value.hint
-        while process.poll() is None and not any(r["phase"] == "macro" for r in _rows(first)):
+        while process.poll() is None and not any(r["phase"] == "planner" for r in _rows(first)):
             time.sleep(0.05)
         process.send_signal(signal.SIGTERM)
         told = process.communicate(timeout=60)[1].decode()
@@ -92,7 +92,7 @@ def test_a_killed_comparison_goes_on_and_a_finished_one_is_only_read(
     assert main(["compare", str(plan), "--out", str(out), "--jobs", "2"]) == 0
     assert _states(plan, out) == {"toy-himac-0": "done", "toy-grpo-0": "done"}
     assert (out / "starts" / "toy-0" / "start" / "config.json").stat().st_mtime_ns == built
-    assert [r["iteration"] for r in _rows(first) if r["phase"] == "micro"] == [1, 2]
+    assert [r["iteration"] for r in _rows(first) if r["phase"] == "executor"] == [1, 2]
     page = (out / "table.md").read_text()
     assert "| HiMAC  | 1 " in page and "HiMAC - GRPO = " in page and "6 tasks" in page
 
@@ -106,11 +106,11 @@ def test_a_killed_comparison_goes_on_and_a_finished_one_is_only_read(
 
 
 def test_a_run_made_with_other_settings_does_not_count(tmp_path: Path) -> None:
-    plan, out = read_plan(_plan(tmp_path)), tmp_path / "out"
+    plan, out = read_comparison(_plan(tmp_path)), tmp_path / "out"
     run = planned_runs(plan, out)[1][0]
     run.folder.mkdir(parents=True)
-    (run.folder / CONFIG).write_text(to_toml(override(run.config, optim={"lr": 0.5})))
-    with pytest.raises(RunError, match=r"other settings: optim\.lr is 0\.5, planned 0\.001"):
+    (run.folder / CONFIG).write_text(to_toml(override(run.config, optimizer={"lr": 0.5})))
+    with pytest.raises(RunError, match=r"other settings: optimizer\.lr is 0\.5, planned 0\.001"):
         state_of(run)
 
 
@@ -130,8 +130,7 @@ def test_a_run_that_fails_is_told_and_its_peers_go_on(
 
 def _compare(words: list[str]) -> None:
     """Run the verb without the command line's own handling of errors."""
-    args = _parser().parse_args(["compare", *words])
-    args.run(args)
+    app.main(["compare", *words], standalone_mode=False)
 
 
 def _rows(folder: Path) -> list[dict[str, object]]:

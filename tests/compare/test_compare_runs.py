@@ -10,11 +10,11 @@ import pytest
 from written import TASKS, write_run
 
 from himac.cli.main import main
+from himac.compare.criteria import Criteria
 from himac.compare.naming import method_of, name_runs
 from himac.compare.reading import find_folders, read_run
 from himac.compare.summary import summarise
 from himac.compare.tables import markdown_of, sentence
-from himac.compare.terms import Terms
 from himac.config import load_config
 from himac.errors import DataError
 from himac.runs.folder import EPISODES, METRICS
@@ -22,7 +22,7 @@ from himac.runs.folder import EPISODES, METRICS
 
 def _judged(folder: Path, **terms: Any) -> dict[str, Any]:
     named = name_runs([read_run(path) for path in find_folders([folder])])
-    return summarise(named, Terms(name="x", **terms))
+    return summarise(named, Criteria(name="x", **terms))
 
 
 def test_run_directories_alone_are_grouped_judged_and_told_apart(runs: Path) -> None:
@@ -121,15 +121,15 @@ def test_a_config_says_which_method_it_is(words: list[str], name: str) -> None:
 
 
 def test_runs_that_differ_are_not_averaged(tmp_path: Path) -> None:
-    for place, words in enumerate((["optim.lr=1e-3"], ["optim.lr=1e-4"], ["env.doors=2"])):
+    for place, words in enumerate((["optimizer.lr=1e-3"], ["optimizer.lr=1e-4"], ["env.doors=2"])):
         write_run(tmp_path / str(place), ["env=toy", *words], [0.2, 0.6])
     named = name_runs([read_run(path) for path in find_folders([tmp_path])])
     assert [(n.environment, n.method) for n in named] == [
-        ("toy (env.doors=None)", "himac (optim.lr=0.001)"),
-        ("toy (env.doors=None)", "himac (optim.lr=0.0001)"),
+        ("toy (env.doors=None)", "himac (optimizer.lr=0.001)"),
+        ("toy (env.doors=None)", "himac (optimizer.lr=0.0001)"),
         ("toy (env.doors=2)", "himac"),
     ]
-    write_run(tmp_path / "twin", ["env=toy", "optim.lr=1e-4"], [0.2, 0.6])
+    write_run(tmp_path / "twin", ["env=toy", "optimizer.lr=1e-4"], [0.2, 0.6])
     with pytest.raises(DataError, match="the same method with the same seed"):
         name_runs([read_run(path) for path in find_folders([tmp_path])])
 

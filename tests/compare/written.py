@@ -48,8 +48,8 @@ def write_run(
     evaluation(0, "test", first)
     for place, success in enumerate(curve):
         if place:
-            writer.metrics({"iteration": 5 * place, "phase": "micro", "success": success})
-            writer.episodes([{"iteration": 5 * place, "phase": "micro", "group": 0, "chosen": False}])
+            writer.metrics({"iteration": 5 * place, "phase": "executor", "success": success})
+            writer.episodes([{"iteration": 5 * place, "phase": "executor", "group": 0, "chosen": False}])
         evaluation(place, "val", success)
     evaluation(len(curve) - 1, "test", last)
     writer.close()

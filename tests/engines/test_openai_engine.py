@@ -13,7 +13,7 @@ from endpoint import Answer, Behaviour, Endpoint, fails, says
 
 from himac.config import EndpointConfig
 from himac.engines import endpoint as endpoint_module
-from himac.engines.endpoint import Address, Meter, until_stop
+from himac.engines.endpoint import Address, Usage, until_stop
 from himac.engines.openai import OpenAIEngine
 from himac.errors import ConfigError, EndpointError, ModelError
 from himac.types import Message, Request, Sampling
@@ -102,7 +102,7 @@ def test_answers_keep_the_order_of_their_requests_and_few_are_under_way_at_once(
 def test_what_may_pass_is_tried_again(failure: Answer) -> None:
     with _engine(_first({0: failure, 1: failure}, says("fine"))) as (engine, server):
         assert engine.generate([_request()])[0].text == "fine"
-        assert len(server.requests) == engine.meter.requests == 3 and engine.meter.retries == 2
+        assert len(server.requests) == engine.usage.requests == 3 and engine.usage.retries == 2
 
 
 def test_an_answer_that_does_not_come_in_time_is_asked_for_again() -> None:
@@ -232,22 +232,22 @@ def test_a_budget_of_requests_is_never_exceeded_retries_included() -> None:
             EndpointError, match=r"the budget of 5 requests \(endpoint.max_requests\) is spent"
         ):
             engine.generate([_request(str(n)) for n in range(9)])
-        assert len(server.requests) == engine.meter.requests == 5
-        assert engine.meter.completion_tokens == 9  # what was under way came in and was counted
+        assert len(server.requests) == engine.usage.requests == 5
+        assert engine.usage.completion_tokens == 9  # what was under way came in and was counted
 
 
 def test_a_budget_of_tokens_sends_nothing_once_it_is_spent() -> None:
     with _engine(lambda *_: says("fine"), max_tokens=20, concurrency=1) as (engine, server):
         with pytest.raises(EndpointError, match=r"the budget of 20 tokens \(endpoint.max_tokens\) is spent"):
             engine.generate([_request(str(n)) for n in range(9)])
-        assert len(server.requests) == 2 and engine.meter.prompt_tokens + engine.meter.completion_tokens == 26
+        assert len(server.requests) == 2 and engine.usage.prompt_tokens + engine.usage.completion_tokens == 26
 
 
 def test_two_engines_share_one_meter() -> None:
-    meter = Meter(max_requests=1)
+    usage = Usage(max_requests=1)
     with Endpoint(lambda *_: says("fine")) as server:
         settings = EndpointConfig()
-        engines = [OpenAIEngine(f"{server.url}#{name}", settings, meter=meter) for name in "ab"]
+        engines = [OpenAIEngine(f"{server.url}#{name}", settings, usage=usage) for name in "ab"]
         engines[0].generate([_request()])
         with pytest.raises(EndpointError, match="budget of 1 requests"):
             engines[1].generate([_request()])
@@ -258,7 +258,7 @@ def test_two_engines_share_one_meter() -> None:
 def test_tokens_that_are_not_told_are_estimated_and_that_is_counted() -> None:
     with _engine(lambda *_: says("12345678", usage=False)) as (engine, _):
         assert engine.generate([_request()])[0].num_tokens == 2
-        assert engine.meter.usage()["estimated"] == 1 and engine.meter.prompt_tokens == (8 + 5) // 4
+        assert engine.usage.counts()["estimated"] == 1 and engine.usage.prompt_tokens == (8 + 5) // 4
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from himac.config import ModelConfig
 from himac.errors import ModelError
-from himac.models.load import LoraSettings, load_model, save_model
+from himac.models.load import load_model, save_model
 from himac.models.tiny import TAGS, build_tiny, build_tokenizer
 
 torch.set_num_threads(1)
@@ -72,7 +73,7 @@ def test_saving_and_loading_keeps_weights_and_does_not_bake_in_the_attention(fol
 
 def test_an_adapter_is_saved_small_and_comes_back(folder, tmp_path):
     pytest.importorskip("peft")
-    model, tokenizer = load_model(str(folder), lora=LoraSettings(rank=2, alpha=4))
+    model, tokenizer = load_model(str(folder), ModelConfig(lora_rank=2, lora_alpha=4))
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if "lora_B" in name:

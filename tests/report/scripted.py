@@ -7,17 +7,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from himac.algo.estimators import GroupRelative
+from himac.agents.hierarchical import HierarchicalAgent
+from himac.algo.group import GroupRelative
 from himac.chat import ChatFormat
 from himac.config import load_config, to_toml
 from himac.envs.base import make_env
 from himac.models.tiny import build_tokenizer
-from himac.rollout.collect import Collector, CollectSettings
+from himac.rollout.collect import EpisodeRunner
 from himac.rollout.evaluate import evaluate
-from himac.rollout.phases import Phases, choose
+from himac.rollout.phases import LocalCollector, choose, phases_of
 from himac.rollout.summary import summarise
-from himac.runs.console import RunConsole
+from himac.runs.console import Silent
 from himac.runs.folder import CONFIG, RunWriter
+from himac.runs.log import RunLog
 from himac.testing import ScriptedEngine
 
 HOSTILE = (
@@ -93,12 +95,12 @@ def write_run(
     words = [
         "agent.max_steps=10",
         "agent.subgoal_turns=4",
-        "agent.micro_tokens=200",
+        "agent.executor_tokens=200",
         "model.max_prompt=8000",
     ]
     words += [
         "rollout.group_size=4",
-        "rollout.micro_group_size=3",
+        "rollout.executor_group_size=3",
         f"run.seed={seed}",
         f"run.iterations={iterations}",
         *env,
@@ -109,41 +111,45 @@ def write_run(
     tokenizer = build_tokenizer(["go up down left right ahead finish It lies", *HOSTILE], vocab=400)
     tokenizer.save_pretrained(folder / "start")
     engine = ScriptedEngine(tokenizer, model or player(seed, actions, hostile), end_id=tokenizer.eos_token_id)
-    settings = CollectSettings(max_prompt=8000)
-    phases = Phases(
-        config, world.spec, Collector(make, engine, chat=ChatFormat(tokenizer), settings=settings)
+    runner = EpisodeRunner(make, engine, chat=ChatFormat(tokenizer), cfg=config.agent, max_prompt=8000)
+    collector = LocalCollector(
+        runner,
+        world.spec,
+        HierarchicalAgent,
+        agent=config.agent,
+        rollout=config.rollout,
+        seed=config.run.seed,
     )
-    console = RunConsole(quiet=True)
+    exploring, acting = phases_of(config.algo, config.rollout, plans=True)
     split = next(name for name in world.spec.splits if name != config.env.train_split)
     writer = RunWriter(folder)
     (folder / CONFIG).write_text(to_toml(config), encoding="utf-8")
-    console.attach(writer, iterations)
+    log = RunLog(writer, Silent(), iterations=iterations)
     problems = world.tasks(config.env.train_split)
-    _evaluate(phases, world.tasks(split)[:5], console, 0)
+    _evaluate(collector, world.tasks(split)[:5], log, 0)
     for step in range(iterations):
         of_step = problems[step * tasks : (step + 1) * tasks]
-        explored = phases.explore(of_step, step)
-        places = choose(explored, select="best", seed=step)
-        _tell(console, phases, step, "macro", explored, places)
-        plans = [group[place].blueprint for group, place in zip(explored, places)]
-        _tell(console, phases, step, "micro", phases.execute(of_step, [p for p in plans if p], step), [])
-    _evaluate(phases, world.tasks(split)[:5], console, iterations)
-    console.close()
-    writer.close()
+        explored = collector.collect(exploring, of_step, iteration=step)
+        chosen = choose(explored, select="best", seed=step)
+        _tell(log, collector, step, "planner", explored, chosen)
+        plans = [group[index].blueprint for group, index in zip(explored, chosen)]
+        executed = collector.collect(acting, of_step, blueprints=[p for p in plans if p], iteration=step)
+        _tell(log, collector, step, "executor", executed, [])
+    _evaluate(collector, world.tasks(split)[:5], log, iterations)
+    log.close()
     return folder
 
 
-def _tell(console: RunConsole, phases: Phases, step: int, phase: Any, groups: Any, chosen: list[int]) -> None:
-    clock = phases.collector.clock
+def _tell(
+    log: RunLog, collector: LocalCollector, step: int, phase: Any, groups: Any, chosen: list[int]
+) -> None:
+    clock = collector.clock()
     row = {"iteration": step + 1, "phase": phase, **summarise([e for g in groups for e in g])}
     row |= {"collect_s": clock.total_s, "generate_s": clock.generate_s, "env_s": clock.env_s, "learn_s": 0.0}
-    phases.collector.clock = type(clock)()
     advantages = GroupRelative()(groups, phase)
-    console.phase(row, groups, {phase: advantages}, chosen)
+    log.phase(row, groups, {phase: advantages}, chosen)
 
 
-def _evaluate(phases: Phases, tasks: Any, console: RunConsole, iteration: int) -> None:
-    summary, episodes = evaluate(phases, tasks, temperature=0.0)
-    console.evaluation(
-        {"iteration": iteration, "phase": "eval", "split": tasks[0].split, **summary}, episodes
-    )
+def _evaluate(collector: LocalCollector, tasks: Any, log: RunLog, iteration: int) -> None:
+    summary, episodes = evaluate(collector, tasks, temperature=0.0)
+    log.evaluation({"iteration": iteration, "phase": "eval", "split": tasks[0].split, **summary}, episodes)

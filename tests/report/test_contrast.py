@@ -11,7 +11,7 @@ from driving import find, find_all, open_page
 from himac.report.page import build_report
 
 ADDRESSES = (
-    "run", "episodes", "episodes?phase=macro&success=0", "group/0/6", "episode/0/6", "episode/1/4", "episode/2/6",
+    "run", "episodes", "episodes?phase=planner&success=0", "group/0/6", "episode/0/6", "episode/1/4", "episode/2/6",
 )  # fmt: skip
 
 # Every visible text node with the colours as drawn: what lies under it is composed layer by layer, opacity included.

@@ -49,7 +49,7 @@ def test_the_run_page_draws_curves_and_facts_without_an_error(browser: Any, page
 def test_filters_filter(browser: Any, page: str) -> None:
     open_page(browser, page, "episodes")
     assert _count(browser) == 5 + 2 * 2 * (4 + 3) + 5
-    _pick(browser, "phase", "macro")
+    _pick(browser, "phase", "planner")
     assert _count(browser) == 2 * 2 * 4
     _pick(browser, "iteration", "2")
     assert _count(browser) == 2 * 4
@@ -100,7 +100,7 @@ def test_the_coloured_tokens_are_the_ones_that_were_trained(
     browser: Any, page: str, run_folder: Path
 ) -> None:
     rows = list(read_rows(run_folder / EPISODES))
-    place, row = next((place, row) for place, row in enumerate(rows) if row["phase"] == "micro")
+    place, row = next((place, row) for place, row in enumerate(rows) if row["phase"] == "executor")
     turns = [turn for segment in row["segments"] for turn in segment["turns"]]
     open_page(browser, page, f"episode/0/{place}")
     said = [node.get_attribute("data-said") for node in find_all(browser, ".timeline .token")]
@@ -146,13 +146,13 @@ def test_episodes_without_tokens_show_their_text(browser: Any, run_folder: Path,
     row = next(iter(read_rows(run_folder / EPISODES)))
     empty = {"ids": [], "sampled": [], "logps": []}
     turns = [turn for segment in row["segments"] for turn in segment["turns"]]
-    for turn in [row["plan"], *turns]:
+    for turn in [row["planning"], *turns]:
         turn |= {"start": 0, "end": 0}
     (tmp_path / EPISODES).write_text(json.dumps({**row, "contexts": [empty] * len(row["contexts"])}) + "\n")
     page = build_report([tmp_path], tmp_path / "report.html").as_uri()
     open_page(browser, page, "episode/0/0")
     said = [node.text for node in find_all(browser, ".timeline .raw .tokens")]
-    assert [text.split() for text in said] == [turn["text"].split() for turn in [row["plan"], *turns]]
+    assert [text.split() for text in said] == [turn["text"].split() for turn in [row["planning"], *turns]]
     assert "no tokens" in find(browser, "main").text
     assert errors(browser) == []
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import base64
 import gzip
 import io
@@ -13,12 +12,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from himac.cli import report as verbs
+from himac.cli.main import main
 from himac.errors import DataError
 from himac.report.curves import plot_run, plot_runs
+from himac.report.episode_index import choose_sample, find_lines, read_lines
 from himac.report.page import build_report, render
 from himac.report.reading import pack_episodes, read_settings, sample_episodes
-from himac.report.sampling import choose_sample, find_lines, read_lines
 from himac.report.show import show_episode
 from himac.report.vocabulary import find_tokenizer, token_texts
 from himac.runs.folder import EPISODES, METRICS, read_rows
@@ -46,8 +45,8 @@ def test_a_sample_is_of_whole_groups_and_says_its_rule(run_folder: Path) -> None
     for row in packed["rows"]:
         key = (row[place["iteration"]], row[place["phase"]], row[place["group"]])
         sizes[key] = sizes.get(key, 0) + 1
-    assert sizes == {(0, "eval", 0): 1, (0, "eval", 2): 1, (0, "eval", 4): 1, (1, "macro", 0): 4, (1, "micro", 0): 3,
-                     (2, "macro", 0): 4, (2, "micro", 0): 3, (2, "eval", 0): 1, (2, "eval", 2): 1, (2, "eval", 4): 1}  # fmt: skip
+    assert sizes == {(0, "eval", 0): 1, (0, "eval", 2): 1, (0, "eval", 4): 1, (1, "planner", 0): 4, (1, "executor", 0): 3,
+                     (2, "planner", 0): 4, (2, "executor", 0): 3, (2, "eval", 0): 1, (2, "eval", 2): 1, (2, "eval", 4): 1}  # fmt: skip
     assert sampled.rule.startswith("20 of 38 episodes are shown: of every iteration, whole groups, 1 in 2")
 
 
@@ -118,7 +117,7 @@ def test_token_texts_are_the_run_s_own(run_folder: Path) -> None:
     row = next(iter(read_rows(run_folder / EPISODES)))
     tokenizer = find_tokenizer(run_folder)
     assert tokenizer == run_folder / "start" / "tokenizer.json"
-    plan, ids = row["plan"], row["contexts"][0]["ids"]
+    plan, ids = row["planning"], row["contexts"][0]["ids"]
     texts = token_texts(tokenizer, ids)
     assert "".join(texts[i] for i in ids[plan["start"] : plan["end"]]).startswith(plan["text"])
 
@@ -156,13 +155,12 @@ def test_show_prints_the_episode_and_no_control_characters(hostile_folder: Path)
 
 
 def test_show_filters(run_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    parser = argparse.ArgumentParser()
-    for flags, settings in verbs.SHOW:
-        parser.add_argument(*flags, **settings)
-    verbs.show(parser.parse_args([str(run_folder), "--phase", "micro", "--iteration", "2", "--count", "99"]))
-    assert capsys.readouterr().out.count("iteration 2, micro") == 6
-    verbs.show(parser.parse_args([str(run_folder), "--iteration", "77"]))
+    assert main(["show", str(run_folder), "--phase", "executor", "--iteration", "2", "--count", "99"]) == 0
+    assert capsys.readouterr().out.count("iteration 2, executor") == 6
+    assert main(["show", str(run_folder), "--iteration", "77"]) == 0
     assert capsys.readouterr().out == "no episode matches\n"
+    assert main(["show", str(run_folder), "--stop", "succes"]) == 2
+    assert "did you mean 'success'?" in capsys.readouterr().err
 
 
 def test_plots_are_written_as_png_and_svg(run_folder: Path, tmp_path: Path) -> None:

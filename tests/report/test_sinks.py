@@ -8,9 +8,9 @@ from himac.errors import ConfigError
 from himac.runs.sinks import make_sinks
 
 ROWS = [
-    {"iteration": 1, "phase": "macro", "success": 0.25, "kl": 0.0},
-    {"iteration": 1, "phase": "micro", "success": 0.5, "kl": 0.01},
-    {"iteration": 2, "phase": "macro", "success": 0.75, "kl": 0.02},
+    {"iteration": 1, "phase": "planner", "success": 0.25, "kl": 0.0},
+    {"iteration": 1, "phase": "executor", "success": 0.5, "kl": 0.01},
+    {"iteration": 2, "phase": "planner", "success": 0.75, "kl": 0.02},
     {"iteration": 2, "phase": "eval", "split": "val", "success": 0.6, "outcomes": [1, 0], "kinds": {"pick": {"success": 1.0}}},
 ]  # fmt: skip
 
@@ -27,10 +27,10 @@ def test_tensorboard_holds_every_number_at_its_iteration(tmp_path: Path) -> None
         tag: [(e.step, round(e.value, 4)) for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]
     }
     assert seen == {
-        "macro/success": [(1, 0.25), (2, 0.75)],
-        "macro/kl": [(1, 0.0), (2, 0.02)],
-        "micro/success": [(1, 0.5)],
-        "micro/kl": [(1, 0.01)],
+        "planner/success": [(1, 0.25), (2, 0.75)],
+        "planner/kl": [(1, 0.0), (2, 0.02)],
+        "executor/success": [(1, 0.5)],
+        "executor/kl": [(1, 0.01)],
         "eval_val/success": [(2, 0.6)],
     }
 

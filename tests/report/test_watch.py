@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from himac.config import load_config, to_toml
-from himac.report.progress import read_progress
+from himac.report.run_status import read_status
 from himac.report.watch import headline, last_episodes, watch_run
 from himac.runs.folder import CONFIG, EPISODES, METRICS
 
@@ -25,7 +25,7 @@ def _trained(*iterations: int, seconds: float = 10.0) -> list[dict[str, Any]]:
     return [
         {"phase": phase, "iteration": i, "collect_s": seconds / 2 - 1, "learn_s": 1.0}
         for i in iterations
-        for phase in ("macro", "micro")
+        for phase in ("planner", "executor")
     ]
 
 
@@ -46,7 +46,7 @@ START = [_evaluated(0, "test"), _evaluated(0, "val")]
 
 def test_the_parts_that_are_left_are_counted_each_at_its_pace() -> None:
     config = load_config(None, SETTINGS)
-    progress = read_progress([*START, *_trained(1, 2)], config)
+    progress = read_status([*START, *_trained(1, 2)], config)
     assert (progress.stage, progress.iteration, progress.pace_s) == ("training", 2, 10.0)
     assert progress.left_s == 4 * 10 + 2 * 4 + 30  # iterations, evaluations after 3 and 6, the final one
     assert progress.spent_s == 20 + 4 + 30
@@ -55,36 +55,36 @@ def test_the_parts_that_are_left_are_counted_each_at_its_pace() -> None:
 def test_the_pace_is_the_recent_one() -> None:
     config = load_config(None, ["run.iterations=40", "eval.every=0"])
     rows = _trained(*range(1, 11), seconds=100.0) + _trained(*range(11, 21), seconds=10.0)
-    assert read_progress(rows, config).left_s == 20 * 10
+    assert read_status(rows, config).left_s == 20 * 10
 
 
 def test_time_since_the_last_row_is_taken_off_once() -> None:
     config = load_config(None, SETTINGS)
     rows = [*START, *_trained(1, 2, 3), _evaluated(3, "val")]
-    assert read_progress(rows, config, since_s=4).left_s == 3 * 10 + 4 + 30 - 4
-    assert read_progress(rows, config, since_s=1000).left_s == 2 * 10 + 4 + 30
+    assert read_status(rows, config, since_s=4).left_s == 3 * 10 + 4 + 30 - 4
+    assert read_status(rows, config, since_s=1000).left_s == 2 * 10 + 4 + 30
 
 
 def test_a_budget_in_minutes_ends_sooner_than_the_iterations() -> None:
     config = load_config(
         None, ["run.iterations=1000", "run.max_minutes=1", "eval.every=0", "eval.final=test"]
     )
-    assert read_progress([*START, *_trained(1, 2)], config).left_s == 4 * 10 + 30
+    assert read_status([*START, *_trained(1, 2)], config).left_s == 4 * 10 + 30
 
 
 def test_trained_to_the_end_is_not_over_before_the_final_evaluation_is_told() -> None:
     config = load_config(None, SETTINGS)
     rows = [*START, *_trained(1, 2, 3, 4, 5, 6)]
-    progress = read_progress(rows, config)
+    progress = read_status(rows, config)
     assert (progress.stage, progress.left_s) == ("evaluating", 4 + 30)
     rows.append(_evaluated(6, "val"))
-    progress = read_progress(rows, config, since_s=12)
+    progress = read_status(rows, config, since_s=12)
     assert (progress.stage, progress.left_s) == ("evaluating", 18)
     assert (
         headline("r", progress, config, 12) == "r  iteration 6/6 | final evaluation on test | about 18 s left"
     )
     rows.append(_evaluated(6, "test"))
-    progress = read_progress(rows, config)
+    progress = read_status(rows, config)
     assert (progress.stage, progress.left_s) == ("done", 0)
     assert headline("r", progress, config) == "r  iteration 6/6 | done in 2 min"
 
@@ -92,8 +92,8 @@ def test_trained_to_the_end_is_not_over_before_the_final_evaluation_is_told() ->
 def test_one_split_for_both_evaluations_is_told_twice() -> None:
     config = load_config(None, ["run.iterations=3", "eval.every=3", "eval.split=val", "eval.final=val"])
     rows = [*_trained(1, 2, 3), _evaluated(3, "val")]
-    assert read_progress(rows, config).stage == "evaluating"
-    assert read_progress([*rows, _evaluated(3, "val")], config).stage == "done"
+    assert read_status(rows, config).stage == "evaluating"
+    assert read_status([*rows, _evaluated(3, "val")], config).stage == "done"
 
 
 def test_a_run_that_its_budget_ended_is_over_too() -> None:
@@ -101,22 +101,22 @@ def test_a_run_that_its_budget_ended_is_over_too() -> None:
         None, ["run.iterations=1000", "run.max_minutes=1", "eval.every=0", "eval.final=test"]
     )
     rows = [*START, *_trained(1, 2, 3, 4, 5, 6)]
-    assert read_progress(rows, config).stage == "evaluating"
-    progress = read_progress([*rows, _evaluated(6, "test", train_s=61.0)], config)
+    assert read_status(rows, config).stage == "evaluating"
+    progress = read_status([*rows, _evaluated(6, "test", train_s=61.0)], config)
     assert (progress.stage, progress.limit) == ("done", "limit of 1 min")
     assert headline("r", progress, config) == "r  iteration 6/1000 | limit of 1 min | done in 2 min"
 
 
 def test_before_the_first_iteration_nothing_is_promised() -> None:
     config = load_config(None, SETTINGS)
-    progress = read_progress([], config)
+    progress = read_status([], config)
     assert (progress.stage, progress.left_s) == ("starting", None)
     assert "left" not in headline("r", progress, config)
 
 
 def test_a_silent_run_is_called_so_when_its_part_should_long_be_over() -> None:
     config = load_config(None, SETTINGS)
-    progress = read_progress([*START, *_trained(1, 2, seconds=400.0)], config, since_s=600)
+    progress = read_status([*START, *_trained(1, 2, seconds=400.0)], config, since_s=600)
     assert "nothing written" not in headline("r", progress, config, since_s=600)
     assert headline("r", progress, config, since_s=900).endswith("| nothing written for 15 min")
 

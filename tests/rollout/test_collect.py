@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from himac.agents.base import Limits
-from himac.agents.hierarchical import HierarchicalAgent, HierarchySettings
-from himac.algo.estimators import GroupRelative
+from himac.agents.hierarchical import HierarchicalAgent
+from himac.algo.group import GroupRelative
 from himac.chat import ChatFormat
+from himac.config import AgentConfig
 from himac.envs.base import Env, make_env, make_expert
 from himac.learner.samples import to_samples
-from himac.rollout.collect import Collector, CollectSettings
-from himac.rollout.episode import Job, Penalties
+from himac.rollout.collect import EpisodeRunner
+from himac.rollout.episode import Job
 from himac.testing import ScriptedEngine, check_estimator
 from himac.train.warm_start import script
 from himac.types import Observation, StepResult, StopReason, Task
@@ -23,15 +23,16 @@ from himac.types import Observation, StepResult, StopReason, Task
 PLAN = "<blueprint>\n1. first\n2. second\n</blueprint>"
 
 
-def _collector(tokenizer: Any, chat: ChatFormat, answer: Callable[[str], str], **settings: Any) -> Collector:
+def _collector(
+    tokenizer: Any, chat: ChatFormat, answer: Callable[[str], str], **settings: Any
+) -> EpisodeRunner:
     engine = ScriptedEngine(tokenizer, answer, end_id=tokenizer.eos_token_id)
     make = settings.pop("make_env", lambda: make_env("toy", doors=1))
-    return Collector(make, engine, chat=chat, settings=CollectSettings(**settings))
+    return EpisodeRunner(make, engine, chat=chat, **{"cfg": AgentConfig(), **settings})
 
 
 def _job(env: Env, task: Task, *, replica: int = 0, max_steps: int = 8) -> Job:
-    limits = Limits(max_steps=max_steps, subgoal_turns=3)
-    agent = HierarchicalAgent(env.spec, HierarchySettings(limits=limits))
+    agent = HierarchicalAgent(env.spec, AgentConfig(max_steps=max_steps, subgoal_turns=3))
     return Job(task=task, replica=replica, agent=agent, seed=replica)
 
 
@@ -46,7 +47,7 @@ def test_the_expert_s_words_through_the_collector_solve_the_task(tokenizer: Any,
     assert demo is not None
     lines = iter([text for text, _ in script(demo, flat=False)])
     collector = _collector(tokenizer, chat, lambda _: next(lines))
-    episode = collector.collect([_job(env, task, max_steps=40)])[0]
+    episode = collector.run([_job(env, task, max_steps=40)])[0]
     assert episode.success and episode.stop is StopReason.SUCCESS
     assert episode.blueprint is not None and episode.blueprint.subgoals == demo.subgoals
     assert tuple(t.action for t in episode.turns if t.action) == demo.actions
@@ -58,7 +59,7 @@ def test_the_expert_s_words_through_the_collector_solve_the_task(tokenizer: Any,
 def test_turns_point_at_their_own_tokens(tokenizer: Any, chat: ChatFormat) -> None:
     env = make_env("toy", doors=1)
     collector = _collector(tokenizer, chat, _planner_or("<action>wait</action>"))
-    episode = collector.collect([_job(env, env.tasks("train")[0])])[0]
+    episode = collector.run([_job(env, env.tasks("train")[0])])[0]
     for turn in episode.turns:
         context = episode.contexts[turn.context]
         assert context.sampled[turn.start : turn.end].all()
@@ -68,9 +69,9 @@ def test_turns_point_at_their_own_tokens(tokenizer: Any, chat: ChatFormat) -> No
 
 def test_bad_answers_cost_their_penalty_and_never_crash(tokenizer: Any, chat: ChatFormat) -> None:
     env = make_env("toy", doors=1)
-    penalties = Penalties(invalid=0.25, malformed=2.0)
-    collector = _collector(tokenizer, chat, lambda _: "gibberish", penalties=penalties)
-    episode = collector.collect([_job(env, env.tasks("train")[0])])[0]
+    cfg = AgentConfig(invalid_penalty=0.25, format_penalty=2.0)
+    collector = _collector(tokenizer, chat, lambda _: "gibberish", cfg=cfg)
+    episode = collector.run([_job(env, env.tasks("train")[0])])[0]
     assert episode.stop is StopReason.MAX_STEPS and episode.env_steps == 0
     assert episode.blueprint is not None and episode.blueprint.malformed
     assert episode.penalty == pytest.approx(2.0 + 8 * 0.25)
@@ -80,15 +81,15 @@ def test_identical_blueprints_are_run_once_and_share_the_return(tokenizer: Any, 
     env = make_env("toy", doors=1)
     task = env.tasks("train")[0]
     collector = _collector(tokenizer, chat, _planner_or("<action>wait</action>"))
-    shared = collector.collect([_job(env, task, replica=i) for i in range(4)], share_identical=True)
+    shared = collector.run([_job(env, task, replica=i) for i in range(4)], share_identical=True)
     engine = collector._engine
     assert isinstance(engine, ScriptedEngine)
     assert engine.num_requests == 4 + (shared[0].calls - 1)
     assert [e.is_copy for e in shared] == [False, True, True, True]
-    assert len({e.ret for e in shared}) == 1 and [e.replica for e in shared] == [0, 1, 2, 3]
-    alone = _collector(tokenizer, chat, _planner_or("<action>wait</action>")).collect([_job(env, task)])[0]
-    assert alone.ret == shared[3].ret
-    samples = to_samples(shared, [np.array([1.0] * len(e.turns), np.float32) for e in shared], role="macro")
+    assert len({e.return_ for e in shared}) == 1 and [e.replica for e in shared] == [0, 1, 2, 3]
+    alone = _collector(tokenizer, chat, _planner_or("<action>wait</action>")).run([_job(env, task)])[0]
+    assert alone.return_ == shared[3].return_
+    samples = to_samples(shared, [np.array([1.0] * len(e.turns), np.float32) for e in shared], role="planner")
     assert len(samples) == 4  # each its own blueprint
 
 
@@ -99,7 +100,7 @@ def test_nothing_is_generated_for_the_dead_and_the_pending_take_their_place(
     tasks = env.tasks("train")
     collector = _collector(tokenizer, chat, _planner_or("<action>wait</action>"), max_live=2)
     jobs = [_job(env, tasks[i], max_steps=2 + i) for i in range(5)]
-    episodes = collector.collect(jobs)
+    episodes = collector.run(jobs)
     engine = collector._engine
     assert isinstance(engine, ScriptedEngine)
     assert engine.num_requests == sum(e.calls for e in episodes)
@@ -135,7 +136,7 @@ class _Failing:
 def test_a_failing_world_ends_its_episode_and_keeps_the_traceback(tokenizer: Any, chat: ChatFormat) -> None:
     env = make_env("toy", doors=1)
     collector = _collector(tokenizer, chat, _planner_or("<action>wait</action>"), make_env=_Failing)
-    episodes = collector.collect([_job(env, env.tasks("train")[i]) for i in range(2)])
+    episodes = collector.run([_job(env, env.tasks("train")[i]) for i in range(2)])
     assert [e.stop for e in episodes] == [StopReason.ENV_ERROR] * 2
     assert "the world broke" in episodes[0].error and episodes[0].env_steps == 1
 
@@ -143,7 +144,7 @@ def test_a_failing_world_ends_its_episode_and_keeps_the_traceback(tokenizer: Any
 def test_a_prompt_that_cannot_fit_ends_its_episode(tokenizer: Any, chat: ChatFormat) -> None:
     env = make_env("toy", doors=1)
     collector = _collector(tokenizer, chat, _planner_or("<action>wait</action>"), max_prompt=20)
-    episode = collector.collect([_job(env, env.tasks("train")[0])])[0]
+    episode = collector.run([_job(env, env.tasks("train")[0])])[0]
     assert episode.stop is StopReason.PROMPT_TOO_LONG and episode.calls == 0
 
 
@@ -153,16 +154,16 @@ def test_samples_train_the_asked_role_alone_and_weigh_episodes_alike(
     env = make_env("toy", doors=1)
     task = env.tasks("train")[0]
     collector = _collector(tokenizer, chat, _planner_or("<action>wait</action>"))
-    group = collector.collect([_job(env, task, replica=i, max_steps=3 + 4 * i) for i in range(3)])
-    check_estimator(GroupRelative(), [group], "micro")
-    ones = [np.where([t.role == "micro" for t in e.turns], 1.0, np.nan).astype(np.float32) for e in group]
-    samples = to_samples(group, ones, role="micro")
+    group = collector.run([_job(env, task, replica=i, max_steps=3 + 4 * i) for i in range(3)])
+    check_estimator(GroupRelative(), [group], "executor")
+    ones = [np.where([t.role == "executor" for t in e.turns], 1.0, np.nan).astype(np.float32) for e in group]
+    samples = to_samples(group, ones, role="executor")
     assert sum(float(s.weights.sum()) for s in samples) == pytest.approx(1.0, rel=1e-5)
     plan_ids = {tuple(e.contexts[0].ids.tolist()) for e in group}
     assert all(tuple(s.ids.tolist()) not in plan_ids for s in samples)
     per_episode, at = [], 0
     for episode in group:
-        count = len({t.context for t in episode.turns if t.role == "micro"})
+        count = len({t.context for t in episode.turns if t.role == "executor"})
         per_episode.append(sum(float(s.weights.sum()) for s in samples[at : at + count]))
         at += count
     np.testing.assert_allclose(per_episode, [1 / 3] * 3, rtol=1e-5)

@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from himac.agents.base import Limits
-from himac.agents.hierarchical import HierarchicalAgent, HierarchySettings
+from himac.agents.hierarchical import HierarchicalAgent
 from himac.chat import ChatFormat, Dialogue, Format, MessageFormat
+from himac.config import AgentConfig
 from himac.engines.base import Engine
 from himac.engines.by_role import EngineByRole
 from himac.envs.base import Env, make_env
 from himac.errors import RunError
 from himac.learner.samples import to_samples
-from himac.rollout.collect import Collector, CollectSettings
+from himac.rollout.collect import EpisodeRunner
 from himac.rollout.episode import Job
 from himac.runs.episodes import episode_row, read_episode
 from himac.testing import ScriptedEngine
@@ -33,15 +33,15 @@ def _answer(prompt: str) -> str:
     )
 
 
-def _collector(engine: Engine, chat: Format, **settings: Any) -> Collector:
+def _collector(engine: Engine, chat: Format, **settings: Any) -> EpisodeRunner:
     planner_chat = settings.pop("planner_chat", None)
-    return Collector(
-        lambda: make_env("toy", doors=1), engine, chat=chat, settings=CollectSettings(**settings), planner_chat=planner_chat
+    return EpisodeRunner(
+        lambda: make_env("toy", doors=1), engine, chat=chat, cfg=AgentConfig(), planner_chat=planner_chat, **settings
     )  # fmt: skip
 
 
 def _job(env: Env, replica: int = 0) -> Job:
-    agent = HierarchicalAgent(env.spec, HierarchySettings(limits=Limits(max_steps=6, subgoal_turns=3)))
+    agent = HierarchicalAgent(env.spec, AgentConfig(max_steps=6, subgoal_turns=3))
     return Job(task=env.tasks("train")[0], replica=replica, agent=agent, seed=replica)
 
 
@@ -57,12 +57,14 @@ class _Refusing:
 
     def load_weights(self, state: Any, version: int) -> None: ...
 
+    def close(self) -> None: ...
+
 
 def test_an_episode_is_the_same_as_messages_and_as_tokens(tokenizer: Any, chat: ChatFormat) -> None:
     env = make_env("toy", doors=1)
     as_tokens = _collector(ScriptedEngine(tokenizer, _answer, end_id=tokenizer.eos_token_id), chat)
     as_messages = _collector(ScriptedEngine(None, _answer), MessageFormat())
-    one, other = as_tokens.collect([_job(env)])[0], as_messages.collect([_job(env)])[0]
+    one, other = as_tokens.run([_job(env)])[0], as_messages.run([_job(env)])[0]
     for field in (
         "env_return",
         "penalty",
@@ -88,10 +90,10 @@ def test_every_message_of_a_context_is_sent_in_order() -> None:
             return super().generate(requests)
 
     env = make_env("toy", doors=1)
-    _collector(Listening(None, lambda p: PLAN if "You plan." in p else "<action>wait</action>"), MessageFormat()).collect([_job(env)])  # fmt: skip
+    _collector(Listening(None, lambda p: PLAN if "You plan." in p else "<action>wait</action>"), MessageFormat()).run([_job(env)])  # fmt: skip
     plan, *acting = seen
     assert [m.role for m in plan.messages] == ["system", "user"] and len(plan.prompt) == 0
-    assert [r.role for r in seen[:2]] == ["macro", "micro"]
+    assert [r.role for r in seen[:2]] == ["planner", "executor"]
     assert [m.role for m in acting[1].messages] == ["system", "user", "assistant", "user"]
     assert (
         acting[1].messages[:2] == acting[0].messages
@@ -102,23 +104,21 @@ def test_every_message_of_a_context_is_sent_in_order() -> None:
 
 def test_episodes_without_tokens_are_kept_whole_and_cannot_be_trained_on() -> None:
     env = make_env("toy", doors=1)
-    episodes = _collector(ScriptedEngine(None, _answer), MessageFormat()).collect(
-        [_job(env, 0), _job(env, 1)]
-    )
+    episodes = _collector(ScriptedEngine(None, _answer), MessageFormat()).run([_job(env, 0), _job(env, 1)])
     row = episode_row(episodes[0])
     assert episode_row(read_episode(row)) == row
     ones = [[1.0] * len(e.turns) for e in episodes]
     with pytest.raises(RunError, match="no tokens and no log-probabilities, and cannot be trained on"):
-        to_samples(episodes, ones, role="micro")  # type: ignore[arg-type]
+        to_samples(episodes, ones, role="executor")  # type: ignore[arg-type]
 
 
 def test_planner_and_executor_may_be_engines_of_different_kinds(tokenizer: Any, chat: ChatFormat) -> None:
     env = make_env("toy", doors=1)
     planner = ScriptedEngine(None, lambda _: PLAN)
     executor = ScriptedEngine(tokenizer, lambda _: "<action>wait</action>", end_id=tokenizer.eos_token_id)
-    both = EngineByRole({"macro": planner, "micro": executor})
+    both = EngineByRole({"planner": planner, "executor": executor})
     collector = _collector(both, chat, planner_chat=MessageFormat())
-    episodes = collector.collect([_job(env, i) for i in range(3)])
+    episodes = collector.run([_job(env, i) for i in range(3)])
     assert planner.num_requests == 3 and executor.num_requests == sum(e.calls - 1 for e in episodes)
     for episode in episodes:
         assert episode.blueprint is not None and episode.blueprint.subgoals == ("first", "second")
@@ -137,7 +137,7 @@ def test_a_refused_prompt_ends_its_episode_and_no_other() -> None:
         ScriptedEngine(None, lambda p: PLAN if "You plan." in p else "<action>wait</action>"), is_bad
     )
     kept: list[Any] = []
-    episodes = _collector(engine, MessageFormat()).collect([_job(env, i) for i in range(3)], keep=kept.append)
+    episodes = _collector(engine, MessageFormat()).run([_job(env, i) for i in range(3)], keep=kept.append)
     stops = [e.stop for e in episodes]
     assert sorted(stops) == sorted([StopReason.ENGINE_ERROR, StopReason.MAX_STEPS, StopReason.MAX_STEPS])
     refused = episodes[stops.index(StopReason.ENGINE_ERROR)]
@@ -153,14 +153,14 @@ def test_a_dialogue_drops_its_oldest_exchanges_and_keeps_its_opening() -> None:
         talk.add_question(f"question {number} " + "q" * 29)
     shorter = talk.trimmed(60)
     assert shorter is not None and shorter[1] == 2 and len(shorter[0]) == 60
-    sent = shorter[0].request(Sampling(), "micro").messages
+    sent = shorter[0].request(Sampling(), "executor").messages
     assert sent[:2] == OPENING and [m.role for m in sent[2:]] == ["assistant", "user"] * 2
-    assert sent[2].content.startswith("answer 2") and len(talk.request(Sampling(), "micro").messages) == 10
+    assert sent[2].content.startswith("answer 2") and len(talk.request(Sampling(), "executor").messages) == 10
     assert talk.trimmed(39) is None
 
 
 def test_a_context_that_grows_too_long_is_trimmed_and_told() -> None:
     env = make_env("toy", doors=1)
     engine = ScriptedEngine(None, lambda p: PLAN if "You plan." in p else "<think>" + "so " * 60 + "</think><action>wait</action>")  # fmt: skip
-    episode = _collector(engine, MessageFormat(), max_prompt=420).collect([_job(env)])[0]
+    episode = _collector(engine, MessageFormat(), max_prompt=420).run([_job(env)])[0]
     assert episode.stop is StopReason.MAX_STEPS and sum(s.trimmed for s in episode.segments) > 0

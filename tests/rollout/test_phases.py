@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from himac.rollout.phases import best_blueprint, choose, next_tasks
+from himac.rollout.phases import TaskStream, best_blueprint, choose
 from himac.types import Blueprint, Context, Episode, StopReason, Task, Turn
 
 TASK = Task(env="toy", split="train", index=0)
@@ -18,7 +18,7 @@ def _episode(replica: int, *, ret: float, steps: int = 5, logp: float = -1.0) ->
     )  # fmt: skip
     return Episode(
         task=TASK, replica=replica, instruction="", blueprint=Blueprint(subgoals=(f"plan {replica}",)),
-        plan=Turn(role="macro", context=0, start=1, end=3, text=""), segments=(), contexts=(context,),
+        planning=Turn(role="planner", context=0, start=1, end=3, text=""), segments=(), contexts=(context,),
         env_return=ret, penalty=0.0, success=ret > 0, score=0.0, stop=StopReason.MAX_STEPS, env_steps=steps,
         calls=1, tokens=2,
     )  # fmt: skip
@@ -48,7 +48,8 @@ def test_random_selection_is_seeded_and_reaches_every_place() -> None:
 
 def test_the_task_stream_covers_the_split_before_it_repeats_and_can_start_anywhere() -> None:
     tasks = [Task(env="toy", split="train", index=i) for i in range(5)]
-    stream = [t.index for t in next_tasks(tasks, start=0, count=15, seed=3)]
+    endless = TaskStream(tasks=tasks, seed=3)
+    stream = [t.index for t in endless.at(0, 15)]
     assert sorted(stream[:5]) == sorted(stream[5:10]) == [0, 1, 2, 3, 4]
     assert stream[:5] != stream[5:10] or stream[5:10] != stream[10:]
-    assert [t.index for t in next_tasks(tasks, start=7, count=4, seed=3)] == stream[7:11]
+    assert [t.index for t in endless.at(7, 4)] == stream[7:11]

@@ -13,12 +13,13 @@ from himac.config import Config, load_config
 from himac.envs.base import make_env, make_expert
 from himac.errors import ConfigError, EndpointError
 from himac.report.tables import evaluation_table
-from himac.rollout.collect import Collector, CollectSettings
+from himac.rollout.collect import EpisodeRunner
 from himac.rollout.evaluate import evaluate
-from himac.rollout.phases import Phases
+from himac.rollout.phases import LocalCollector
 from himac.rollout.summary import best_of, conclude
 from himac.runs.episodes import episode_row
 from himac.testing import ScriptedEngine
+from himac.train.components import agent_class, trials_of
 from himac.types import Episode, Task
 
 ENV = make_env("toy", doors=1)
@@ -60,19 +61,26 @@ def _config(method: str, *more: str) -> Config:
     )
 
 
-def _phases(config: Config, answer: Callable[[str], str]) -> tuple[Phases, ScriptedEngine]:
-    engine = ScriptedEngine(None, answer)
-    collector = Collector(
-        lambda: make_env("toy", doors=1), engine, chat=MessageFormat(), settings=CollectSettings(max_prompt=100_000)
+def _collector(config: Config, engine: ScriptedEngine, **limits: int) -> LocalCollector:
+    runner = EpisodeRunner(
+        lambda: make_env("toy", doors=1), engine, chat=MessageFormat(), cfg=config.agent, max_prompt=100_000, **limits
     )  # fmt: skip
-    return Phases(config, ENV.spec, collector), engine
+    return LocalCollector(
+        runner,
+        ENV.spec,
+        agent_class(config),
+        agent=config.agent,
+        rollout=config.rollout,
+        seed=config.run.seed,
+    )
 
 
 def _evaluate(
     config: Config, trials: dict[int, int], **more: Any
 ) -> tuple[dict[str, Any], list[Episode], ScriptedEngine]:
-    phases, engine = _phases(config, _clever_after(trials))
-    summary, episodes = evaluate(phases, TASKS, temperature=0.0, **more)
+    engine = ScriptedEngine(None, _clever_after(trials))
+    collector = _collector(config, engine)
+    summary, episodes = evaluate(collector, TASKS, temperature=0.0, trials=trials_of(config), **more)
     return summary, episodes, engine
 
 
@@ -152,13 +160,10 @@ def test_what_was_finished_is_kept_when_the_engine_gives_up() -> None:
             return super().generate(requests)
 
     kept: list[Episode] = []
-    collector = Collector(
-        lambda: make_env("toy", doors=1), Failing(None, _clever_after(dict.fromkeys(range(4), 0))), chat=MessageFormat(),
-        settings=CollectSettings(max_prompt=100_000, max_live=1),
-    )  # fmt: skip
-    phases = Phases(_config("react"), ENV.spec, collector)
+    engine = Failing(None, _clever_after(dict.fromkeys(range(4), 0)))
+    collector = _collector(_config("react"), engine, max_live=1)
     with pytest.raises(EndpointError, match="gone"):
-        evaluate(phases, TASKS, temperature=0.0, keep=kept.append)
+        evaluate(collector, TASKS, temperature=0.0, keep=kept.append)
     assert 0 < len(kept) < 4 and all(e.success for e in kept)
 
 

@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from himac.agents.base import Limits
-from himac.agents.flat import FlatAgent, FlatSettings
-from himac.agents.hierarchical import HierarchicalAgent, HierarchySettings
+from himac.agents.flat import FlatAgent
+from himac.agents.hierarchical import HierarchicalAgent
 from himac.algo.base import rewards_of
 from himac.chat import ChatFormat
+from himac.config import AgentConfig
 from himac.envs.base import Env, make_env
-from himac.learner.samples import appraise, to_samples
-from himac.rollout.collect import Collector, CollectSettings
-from himac.rollout.episode import Job, Penalties
+from himac.learner.samples import fill_values, to_samples
+from himac.rollout.collect import EpisodeRunner
+from himac.rollout.episode import Job
 from himac.testing import ScriptedEngine
 from himac.types import Episode, Sample
 
@@ -34,20 +34,18 @@ def _collect(
     **kwargs: Any,
 ) -> list[Episode]:
     env: Env = make_env("toy", doors=1)
-    limits = Limits(max_steps=12, subgoal_turns=3)
-    collector = Collector(
+    cfg = AgentConfig(max_steps=12, subgoal_turns=3, invalid_penalty=0.25, format_penalty=2.0)
+    runner = EpisodeRunner(
         lambda: make_env("toy", doors=1), ScriptedEngine(tokenizer, answer, end_id=tokenizer.eos_token_id),
-        chat=chat, settings=CollectSettings(max_prompt=8000, penalties=Penalties(invalid=0.25, malformed=2.0)),
+        chat=chat, cfg=cfg, max_prompt=8000,
     )  # fmt: skip
     agents = [
-        FlatAgent(env.spec, FlatSettings(limits=limits)) if flat
-        else HierarchicalAgent(env.spec, HierarchySettings(limits=limits))
+        FlatAgent(env.spec, cfg) if flat
+        else HierarchicalAgent(env.spec, cfg)
         for _ in range(jobs)
     ]  # fmt: skip
     task = env.tasks("train")[0]
-    return collector.collect(
-        [Job(task=task, replica=i, agent=a, seed=i) for i, a in enumerate(agents)], **kwargs
-    )
+    return runner.run([Job(task=task, replica=i, agent=a, seed=i) for i, a in enumerate(agents)], **kwargs)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -63,10 +61,10 @@ def test_the_turns_rewards_less_their_penalties_are_the_return(
 
     (episode,) = _collect(tokenizer, chat, answer)
     assert episode.penalty > 0
-    assert sum(t.reward - t.penalty for t in episode.turns) == pytest.approx(episode.ret)
-    own = rewards_of(episode, "micro")
-    assert len(own) == sum(t.role == "micro" for t in episode.turns)
-    assert own.sum() - (episode.plan.penalty if episode.plan else 0) == pytest.approx(episode.ret)
+    assert sum(t.reward - t.penalty for t in episode.turns) == pytest.approx(episode.return_)
+    own = rewards_of(episode, "executor")
+    assert len(own) == sum(t.role == "executor" for t in episode.turns)
+    assert own.sum() - (episode.planning.penalty if episode.planning else 0) == pytest.approx(episode.return_)
 
 
 def test_a_state_has_one_name_however_it_was_reached_and_whatever_was_tried_in_it(
@@ -95,22 +93,22 @@ def test_a_critic_is_asked_at_the_last_token_before_each_turn(tokenizer: Any, ch
         """A critic that says how many tokens it has read."""
         return [np.flatnonzero(~np.isnan(s.targets)) + 1.0 for s in samples if s.targets is not None]
 
-    (appraised,) = appraise([episodes], values)
-    for episode, before in zip(appraised, episodes, strict=True):
+    (filled,) = fill_values([episodes], values)
+    for episode, before in zip(filled, episodes, strict=True):
         assert [turn.value for turn in episode.turns] == [float(turn.start) for turn in before.turns]
         assert all(turn.value is None for turn in before.turns)
 
 
-def test_copies_are_appraised_like_the_episode_whose_execution_they_share(
+def test_copies_are_filled_like_the_episode_whose_execution_they_share(
     tokenizer: Any, chat: ChatFormat
 ) -> None:
     answer = lambda prompt: PLAN if "You plan." in prompt else "<action>wait</action>"  # noqa: E731
     episodes = _collect(tokenizer, chat, answer, jobs=3, share_identical=True)
     assert [e.is_copy for e in episodes] == [False, True, True]
-    (appraised,) = appraise(
+    (filled,) = fill_values(
         [episodes], lambda samples: [np.arange(1.0, 1 + int((~np.isnan(s.targets)).sum())) for s in samples]
     )
-    assert len({tuple(turn.value for turn in e.turns) for e in appraised}) == 1
+    assert len({tuple(turn.value for turn in e.turns) for e in filled}) == 1
 
 
 def test_targets_stand_where_the_critic_was_asked_and_only_on_trained_turns(
@@ -119,13 +117,13 @@ def test_targets_stand_where_the_critic_was_asked_and_only_on_trained_turns(
     answer = lambda prompt: PLAN if "You plan." in prompt else "<action>wait</action>"  # noqa: E731
     episodes = _collect(tokenizer, chat, answer)
     turns = episodes[0].turns
-    row = np.array([7.0 + i if t.role == "micro" else np.nan for i, t in enumerate(turns)], np.float32)
-    samples = to_samples(episodes, [row], role="micro", targets=[row])
+    row = np.array([7.0 + i if t.role == "executor" else np.nan for i, t in enumerate(turns)], np.float32)
+    samples = to_samples(episodes, [row], role="executor", targets=[row])
     found = [v for s in samples if s.targets is not None for v in s.targets[~np.isnan(s.targets)]]
     assert sorted(found) == sorted(row[~np.isnan(row)].tolist())
-    by_context = {t.context: t.start for t in reversed(turns) if t.role == "micro"}
+    by_context = {t.context: t.start for t in reversed(turns) if t.role == "executor"}
     assert [int(np.flatnonzero(~np.isnan(s.targets))[0]) + 1 for s in samples] == list(by_context.values())[
         ::-1
     ]
-    assert all(s.role == "micro" for s in samples)
-    assert to_samples(episodes, [row], role="micro")[0].targets is None
+    assert all(s.role == "executor" for s in samples)
+    assert to_samples(episodes, [row], role="executor")[0].targets is None

@@ -11,27 +11,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from looping import Rows
 
-from conftest import Quiet
 from himac.config import Config, load_config, override
 from himac.envs.base import make_expert
-from himac.learner.checkpoint import Progress
-from himac.models.load import save_model
+from himac.learner.checkpoint import TrainState
 from himac.models.tiny import build_tiny
 from himac.rollout.evaluate import evaluate
-from himac.rollout.phases import Phases
-from himac.train.coevolve import Loop
-from himac.train.components import Workbench, build_env
+from himac.train.components import Components, build_collector, build_env
 from himac.train.warm_start import demo_samples, demo_texts, demonstrations, warm_start
 
 pytestmark = pytest.mark.learning
 
 WORDS = [
     "env=toy", "env.doors=1", "env.max_steps=10", "env.train=12", "model=tiny", "model.tiny_hidden=64", "model.tiny_layers=2",
-    "model.tiny_vocab=400", "agent.macro_tokens=48", "agent.micro_tokens=10", "agent.max_subgoals=4", "agent.subgoal_turns=5",
-    "rollout.tasks=12", "rollout.group_size=6", "rollout.micro_group_size=6", "rollout.temperature=0.8",
-    "algo.micro_updates=2", "algo.kl_coef=0", "optim.lr=1e-3", "optim.warmup=3", "optim.betas=[0.9, 0.99]",
-    "optim.weight_decay=0", "sft.demonstrations=480", "sft.batch=4", "sft.lr=4e-3",
+    "model.tiny_vocab=400", "agent.planner_tokens=48", "agent.executor_tokens=10", "agent.max_subgoals=4", "agent.subgoal_turns=5",
+    "rollout.tasks=12", "rollout.group_size=6", "rollout.executor_group_size=6", "rollout.temperature=0.8",
+    "algo.executor_epochs=2", "algo.kl_coef=0", "optimizer.lr=1e-3", "optimizer.warmup=3", "optimizer.betas=[0.9, 0.99]",
+    "optimizer.weight_decay=0", "sft.demonstrations=480", "sft.batch=4", "sft.lr=4e-3",
 ]  # fmt: skip
 METHODS: dict[str, dict[str, Any]] = {
     "himac": {},
@@ -53,43 +50,56 @@ def half_taught(config: Config, tmp_path_factory: pytest.TempPathFactory) -> Pat
     """A model taught until both agents solve a third of the houses: some sixty steps, then a dozen at a time."""
     began, folder = time.process_time(), tmp_path_factory.mktemp("learning") / "start"
     env = build_env(config)
-    demos = demonstrations(config, env, make_expert("toy", env))
-    build_tiny(folder, demo_texts(config, demos, env), hidden=64, layers=2, vocab=400, seed=1)
-    bench = Workbench(config, folder)
-    learner, samples = bench.learner(), demo_samples(config, demos, env, bench.policy.chat)
+    demos = demonstrations(env, make_expert("toy", env), config.sft, split="train", seed=config.run.seed)
+    build_tiny(
+        folder,
+        demo_texts(demos, env, sft=config.sft, agent=config.agent),
+        hidden=64,
+        layers=2,
+        vocab=400,
+        seed=1,
+    )
+    parts = Components(config, folder)
+    learner, samples = (
+        parts.learner(),
+        demo_samples(demos, env, parts.chat, sft=config.sft, agent=config.agent),
+    )
     reached: list[tuple[float, ...]] = []
     for first in (0, *range(160, len(samples), 32)):
-        warm_start(config, learner, samples[first : 160 if not first else first + 32])
-        bench.refresh(learner.num_steps)
-        reached.append(tuple(_greedy(bench, method) for method in ("himac", "flat")))
+        warm_start(
+            learner, samples[first : 160 if not first else first + 32], config.sft, seed=config.run.seed
+        )
+        parts.collector.load_weights(None, version=learner.version)
+        reached.append(tuple(_greedy(parts, method) for method in ("himac", "flat")))
         if min(reached[-1]) >= 1 / 3:
             break
-    save_model(bench.policy.model, bench.policy.tokenizer, folder)
+    parts.policy.save(folder)
     told = " ".join(f"{himac:.2f}/{flat:.2f}" for himac, flat in reached)
     print(f"\nwarm start: {told} after {learner.num_steps} steps, {time.process_time() - began:.0f} s")
     return folder
 
 
-def _greedy(bench: Workbench, method: str) -> float:
+def _greedy(parts: Components, method: str) -> float:
     """Greedy success on the houses trained on."""
-    phases = Phases(override(bench.config, algo={"method": method}), bench.env.spec, bench.collector)
-    return float(evaluate(phases, bench.env.tasks("train"), temperature=0.0)[0]["success"])
+    config = override(parts.config, algo={"method": method})
+    collector = build_collector(config, parts.env, parts.engine, parts.chat)
+    return float(evaluate(collector, parts.env.tasks("train"), temperature=0.0)[0]["success"])
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_the_method_reaches_90_percent_from_its_warm_start(
     config: Config, half_taught: Path, method: str
 ) -> None:
-    bench = Workbench(override(config, algo=METHODS[method]), half_taught)
-    houses = bench.env.tasks("train")
-    loop = Loop(config=bench.config, bench=bench, learner=bench.learner(), tasks=houses, log=Quiet())  # type: ignore[arg-type]
+    parts = Components(override(config, algo=METHODS[method]), half_taught)
+    log = Rows()
+    loop = parts.loop(parts.learner(), log=log, outside=log)
 
-    agent = bench.config.algo.method
-    began, progress, curve = time.process_time(), Progress(), [_greedy(bench, agent)]
-    while progress.iteration < MAX_ITERATIONS and curve[-1] < TARGET:
-        progress = loop.iterate(loop.iterate(progress))
-        curve.append(_greedy(bench, agent))
+    agent = parts.config.algo.method
+    began, state, curve = time.process_time(), TrainState(), [_greedy(parts, agent)]
+    while state.iteration < MAX_ITERATIONS and curve[-1] < TARGET:
+        state = loop.iterate(loop.iterate(state))
+        curve.append(_greedy(parts, agent))
     told = " ".join(f"{success:.2f}" for success in curve)
-    print(f"\n{method}: {told} in {progress.iteration} iterations, {time.process_time() - began:.0f} s")
+    print(f"\n{method}: {told} in {state.iteration} iterations, {time.process_time() - began:.0f} s")
     assert curve[0] <= 0.8, "the warm start leaves too little to learn"
     assert curve[-1] >= TARGET, told

@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from looping import Rows, iterate
 
 from himac.config import Config, load_config, override
 from himac.errors import ConfigError, ModelError
-from himac.learner.checkpoint import Progress
 from himac.learner.policy import ROLES, Policy
 from himac.models.load import save_model
-from himac.train.coevolve import Loop
-from himac.train.components import Workbench
+from himac.train.components import Components
 from himac.types import Request, Role, Sampling
 
 pytest.importorskip("peft")
@@ -25,13 +24,16 @@ pytest.importorskip("peft")
 @pytest.fixture
 def config(toy_config: Config) -> Config:
     return override(
-        toy_config, model={"lora_rank": 2, "lora_per_role": True}, optim={"lr": 1e-2}, algo={"kl_coef": 0.1}
+        toy_config,
+        model={"lora_rank": 2, "lora_per_role": True},
+        optimizer={"lr": 1e-2},
+        algo={"kl_coef": 0.1},
     )
 
 
 @pytest.fixture
-def bench(config: Config, start: Path) -> Workbench:
-    return Workbench(config, start)
+def parts(config: Config, start: Path) -> Components:
+    return Components(config, start)
 
 
 def _weights(policy: Policy, role: Role) -> dict[str, torch.Tensor]:
@@ -47,85 +49,76 @@ def _shake(policy: Policy) -> None:
                 parameter.copy_(0.3 * torch.randn(parameter.shape, generator=generator))
 
 
-class _Watching:
+class _Watching(Rows):
     """A log that looks at the adapters after each phase."""
 
     def __init__(self, policy: Policy) -> None:
-        self.policy, self.rows = policy, []  # type: ignore[var-annotated]
+        super().__init__()
+        self.policy = policy
+        self.seen: list[tuple[dict[str, Any], dict[str, Any]]] = []
 
-    def phase(self, row: dict[str, Any], groups: Any, advantages: Any, chosen: Any) -> None:
-        self.rows.append((row, {role: _weights(self.policy, role) for role in ROLES}))
-
-    def collecting(self, title: str, total: int) -> Any:
-        return lambda count: None
+    def phase(self, row: dict[str, Any], groups: Any, advantages: Any, chosen: Any = ()) -> None:
+        self.seen.append((row, {role: _weights(self.policy, role) for role in ROLES}))
 
 
 def _same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
     return all(torch.equal(a[name], b[name]) for name in a)
 
 
-def test_each_phase_moves_its_own_adapter_and_nothing_else(config: Config, bench: Workbench) -> None:
-    config = override(config, algo={"estimator": "gigpo_mean"})  # has signal also where all returns are equal
-    bench.policy.freeze_reference()
-    log, learner = _Watching(bench.policy), bench.learner()
-    before = {role: _weights(bench.policy, role) for role in ROLES}
-    rest = {n: p.detach().clone() for n, p in bench.policy.model.named_parameters() if "lora" not in n}
-    assert before["macro"] and before["macro"].keys() != before["micro"].keys()
-    loop = Loop(config=config, bench=bench, learner=learner, tasks=bench.env.tasks("train"), log=log)  # type: ignore[arg-type]
-    progress = Progress()
-    for _ in range(3):
-        progress = loop.iterate(progress)
-    moved = {"macro": 0, "micro": 0}
-    for row, after in log.rows:
+def test_each_phase_moves_its_own_adapter_and_nothing_else(config: Config, start: Path) -> None:
+    # gigpo_mean has signal also where all returns are equal
+    parts = Components(override(config, algo={"estimator": "gigpo_mean"}), start)
+    parts.policy.freeze_reference()
+    log, learner = _Watching(parts.policy), parts.learner()
+    before = {role: _weights(parts.policy, role) for role in ROLES}
+    rest = {n: p.detach().clone() for n, p in parts.policy.model.named_parameters() if "lora" not in n}
+    assert before["planner"] and before["planner"].keys() != before["executor"].keys()
+    iterate(parts, learner, log, count=3)
+    moved = {"planner": 0, "executor": 0}
+    for row, after in log.seen:
         own: Role = row["phase"]
-        other: Role = "micro" if own == "macro" else "macro"
+        other: Role = "executor" if own == "planner" else "planner"
         assert _same(before[other], after[other])
         moved[own] += not _same(before[own], after[own])
         assert _same(before[own], after[own]) == (row["samples"] == 0)
         before = after
-    assert moved["macro"] and moved["micro"]
-    assert all(torch.equal(p, rest[n]) for n, p in bench.policy.model.named_parameters() if n in rest)
+    assert moved["planner"] and moved["executor"]
+    assert all(torch.equal(p, rest[n]) for n, p in parts.policy.model.named_parameters() if n in rest)
 
 
-def test_engine_and_learner_agree_when_the_adapters_differ(config: Config, bench: Workbench) -> None:
-    _shake(bench.policy)
-    config = override(config, algo={"coevolution": False, "kl_coef": 0.0, "estimator": "ppo"})
-    bench.config = config
-    log = _Watching(bench.policy)
-    loop = Loop(
-        config=config,
-        bench=bench,
-        learner=bench.learner(),
-        tasks=bench.env.tasks("train"),
-        log=log,  # type: ignore[arg-type]
+def test_engine_and_learner_agree_when_the_adapters_differ(config: Config, start: Path) -> None:
+    parts = Components(
+        override(config, algo={"coevolution": False, "kl_coef": 0.0, "estimator": "ppo"}), start
     )
-    loop.iterate(Progress())
-    ((row, _),) = log.rows
+    _shake(parts.policy)
+    log = _Watching(parts.policy)
+    iterate(parts, parts.learner(), log)
+    ((row, _),) = log.seen
     assert row["samples"] > 0 and row["gap_max"] < 1e-4
 
 
-def test_roles_have_caches_of_their_own(bench: Workbench) -> None:
-    _shake(bench.policy)
-    bench.refresh(1)
+def test_roles_have_caches_of_their_own(parts: Components) -> None:
+    _shake(parts.policy)
+    parts.engine.load_weights(None, 1)
     prompt = np.arange(10, 40, dtype=np.int32)
     ask = lambda role: Request(prompt=prompt, sampling=Sampling(max_tokens=6, temperature=0.0), role=role)  # noqa: E731
-    alone = {role: bench.engine.generate([ask(role)])[0] for role in ROLES}
-    bench.refresh(2)
-    mixed = bench.engine.generate([ask("micro"), ask("macro"), ask("micro")])
-    assert [c.ids for c in mixed] == [alone["micro"].ids, alone["macro"].ids, alone["micro"].ids]
-    assert alone["micro"].logps != alone["macro"].logps
+    alone = {role: parts.engine.generate([ask(role)])[0] for role in ROLES}
+    parts.engine.load_weights(None, 2)
+    mixed = parts.engine.generate([ask("executor"), ask("planner"), ask("executor")])
+    assert [c.ids for c in mixed] == [alone["executor"].ids, alone["planner"].ids, alone["executor"].ids]
+    assert alone["executor"].logps != alone["planner"].logps
 
 
-def test_both_adapters_are_saved_and_come_back(bench: Workbench, tmp_path: Path) -> None:
-    _shake(bench.policy)
-    save_model(bench.policy.model, bench.policy.tokenizer, tmp_path)
-    back = Policy.load(tmp_path, bench.config.model, device=torch.device("cpu"))
+def test_both_adapters_are_saved_and_come_back(parts: Components, tmp_path: Path) -> None:
+    _shake(parts.policy)
+    save_model(parts.policy.model, parts.policy.tokenizer, tmp_path)
+    back = Policy.load(tmp_path, parts.config.model, device=torch.device("cpu"))
     for role in ROLES:
-        ours, theirs = _weights(bench.policy, role), _weights(back, role)
+        ours, theirs = _weights(parts.policy, role), _weights(back, role)
         assert ours.keys() == theirs.keys() and _same(ours, theirs)
-    assert len(back.trainable) == len(bench.policy.trainable)
-    with pytest.raises(ModelError, match=r"holds the adapter\(s\) macro, micro, not default"):
-        Policy.load(tmp_path, replace(bench.config.model, lora_per_role=False), device=torch.device("cpu"))
+    assert len(back.trainable) == len(parts.policy.trainable)
+    with pytest.raises(ModelError, match=r"holds the adapter\(s\) executor, planner, not default"):
+        Policy.load(tmp_path, replace(parts.config.model, lora_per_role=False), device=torch.device("cpu"))
 
 
 def test_an_adapter_a_role_needs_adapters() -> None:

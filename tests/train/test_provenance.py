@@ -19,8 +19,8 @@ SHORT = [
     "agent.max_steps=2",
     "eval.tasks=2",
     "eval.split=test",
-    "agent.macro_tokens=4",
-    "agent.micro_tokens=4",
+    "agent.planner_tokens=4",
+    "agent.executor_tokens=4",
 ]
 
 

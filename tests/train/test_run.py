@@ -16,12 +16,12 @@ from typing import Any
 
 import pytest
 
-from himac.config import Config, load_config, override, to_toml
+from himac.config import Config, override, to_toml
 from himac.errors import RunError
 from himac.learner import checkpoint as ckpt
-from himac.runs.console import RunConsole
 from himac.runs.episodes import read_episode
 from himac.runs.folder import EPISODES, METRICS, read_rows
+from himac.runs.formats import load_saved
 from himac.train.run import START, new_run, train
 
 _TIMES = {"collect_s", "generate_s", "env_s", "train_s", "learn_s", "seconds", "total_train_s"}
@@ -43,25 +43,25 @@ def whole(toy_config: Config, start: Path, tmp_path_factory: pytest.TempPathFact
     folder = _new(
         tmp_path_factory.mktemp("runs") / "whole", override(toy_config, eval={"final": "val"}), start
     )
-    train(load_config(folder / "config.toml"), folder, RunConsole(quiet=True))
+    train(load_saved(folder / "config.toml"), folder)
     return folder
 
 
 def test_a_run_leaves_everything_that_its_readers_need(whole: Path) -> None:
     rows = _numbers(whole)
-    assert [r["phase"] for r in rows if r["iteration"] == 1] == ["macro", "micro"]
+    assert [r["phase"] for r in rows if r["iteration"] == 1] == ["planner", "executor"]
     assert [(r["iteration"], r["split"]) for r in rows if r["phase"] == "eval"] == [
         (0, "val"), (0, "val"), (2, "val"), (4, "val"), (4, "val"),
     ]  # fmt: skip
     assert all(r["gap_max"] < 1e-3 for r in rows if r.get("samples"))
-    episodes = [row for row in read_rows(whole / EPISODES) if row["phase"] in ("macro", "micro")]
+    episodes = [row for row in read_rows(whole / EPISODES) if row["phase"] in ("planner", "executor")]
     assert len(episodes) == 4 * (9 + 9)
     for row in episodes[:20]:
         episode = read_episode(row)
         assert len(row["advantages"]) == len(episode.turns)
         trained = [a for a, t in zip(row["advantages"], episode.turns, strict=True) if a is not None]
         assert len(trained) == sum(t.role == row["phase"] for t in episode.turns)
-    assert sum(row["chosen"] for row in episodes if row["phase"] == "macro") == 4 * 3
+    assert sum(row["chosen"] for row in episodes if row["phase"] == "planner") == 4 * 3
 
 
 @pytest.mark.slow
@@ -69,7 +69,7 @@ def test_a_run_leaves_everything_that_its_readers_need(whole: Path) -> None:
 def test_a_killed_run_resumes_to_the_same_numbers(
     whole: Path, start: Path, tmp_path: Path, seed: int
 ) -> None:
-    folder = _new(tmp_path / "killed", load_config(whole / "config.toml"), start)
+    folder = _new(tmp_path / "killed", load_saved(whole / "config.toml"), start)
     rng = random.Random(seed)
     began = time.monotonic()
     for attempt in range(20):
@@ -100,7 +100,7 @@ def test_a_killed_run_resumes_to_the_same_numbers(
     [
         {"algo": {"estimator": "ppo", "method": "flat"}, "rollout": {"group_size": 1, "tasks": 6}},
         {"algo": {"estimator": "ppo", "coevolution": False}},
-        {"model": {"lora_rank": 2, "lora_per_role": True}, "optim": {"lr": 1e-2}},
+        {"model": {"lora_rank": 2, "lora_per_role": True}, "optimizer": {"lr": 1e-2}},
     ],
     ids=["ppo", "ppo-joint", "lora-per-role"],
 )
@@ -112,9 +112,9 @@ def test_what_else_learns_resumes_too(
         pytest.importorskip("peft")
     config = override(toy_config, **words)
     once, twice = (_new(tmp_path / name, config, start) for name in ("once", "twice"))
-    train(config, once, RunConsole(quiet=True))
-    train(override(config, run={"iterations": 2}), twice, RunConsole(quiet=True))
-    train(config, twice, RunConsole(quiet=True))
+    train(config, once)
+    train(override(config, run={"iterations": 2}), twice)
+    train(config, twice)
     assert _numbers(once) == _numbers(twice)
     assert (once / EPISODES).read_text() == (twice / EPISODES).read_text()
     trained = [row for row in _numbers(once) if row.get("samples")]
@@ -128,8 +128,8 @@ def test_a_folder_that_holds_a_run_is_not_overwritten(whole: Path, toy_config: C
 
 
 def test_the_saved_config_is_the_run_s(whole: Path, toy_config: Config) -> None:
-    assert load_config(whole / "config.toml") == override(toy_config, eval={"final": "val"})
-    assert to_toml(load_config(whole / "config.toml")) == (whole / "config.toml").read_text()
+    assert load_saved(whole / "config.toml") == override(toy_config, eval={"final": "val"})
+    assert to_toml(load_saved(whole / "config.toml")) == (whole / "config.toml").read_text()
 
 
 def test_checkpoints_keep_the_last_and_the_best(whole: Path) -> None:
@@ -138,7 +138,7 @@ def test_checkpoints_keep_the_last_and_the_best(whole: Path) -> None:
     assert kept[-2:] == ["iteration-000003", "iteration-000004"]
     assert set(kept) <= {"iteration-000003", "iteration-000004", best}
     last = ckpt.find(whole)
-    assert last is not None and ckpt.read_progress(last).iteration == 4
+    assert last is not None and ckpt.read_state(last).iteration == 4
     assert not list((whole / "checkpoints").glob(".part-*"))
 
 
@@ -150,14 +150,12 @@ def test_a_folder_that_cannot_be_written_is_one_clear_line_and_leaves_the_old_ch
     (run / "checkpoints" / ".part-iteration-000009").mkdir()
     blocked = run / "checkpoints" / "iteration-000009"
     blocked.write_text("a file where a folder should go")
-    bench = _loaded(run)
+    parts = _loaded(run)
     with pytest.raises(RunError, match="cannot write the checkpoint") as caught:
         ckpt.save(
             run,
-            replace(ckpt.Progress(), iteration=9),
-            policy=bench.policy,
-            learner=bench.learner(),
-            keep_last=2,
+            replace(ckpt.TrainState(), iteration=9),
+            parts.learner(),
             is_best=False,
         )
     assert "\n" not in str(caught.value)
@@ -167,9 +165,9 @@ def test_a_folder_that_cannot_be_written_is_one_clear_line_and_leaves_the_old_ch
 
 
 def _loaded(run: Path) -> Any:
-    from himac.train.components import Workbench
+    from himac.train.components import Components
 
-    return Workbench(load_config(run / "config.toml"), run / START)
+    return Components(load_saved(run / "config.toml"), run / START)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")

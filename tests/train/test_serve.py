@@ -21,10 +21,10 @@ import pytest
 from himac.config import Config, override
 from himac.evaluation.folder import evaluate_in_folder
 from himac.rollout.evaluate import evaluate
-from himac.runs.console import RunConsole
+from himac.runs.console import Silent
 from himac.runs.episodes import episode_row
 from himac.runs.folder import EPISODES, read_rows
-from himac.train.components import Workbench
+from himac.train.components import Components
 from himac.train.run import build_start
 
 for package in ("openai", "fastapi", "uvicorn"):
@@ -80,7 +80,7 @@ def speaking(toy_config: Config, tmp_path_factory: pytest.TempPathFactory) -> Pa
     """A toy model warm enough to keep to the form: what it writes is text that tokenises one way."""
     folder = tmp_path_factory.mktemp("speaking") / "model"
     config = override(toy_config, sft={"demonstrations": 60, "epochs": 6.0, "batch": 12, "lr": 4e-3})
-    build_start(config, folder, RunConsole(quiet=True))
+    build_start(config, folder, Silent())
     return folder
 
 
@@ -100,7 +100,7 @@ def _said(rows: list[dict[str, Any]]) -> dict[int, list[str]]:
     """Return what was said, by task, in order."""
     said = {}
     for row in rows:
-        turns = [row["plan"], *(turn for segment in row["segments"] for turn in segment["turns"])]
+        turns = [row["planning"], *(turn for segment in row["segments"] for turn in segment["turns"])]
         said[row["task"]["index"]] = [turn["text"].strip() for turn in turns]  # the server strips
     return said
 
@@ -108,8 +108,8 @@ def _said(rows: list[dict[str, Any]]) -> dict[int, list[str]]:
 @pytest.fixture(scope="module")
 def local(speaking: Path, toy_config: Config) -> list[dict[str, Any]]:
     """The same greedy episodes from the engine that shares the learner's module."""
-    bench = Workbench(toy_config, speaking)
-    _, episodes = evaluate(bench.phases, bench.env.tasks("val")[:TASKS], temperature=0.0)
+    parts = Components(toy_config, speaking)
+    _, episodes = evaluate(parts.collector, parts.env.tasks("val")[:TASKS], temperature=0.0)
     return [episode_row(e) for e in episodes]
 
 
@@ -117,7 +117,7 @@ def local(speaking: Path, toy_config: Config) -> list[dict[str, Any]]:
 def test_a_served_model_says_what_it_says_locally(
     server: Server, local: list[dict[str, Any]], toy_config: Config, tmp_path: Path
 ) -> None:
-    row, stopped = evaluate_in_folder(_config(toy_config, server.address), tmp_path, RunConsole(quiet=True))
+    row, stopped = evaluate_in_folder(_config(toy_config, server.address), tmp_path, Silent())
     assert stopped is None and row["complete"] and row["usage"]["estimated"] == 0
     served = list(read_rows(tmp_path / EPISODES))
     assert _said(served) == _said(local)
@@ -132,9 +132,7 @@ def test_a_server_killed_and_started_again_in_mid_run_changes_nothing(
     result: list[Any] = []
 
     def run() -> None:
-        result.append(
-            evaluate_in_folder(_config(toy_config, server.address), tmp_path, RunConsole(quiet=True))
-        )
+        result.append(evaluate_in_folder(_config(toy_config, server.address), tmp_path, Silent()))
 
     evaluation = threading.Thread(target=run)
     evaluation.start()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from himac.config import Config, load_config
-from himac.envs.base import make_env, make_expert
+from himac.envs.base import Env, Expert, make_env, make_expert
 from himac.errors import ConfigError
 from himac.train.warm_start import demonstrations, script
 from himac.types import Demonstration, Task
@@ -17,11 +17,15 @@ def _config(*words: str) -> Config:
     return load_config(None, ["env=alfworld", "sft.demonstrations=12", *words])
 
 
+def _demonstrate(config: Config, env: Env, expert: Expert) -> list[Demonstration]:
+    return demonstrations(env, expert, config.sft, split=config.env.train_split, seed=config.run.seed)
+
+
 def test_all_task_types_are_demonstrated_unless_some_are_named() -> None:
     env = make_env("alfworld", **WORLD)
     expert = make_expert("alfworld", env)
-    assert len({demo.task.kind for demo in demonstrations(_config(), env, expert)}) > 2
-    some = demonstrations(_config('sft.kinds=["pick", "cool"]'), env, expert)
+    assert len({demo.task.kind for demo in _demonstrate(_config(), env, expert)}) > 2
+    some = _demonstrate(_config('sft.kinds=["pick", "cool"]'), env, expert)
     assert {demo.task.kind for demo in some} == {"pick", "cool"}
 
 
@@ -29,7 +33,7 @@ def test_an_unknown_task_type_names_those_that_the_training_tasks_have() -> None
     env = make_env("alfworld", **WORLD)
     config = _config('sft.kinds=["pik"]')
     with pytest.raises(ConfigError, match="clean, cool, heat, pick, pick2; did you mean 'pick'"):
-        demonstrations(config, env, make_expert("alfworld", env))
+        _demonstrate(config, env, make_expert("alfworld", env))
 
 
 def test_random_actions_are_seen_and_not_imitated() -> None:
@@ -44,7 +48,7 @@ def test_random_actions_are_seen_and_not_imitated() -> None:
 def _shown(careless: float) -> list[Demonstration]:
     env = make_env("webshop", generated=700, num_types=12, plain=True)
     config = load_config(None, ["env=webshop", "sft.demonstrations=60", f"sft.careless={careless}"])
-    return demonstrations(config, env, make_expert("webshop", env))
+    return _demonstrate(config, env, make_expert("webshop", env))
 
 
 def test_a_careless_shopper_buys_without_choosing() -> None:
@@ -64,4 +68,4 @@ def test_an_expert_that_leaves_nothing_out_says_so() -> None:
     env = make_env("toy")
     config = load_config(None, ["env=toy", "sft.demonstrations=4", "sft.careless=0.5"])
     with pytest.raises(ConfigError, match=r"sft.careless is 0.5, but the expert of 'toy' leaves nothing out"):
-        demonstrations(config, env, make_expert("toy", env))
+        _demonstrate(config, env, make_expert("toy", env))

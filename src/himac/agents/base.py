@@ -10,14 +10,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from himac.types import Blueprint, Message, Observation, Role, Sampling, StepResult, StopReason
+from himac.config import AgentConfig
+from himac.types import Blueprint, EnvSpec, Message, Observation, Role, Sampling, StepResult, StopReason
 
 ContextMode = Literal["segment", "full", "step"]
 """How much the executor remembers: its active sub-goal, the whole episode, or the last few pairs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ask:
+class Query:
     """What to ask the model next."""
 
     role: Role
@@ -37,22 +38,35 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """What ends a segment or an episode, whatever the model writes."""
+class Assignment:
+    """What one episode asks of its agent."""
 
-    max_steps: int = 50  # steps of an episode; an unreadable answer counts as one
-    max_calls: int = 0  # completions of an episode; 0 means 2 x max_steps + max_subgoals + 1
-    max_subgoals: int = 8  # longer blueprints are cut
-    subgoal_turns: int = 15  # turns under one sub-goal before the fallback advances it
+    planner_temperature: float = 0.0  # 0 is greedy
+    executor_temperature: float = 0.0
+    blueprint: Blueprint | None = None  # to carry out; None: an agent that plans writes its own
+    notes: tuple[str, ...] = ()  # of earlier trials of the task, the oldest first
+    is_last: bool = True  # no further trial of the task follows
 
-    @property
-    def calls(self) -> int:
-        """The effective limit on completions."""
-        return self.max_calls or 2 * self.max_steps + self.max_subgoals + 1
+
+GREEDY = Assignment()
+
+
+def step_limit(spec: EnvSpec, cfg: AgentConfig) -> int:
+    """Return the most steps of an episode; an unreadable answer counts as one."""
+    return cfg.max_steps or spec.max_steps
+
+
+def call_limit(spec: EnvSpec, cfg: AgentConfig) -> int:
+    """Return the most completions of an episode: each step may follow a `<sub_done>`, and a blueprint comes first."""
+    return 2 * step_limit(spec, cfg) + cfg.max_subgoals + 1
 
 
 class Agent(Protocol):
     """Decides for one episode.
+
+    An agent is made anew for each: `MyAgent(spec: EnvSpec, cfg: AgentConfig, assignment: Assignment)`. Two class
+    attributes say how it is trained: `plans` (it writes a blueprint first, so planner and executor take turns; left out:
+    False) and `is_trained` (False: it prompts a frozen model; left out: True).
 
     The order is `start`, then `prompt` and `receive` in turn, with `observe` after each `receive` that
     returned an action, until `stop` is set.
@@ -82,7 +96,7 @@ class Agent(Protocol):
         """Take the first observation."""
         ...
 
-    def prompt(self) -> Ask:
+    def ask(self) -> Query:
         """Say what to ask next."""
         ...
 

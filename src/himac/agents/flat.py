@@ -7,64 +7,67 @@ nothing else.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
-from himac.agents.base import Ask, ContextMode, Limits, Reply, ending
+from himac.agents.base import (
+    GREEDY,
+    Assignment,
+    ContextMode,
+    Query,
+    Reply,
+    call_limit,
+    ending,
+    step_limit,
+)
 from himac.agents.grammar import read_turn
 from himac.agents.memory import Memory
-from himac.agents.prompts import NOTHING, flat_system, observation_view
+from himac.agents.prompts import load_prompts, observation_view
+from himac.config import AgentConfig
 from himac.types import Blueprint, EnvSpec, Message, Observation, Sampling, StepResult, StopReason
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FlatSettings:
-    """How the flat agent behaves."""
-
-    limits: Limits = field(default_factory=Limits)
-    context: ContextMode = "full"  # "step" is the published protocol
-    last_pairs: int = 2  # (observation, answer) pairs shown in `step` mode
-    micro: Sampling = field(default_factory=lambda: Sampling(stop=("</action>",)))
 
 
 class FlatAgent:
     """Answers every observation with an action.
 
+    The hierarchical default context, "segment", means "full" here: without segments there is one.
+
     Args:
         spec: the world.
-        settings: limits, context mode, sampling.
-        system: the system prompt; None takes the flat agent's.
-        notes: what the first message says after the task; "" says nothing.
+        cfg: limits and context mode.
+        assignment: its temperature is the executor's.
     """
 
-    def __init__(
-        self, spec: EnvSpec, settings: FlatSettings, *, system: Message | None = None, notes: str = ""
-    ) -> None:
+    plans = False
+
+    def __init__(self, spec: EnvSpec, cfg: AgentConfig, assignment: Assignment = GREEDY) -> None:
         self.stop: StopReason | None = None
         self.segment = 0
         self.subgoal = ""
         self.blueprint: Blueprint | None = None
-        self._spec, self._settings, self._notes = spec, settings, notes
-        self._memory = Memory(settings.context, system or flat_system(spec), last_pairs=settings.last_pairs)
+        self._spec, self._cfg, self._notes = spec, cfg, assignment.notes
+        self._prompts = load_prompts(cfg.prompts)
+        self._context: ContextMode = "full" if cfg.context == "segment" else cfg.context
+        self._memory = Memory(self._context, self._system(), last_pairs=cfg.last_pairs)
+        self._sampling = Sampling(
+            max_tokens=cfg.executor_tokens, temperature=assignment.executor_temperature, stop=("</action>",)
+        )
+        self._answer = ""  # what the environment is answering to
         self._calls = self._steps = 0
 
     def start(self, observation: Observation) -> None:
-        head = (
-            ""
-            if not self._spec.goal and self._settings.context != "step"
-            else (f"Task: {self._spec.goal or observation.text}")
-        )
-        head = "\n\n".join(part for part in (head, self._notes) if part)
+        # where the first observation states the task, it stays in the context, and need not be said twice
+        states_itself = not self._spec.goal and self._context != "step"
+        task = "" if states_itself else f"Task: {self._spec.goal or observation.text}"
+        head = "\n\n".join(part for part in (task, self._prompts.notes_view(self._notes)) if part)
         self._memory.open_segment(head, observation_view(self._spec, observation))
 
-    def prompt(self) -> Ask:
-        fresh, messages = self._memory.question()
-        return Ask(role="micro", fresh=fresh, messages=messages, sampling=self._settings.micro)
+    def ask(self) -> Query:
+        fresh, messages = self._memory.next_messages()
+        return Query(role="executor", fresh=fresh, messages=messages, sampling=self._sampling)
 
     def receive(self, text: str) -> Reply:
         self._calls += 1
         action, _ = read_turn(text)
         if action is None:
-            self._memory.remember(text, NOTHING)
+            self._memory.remember(text, self._prompts.nothing)
             self._after_step()
             return Reply(readable=False)
         self._answer = text
@@ -79,7 +82,10 @@ class FlatAgent:
 
     def _after_step(self) -> None:
         self._steps += 1
-        if self._steps >= self._settings.limits.max_steps:
+        if self._steps >= step_limit(self._spec, self._cfg):
             self.stop = StopReason.MAX_STEPS
-        elif self._calls >= self._settings.limits.calls:
+        elif self._calls >= call_limit(self._spec, self._cfg):
             self.stop = StopReason.MAX_CALLS
+
+    def _system(self) -> Message:
+        return self._prompts.flat_system(self._spec)

@@ -10,32 +10,12 @@ macro and micro policies; the budget and what follows the last sub-goal are our 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
-from himac.agents.base import Ask, ContextMode, Limits, Reply, ending
+from himac.agents.base import GREEDY, Assignment, Query, Reply, call_limit, ending, step_limit
 from himac.agents.grammar import SUB_DONE, read_blueprint, read_turn
 from himac.agents.memory import Memory
-from himac.agents.prompts import (
-    FINISH,
-    NOTHING,
-    macro_messages,
-    micro_system,
-    observation_view,
-    plan_view,
-)
-from himac.types import Blueprint, EnvSpec, Observation, Sampling, StepResult, StopReason
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HierarchySettings:
-    """How the hierarchy behaves; the ablations of the paper are values of these."""
-
-    limits: Limits = field(default_factory=Limits)
-    context: ContextMode = "segment"
-    last_pairs: int = 2  # (observation, answer) pairs shown in `step` mode
-    explicit_done: bool = True  # False: no <sub_done>; each sub-goal gets its fixed budget of turns
-    macro: Sampling = field(default_factory=lambda: Sampling(stop=("</blueprint>",)))
-    micro: Sampling = field(default_factory=lambda: Sampling(stop=("</action>", SUB_DONE)))
+from himac.agents.prompts import load_prompts, observation_view
+from himac.config import AgentConfig
+from himac.types import EnvSpec, Observation, Sampling, StepResult, StopReason
 
 
 class HierarchicalAgent:
@@ -43,23 +23,29 @@ class HierarchicalAgent:
 
     Args:
         spec: the world.
-        settings: limits, context mode, sampling of both roles.
-        blueprint: a plan to carry out (phase B); None lets the planner write one.
+        cfg: limits, context mode; the paper's ablations are values of these.
+        assignment: temperatures, and a blueprint to carry out (phase B) where there is one.
     """
 
-    def __init__(
-        self, spec: EnvSpec, settings: HierarchySettings, *, blueprint: Blueprint | None = None
-    ) -> None:
+    plans = True
+
+    def __init__(self, spec: EnvSpec, cfg: AgentConfig, assignment: Assignment = GREEDY) -> None:
         self.stop: StopReason | None = None
         self.segment = 0
-        self.blueprint = blueprint
-        self._spec, self._settings = spec, settings
-        self._memory = Memory(
-            settings.context,
-            micro_system(spec, explicit_done=settings.explicit_done),
-            last_pairs=settings.last_pairs,
+        self.blueprint = assignment.blueprint
+        self._spec, self._cfg = spec, cfg
+        self._prompts = load_prompts(cfg.prompts)
+        system = self._prompts.executor_system(spec, explicit_done=cfg.explicit_done)
+        self._memory = Memory(cfg.context, system, last_pairs=cfg.last_pairs)
+        self._planning = Sampling(
+            max_tokens=cfg.planner_tokens, temperature=assignment.planner_temperature, stop=("</blueprint>",)
         )
-        self._task = ""
+        self._acting = Sampling(
+            max_tokens=cfg.executor_tokens,
+            temperature=assignment.executor_temperature,
+            stop=("</action>", SUB_DONE) if cfg.explicit_done else ("</action>",),
+        )
+        self._task = self._answer = ""
         self._current = Observation()
         self._calls = self._steps = self._turns = 0
 
@@ -69,7 +55,7 @@ class HierarchicalAgent:
         if self.blueprint is None:
             return ""
         goals = self.blueprint.subgoals
-        return goals[self.segment] if self.segment < len(goals) else FINISH
+        return goals[self.segment] if self.segment < len(goals) else self._prompts.finish
 
     def start(self, observation: Observation) -> None:
         self._task = self._spec.goal or observation.text
@@ -77,13 +63,13 @@ class HierarchicalAgent:
         if self.blueprint is not None:
             self._open_segment(0)
 
-    def prompt(self) -> Ask:
+    def ask(self) -> Query:
         if self.blueprint is None:
             task = f"{self._spec.goal}\n{self._current.text}" if self._spec.goal else self._task
-            messages = macro_messages(self._spec, task, max_subgoals=self._settings.limits.max_subgoals)
-            return Ask(role="macro", fresh=True, messages=messages, sampling=self._settings.macro)
-        fresh, messages = self._memory.question()
-        return Ask(role="micro", fresh=fresh, messages=messages, sampling=self._settings.micro)
+            messages = self._prompts.planner_messages(self._spec, task, max_subgoals=self._cfg.max_subgoals)
+            return Query(role="planner", fresh=True, messages=messages, sampling=self._planning)
+        fresh, messages = self._memory.next_messages()
+        return Query(role="executor", fresh=fresh, messages=messages, sampling=self._acting)
 
     def receive(self, text: str) -> Reply:
         self._calls += 1
@@ -91,12 +77,12 @@ class HierarchicalAgent:
             return self._receive_blueprint(text)
         self._turns += 1
         action, done = read_turn(text)
-        if done and self._settings.explicit_done and self.segment < len(self.blueprint.subgoals):
+        if done and self._cfg.explicit_done and self.segment < len(self.blueprint.subgoals):
             self._open_segment(self.segment + 1)
             self._check_calls()
             return Reply(sub_done=True)
         if action is None:  # unreadable, or a <sub_done> with nothing left to be done
-            self._memory.remember(text, NOTHING)
+            self._memory.remember(text, self._prompts.nothing)
             self._after_step()
             return Reply(readable=False)
         self._answer = text
@@ -111,8 +97,8 @@ class HierarchicalAgent:
             self._after_step()
 
     def _receive_blueprint(self, text: str) -> Reply:
-        limit = self._settings.limits.max_subgoals
-        self.blueprint = read_blueprint(text, fallback=self._spec.goal or FINISH, max_subgoals=limit)
+        fallback = self._spec.goal or self._prompts.finish
+        self.blueprint = read_blueprint(text, fallback=fallback, max_subgoals=self._cfg.max_subgoals)
         self._open_segment(0)
         self._check_calls()
         return Reply(blueprint=self.blueprint, readable=not self.blueprint.malformed)
@@ -120,20 +106,19 @@ class HierarchicalAgent:
     def _open_segment(self, index: int) -> None:
         assert self.blueprint is not None
         self.segment, self._turns = index, 0
-        head = plan_view(self._task, self.blueprint.subgoals, index)
+        head = self._prompts.blueprint_view(self._task, self.blueprint.subgoals, index)
         self._memory.open_segment(head, observation_view(self._spec, self._current))
 
     def _after_step(self) -> None:
         """Count one step (or wasted answer), then let the limits speak."""
         assert self.blueprint is not None
         self._steps += 1
-        limits = self._settings.limits
-        if self._steps >= limits.max_steps:
+        if self._steps >= step_limit(self._spec, self._cfg):
             self.stop = StopReason.MAX_STEPS
-        elif self._turns >= limits.subgoal_turns and self.segment < len(self.blueprint.subgoals):
+        elif self._turns >= self._cfg.subgoal_turns and self.segment < len(self.blueprint.subgoals):
             self._open_segment(self.segment + 1)
         self._check_calls()
 
     def _check_calls(self) -> None:
-        if self.stop is None and self._calls >= self._settings.limits.calls:
+        if self.stop is None and self._calls >= call_limit(self._spec, self._cfg):
             self.stop = StopReason.MAX_CALLS

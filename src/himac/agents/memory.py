@@ -37,7 +37,7 @@ class Memory:
         if self._mode == "segment":
             self._pairs = []
 
-    def question(self) -> tuple[bool, tuple[Message, ...]]:
+    def next_messages(self) -> tuple[bool, tuple[Message, ...]]:
         """Return (whether a fresh context opens, its messages)."""
         if not self._fresh and self._mode != "step":
             return False, (Message(role="user", content=self._seen),)

@@ -1,111 +1,139 @@
-"""Every word that himac says to a model.
+"""Every word that himac says to a model, in one object that a user may replace.
 
-One idea: two short system prompts (planner, executor) plus one for each baseline, each made of the
-world's rules and the answer's form. The parts that all episodes share come first, so that engines
-compute them once.
+Two short system prompts (planner, executor) plus one for each baseline, each made of the world's rules and the
+answer's form. What all episodes share comes first, so that engines compute it once. `agent.prompts` in a recipe names
+a TOML file, or a module, whose entries replace fields of `Prompts`.
 """
 
 from __future__ import annotations
 
+import functools
+import importlib
+import string
+import tomllib
 from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
 
 from himac.agents.grammar import SUB_DONE, write_blueprint
+from himac.errors import ConfigError, closest
+from himac.plugins import add_current_folder
 from himac.types import EnvSpec, Message, Observation
 
-FINISH = "finish the task"
-NOTHING = "Nothing happens: answer with <action>...</action>."
-REFLECT = (
-    "The attempt is over and the task is not solved. Another attempt at the same task will follow. Do not act now: "
-    "in a few sentences, say where this attempt went wrong and what you will do differently."
-)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompts:
+    """The words. In braces stands what is filled in; each text may use the names that ours uses, and no others."""
+
+    planner: str = (
+        "You plan. {rules}\nBreak the task into at most {max_subgoals} sub-goals, in order, for an executor to carry "
+        "out. Answer as\n{example}"
+    )
+    executor: str = "You act. {rules}\nWork on the current sub-goal only. Answer each turn with one <action>...</action>{done}."
+    executor_done: str = f", or {SUB_DONE} when the current sub-goal is complete"
+    flat: str = "You act. {rules}\nAnswer each turn with one <action>...</action>."
+    react: str = (
+        "You act. {rules}\nEach turn, think about what you see and what to do next, then act once. Answer "
+        "each turn as\n<think>...</think><action>...</action>{example}"
+    )
+    reflect: str = (
+        "The attempt is over and the task is not solved. Another attempt at the same task will follow. Do not act "
+        "now: in a few sentences, say where this attempt went wrong and what you will do differently."
+    )
+    notes: str = "What you noted after earlier, failed attempts at this task:"
+    finish: str = "finish the task"  # the sub-goal after the last one
+    nothing: str = "Nothing happens: answer with <action>...</action>."  # after an answer that cannot be read
+    done_mark: str = " (done)"  # behind a sub-goal that lies behind
+
+    def planner_messages(self, spec: EnvSpec, task: str, *, max_subgoals: int) -> tuple[Message, ...]:
+        """Ask the planner for a blueprint.
+
+        Args:
+            spec: the world.
+            task: the instruction; the first observation, when that states it.
+            max_subgoals: the most sub-goals a blueprint may have.
+        """
+        example = write_blueprint(spec.example_subgoals)
+        text = self.planner.format(rules=spec.rules, max_subgoals=max_subgoals, example=example)
+        return Message(role="system", content=text), Message(role="user", content=task)
+
+    def executor_system(self, spec: EnvSpec, *, explicit_done: bool) -> Message:
+        """Return the executor's system prompt; `explicit_done`: it says itself when a sub-goal is complete."""
+        done = self.executor_done if explicit_done else ""
+        return Message(role="system", content=self.executor.format(rules=spec.rules, done=done))
+
+    def flat_system(self, spec: EnvSpec) -> Message:
+        """Return the flat agent's system prompt."""
+        return Message(role="system", content=self.flat.format(rules=spec.rules))
+
+    def react_system(self, spec: EnvSpec) -> Message:
+        """Return ReAct's system prompt: a thought before every action, shown on the world's example where it has one.
+
+        Source: arXiv 2210.03629, whose prompts are few-shot; the wording and the examples are ours.
+        """
+        text = self.react.format(rules=spec.rules, example=_example_view(spec.example_play))
+        return Message(role="system", content=text)
+
+    def notes_view(self, notes: Sequence[str]) -> str:
+        """Show what was noted after earlier attempts, the oldest first; "" without any.
+
+        >>> print(Prompts().notes_view(["I took the wrong key first."]))
+        What you noted after earlier, failed attempts at this task:
+        1. I took the wrong key first.
+        """
+        if not notes:
+            return ""
+        return "\n".join([self.notes, *(f"{number}. {note}" for number, note in enumerate(notes, 1))])
+
+    def blueprint_view(self, task: str, subgoals: Sequence[str], active: int) -> str:
+        """Show the task and the blueprint with the active sub-goal marked.
+
+        >>> print(Prompts().blueprint_view("Open the door.", ["find the key", "open the door"], 1))
+        Task: Open the door.
+        Blueprint:
+        1. find the key (done)
+        2. open the door
+        Current sub-goal: open the door
+        """
+        lines = [f"Task: {task}", "Blueprint:"]
+        for index, subgoal in enumerate(subgoals):
+            lines.append(f"{index + 1}. {subgoal}{self.done_mark if index < active else ''}")
+        lines.append(f"Current sub-goal: {subgoals[active] if active < len(subgoals) else self.finish}")
+        return "\n".join(lines)
 
 
-def macro_messages(spec: EnvSpec, task: str, *, max_subgoals: int) -> tuple[Message, ...]:
-    """Ask the planner for a blueprint.
+DEFAULT = Prompts()
+
+
+@functools.cache
+def load_prompts(name: str) -> Prompts:
+    """Return himac's prompts with those entries replaced that a TOML file or a module has.
 
     Args:
-        spec: the world.
-        task: the instruction; the first observation, when that states it.
-        max_subgoals: the most sub-goals a blueprint may have.
+        name: a path that ends in .toml; a dotted module with names like `planner = "..."`; "" for himac's own.
+
+    Raises:
+        ConfigError: no such file or module, an entry that `Prompts` does not have, or a text that fills in a name
+            which ours does not.
     """
-    system = (
-        f"You plan. {spec.rules}\n"
-        f"Break the task into at most {max_subgoals} sub-goals, in order, for an executor to carry out. Answer as\n"
-        f"{write_blueprint(spec.example_subgoals)}"
-    )
-    return Message(role="system", content=system), Message(role="user", content=task)
-
-
-def micro_system(spec: EnvSpec, *, explicit_done: bool) -> Message:
-    """The executor's system prompt.
-
-    Args:
-        spec: the world.
-        explicit_done: whether the executor itself says when a sub-goal is complete.
-    """
-    done = f", or {SUB_DONE} when the current sub-goal is complete" if explicit_done else ""
-    return Message(
-        role="system",
-        content=f"You act. {spec.rules}\nWork on the current sub-goal only. Answer each turn with one "
-        f"<action>...</action>{done}.",
-    )
-
-
-def flat_system(spec: EnvSpec) -> Message:
-    """The flat agent's system prompt."""
-    return Message(
-        role="system", content=f"You act. {spec.rules}\nAnswer each turn with one <action>...</action>."
-    )
-
-
-def react_system(spec: EnvSpec) -> Message:
-    """The ReAct agent's system prompt: a thought before every action, shown on the world's example where it has one.
-
-    Source: arXiv 2210.03629, whose prompts are few-shot; the wording and the examples are ours.
-    """
-    return Message(
-        role="system",
-        content=f"You act. {spec.rules}\nEach turn, think about what you see and what to do next, then act once. Answer "
-        f"each turn as\n<think>...</think><action>...</action>{_example_view(spec.example_play)}",
-    )
-
-
-def _example_view(pairs: Sequence[tuple[str, str]]) -> str:
-    """Show an exemplary play after the rest of a system prompt; "" without one."""
-    if not pairs:
-        return ""
-    turns = "\n".join(f"Seen: {seen}\nAnswer: {answer}" for seen, answer in pairs)
-    return f"\n\nAn example, from another task:\n{turns}\n(end of the example)"
-
-
-def notes_view(notes: Sequence[str]) -> str:
-    """Show what was noted after earlier attempts, the oldest first; "" without any.
-
-    >>> print(notes_view(["I took the wrong key first."]))
-    What you noted after earlier, failed attempts at this task:
-    1. I took the wrong key first.
-    """
-    if not notes:
-        return ""
-    lines = [f"{number}. {note}" for number, note in enumerate(notes, 1)]
-    return "\n".join(["What you noted after earlier, failed attempts at this task:", *lines])
-
-
-def plan_view(task: str, subgoals: Sequence[str], active: int) -> str:
-    """Show the task and the blueprint with the active sub-goal marked.
-
-    >>> print(plan_view("Open the door.", ["find the key", "open the door"], 1))
-    Task: Open the door.
-    Blueprint:
-    1. find the key (done)
-    2. open the door
-    Current sub-goal: open the door
-    """
-    lines = [f"Task: {task}", "Blueprint:"]
-    for index, subgoal in enumerate(subgoals):
-        lines.append(f"{index + 1}. {subgoal}{' (done)' if index < active else ''}")
-    lines.append(f"Current sub-goal: {subgoals[active] if active < len(subgoals) else FINISH}")
-    return "\n".join(lines)
+    if not name:
+        return DEFAULT
+    found = _of_file(Path(name)) if name.endswith(".toml") else _of_module(name)
+    known = [f.name for f in fields(Prompts)]
+    for key, text in found.items():
+        if key not in known:
+            raise ConfigError(
+                f"{name}: unknown prompt {key!r}; known: {', '.join(known)}{closest(key, known)}"
+            )
+        if not isinstance(text, str):
+            raise ConfigError(f"{name}: prompt {key!r} must be a text, got {text!r}")
+        usable = _fields_of(getattr(DEFAULT, key), name, key)
+        extra = _fields_of(text, name, key) - usable
+        if extra:
+            may = ", ".join(f"{{{field}}}" for field in sorted(usable)) or "nothing"
+            raise ConfigError(f"{name}: prompt {key!r} fills in {{{min(extra)}}}; it may fill in {may}")
+    return Prompts(**found)
 
 
 def observation_view(spec: EnvSpec, observation: Observation) -> str:
@@ -126,3 +154,41 @@ def history_view(pairs: Sequence[tuple[str, str]], first_step: int) -> str:
         f"[step {first_step + i}] saw: {seen}\nanswered: {answer}" for i, (seen, answer) in enumerate(pairs)
     ]
     return "\n".join(lines)
+
+
+def _example_view(pairs: Sequence[tuple[str, str]]) -> str:
+    """Show an exemplary play after the rest of a system prompt; "" without one."""
+    if not pairs:
+        return ""
+    turns = "\n".join(f"Seen: {seen}\nAnswer: {answer}" for seen, answer in pairs)
+    return f"\n\nAn example, from another task:\n{turns}\n(end of the example)"
+
+
+def _of_file(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"agent.prompts: no file at {str(path)!r}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise ConfigError(f"agent.prompts: {path} is not valid TOML: {error}") from error
+
+
+def _of_module(name: str) -> dict[str, Any]:
+    add_current_folder()
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"agent.prompts: no module {name!r}", hint="give a .toml file or a dotted module"
+        ) from error
+    return {key: value for key, value in vars(module).items() if isinstance(value, str) and key[0] != "_"}
+
+
+def _fields_of(text: str, name: str, key: str) -> set[str]:
+    """Return the names that a text fills in."""
+    try:
+        return {field for _, field, _, _ in string.Formatter().parse(text) if field is not None}
+    except ValueError as error:
+        raise ConfigError(
+            f"{name}: prompt {key!r}: {error}", hint="a brace itself is written twice: {{"
+        ) from error

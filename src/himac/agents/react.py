@@ -7,11 +7,8 @@ prompt's. Our own wording and examples; the paper's prompts hold one or two play
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from himac.agents.flat import FlatAgent, FlatSettings
-from himac.agents.prompts import notes_view, react_system
-from himac.types import EnvSpec
+from himac.agents.flat import FlatAgent
+from himac.types import Message
 
 
 class ReActAgent(FlatAgent):
@@ -19,9 +16,11 @@ class ReActAgent(FlatAgent):
 
     Args:
         spec: the world; its `example_play` is the few-shot example.
-        settings: limits, context mode, sampling.
-        notes: what was noted after earlier attempts at this task (see `ReflexionAgent`), the oldest first.
+        cfg: limits and context mode.
+        assignment: its notes, of earlier trials (see `ReflexionAgent`), open the first message.
     """
 
-    def __init__(self, spec: EnvSpec, settings: FlatSettings, *, notes: Sequence[str] = ()) -> None:
-        super().__init__(spec, settings, system=react_system(spec), notes=notes_view(notes))
+    is_trained = False
+
+    def _system(self) -> Message:
+        return self._prompts.react_system(self._spec)

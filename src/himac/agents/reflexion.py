@@ -1,7 +1,7 @@
 """Reflexion: try, note what went wrong, try again with the notes.
 
 One idea: a trial is an episode of its own, acted by ReAct. After one that failed, the same context is asked what
-went wrong; the answer is the trial's last turn (role "macro", no action) and so is on file with it. The next
+went wrong; the answer is the trial's last turn (role "planner", no action) and so is on file with it. The next
 trial opens with the notes of the ones before. Source: arXiv 2303.11366, with the environment's own verdict as the
 signal that a trial failed and the last three notes as memory, as in the paper's ALFWorld experiments.
 
@@ -12,12 +12,14 @@ without saying so.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from himac.agents.base import Ask, Reply
-from himac.agents.flat import FlatSettings
+from himac.agents.base import GREEDY, Assignment, Query, Reply
 from himac.agents.grammar import read_note
-from himac.agents.prompts import REFLECT
+from himac.agents.prompts import load_prompts
 from himac.agents.react import ReActAgent
+from himac.config import AgentConfig
+from himac.errors import ConfigError
 from himac.types import Blueprint, EnvSpec, Episode, Message, Observation, Sampling, StepResult, StopReason
 
 MAX_NOTES = 3
@@ -29,40 +31,41 @@ class ReflexionAgent:
 
     Args:
         spec: the world.
-        settings: limits and sampling of the acting; the context must not be `step`, or the note would be about the
-            last pairs alone.
-        sampling: of the note.
-        notes: those of the earlier trials, the oldest first.
-        reflect: whether a trial follows this one, so that a note is wanted when this one fails.
+        cfg: limits of the acting; the context must not be "step", or the note would be about the last pairs alone.
+        assignment: the earlier trials' notes; whether a trial follows this one, so that a note is wanted.
+
+    Raises:
+        ConfigError: the context forgets, so that there is nothing to reflect on.
     """
 
-    def __init__(
-        self,
-        spec: EnvSpec,
-        settings: FlatSettings,
-        *,
-        sampling: Sampling,
-        notes: Sequence[str] = (),
-        reflect: bool = True,
-    ) -> None:
-        assert settings.context != "step", "a note is about the whole trial"
+    plans = False
+    is_trained = False
+
+    def __init__(self, spec: EnvSpec, cfg: AgentConfig, assignment: Assignment = GREEDY) -> None:
+        if cfg.context == "step":
+            raise ConfigError(
+                'agent.context must be "segment" or "full" for method "reflexion", got "step"',
+                hint="a note is about the whole trial",
+            )
         self.stop: StopReason | None = None
         self.segment = 0
         self.subgoal = ""
         self.blueprint: Blueprint | None = None
-        self._actor = ReActAgent(spec, settings, notes=notes[-MAX_NOTES:])
-        self._sampling, self._reflect = sampling, reflect
+        self._actor = ReActAgent(spec, cfg, replace(assignment, notes=assignment.notes[-MAX_NOTES:]))
+        self._reflects = not assignment.is_last
+        self._question = load_prompts(cfg.prompts).reflect
+        self._sampling = Sampling(max_tokens=cfg.planner_tokens, temperature=assignment.executor_temperature)
 
     def start(self, observation: Observation) -> None:
         self._actor.start(observation)
 
-    def prompt(self) -> Ask:
-        ask = self._actor.prompt()
+    def ask(self) -> Query:
+        ask = self._actor.ask()
         if self._actor.stop is None:
             return ask
-        question = f"{ask.messages[-1].content}\n\n{REFLECT}"
-        return Ask(
-            role="macro",
+        question = f"{ask.messages[-1].content}\n\n{self._question}"
+        return Query(
+            role="planner",
             fresh=False,
             messages=(Message(role="user", content=question),),
             sampling=self._sampling,
@@ -83,12 +86,12 @@ class ReflexionAgent:
     def _end(self) -> None:
         """End with the actor, unless its failure is to be thought about."""
         ended = self._actor.stop
-        if ended is not None and (ended is StopReason.SUCCESS or not self._reflect):
+        if ended is not None and (ended is StopReason.SUCCESS or not self._reflects):
             self.stop = ended
 
 
 def notes_of(trials: Sequence[Episode]) -> tuple[str, ...]:
     """Return what was noted after the trials of a task, the oldest first; a trial without a note adds none."""
     turns = [turn for trial in trials for segment in trial.segments for turn in segment.turns]
-    notes = [read_note(turn.text) for turn in turns if turn.role == "macro"]
+    notes = [read_note(turn.text) for turn in turns if turn.role == "planner"]
     return tuple(note for note in notes if note)

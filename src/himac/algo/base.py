@@ -18,32 +18,51 @@ TurnAdvantages = np.ndarray
 
 
 class Estimator(Protocol):
-    """Turns groups into advantages."""
+    """Turns groups into advantages.
+
+    Class attributes say what it needs; left out, they are the values here. Its parameters are those of its
+    constructor, best the fields of a dataclass, and are set in a recipe under `[algo.estimator_settings]`.
+
+        needs_peers = True        compares episodes of a group, so a group has at least two
+        needs_critic = False      reads `Turn.value`; also has `targets`, and `value_lr` and `value_coef` of the critic
+        needs_blueprint = False   its executor's peers carry out one blueprint
+    """
 
     def __call__(self, groups: Sequence[Group], role: Role) -> list[list[TurnAdvantages]]:
         """Return, for each group and each of its episodes, one advantage per turn of `role`."""
         ...
 
 
+class CriticEstimator(Estimator, Protocol):
+    """An estimator that also says what its critic should have said."""
+
+    value_lr: float  # the critic's learning rate over the policy's
+    value_coef: float  # share of the value loss's gradient that reaches the policy
+
+    def targets(self, groups: Sequence[Group], role: Role) -> list[list[TurnAdvantages]]:
+        """Return, as `__call__` does, the value that the critic is trained towards at each turn of `role`."""
+        ...
+
+
 def returns_of(group: Group) -> np.ndarray:
     """(G,) returns that the group compares."""
-    return np.array([episode.ret for episode in group], np.float64)
+    return np.array([episode.return_ for episode in group], np.float64)
 
 
-def spread(group: Group, advantages_G: np.ndarray, role: Role) -> list[TurnAdvantages]:
+def broadcast_to_turns(group: Group, advantages_G: np.ndarray, role: Role) -> list[TurnAdvantages]:
     """Give each episode's advantage to all its turns of `role`."""
     return [_per_turn(episode, float(a), role) for episode, a in zip(group, advantages_G, strict=True)]
 
 
-def is_of(episode: Episode, role: Role) -> np.ndarray:
+def role_mask(episode: Episode, role: Role) -> np.ndarray:
     """(N,) bool: which turns are of `role`."""
     return np.array([turn.role == role for turn in episode.turns], bool)
 
 
-def on_turns(episode: Episode, role: Role, values_K: np.ndarray) -> TurnAdvantages:
+def scatter_to_turns(episode: Episode, role: Role, values_K: np.ndarray) -> TurnAdvantages:
     """Lay the values of the K turns of `role` over all N turns; NaN elsewhere."""
     laid_N = np.full(len(episode.turns), np.nan, np.float32)
-    laid_N[is_of(episode, role)] = values_K
+    laid_N[role_mask(episode, role)] = values_K
     return laid_N
 
 
@@ -53,7 +72,7 @@ def rewards_of(episode: Episode, role: Role) -> np.ndarray:
     What comes after a turn and before the next one of its role is its reward: the planner's one turn has earned
     all that its blueprint came to. Only what lies before the role's first turn is not its affair.
     """
-    starts = np.flatnonzero(is_of(episode, role))
+    starts = np.flatnonzero(role_mask(episode, role))
     rewards_N = np.array([turn.reward - turn.penalty for turn in episode.turns], np.float64)
     return np.add.reduceat(rewards_N, starts) if len(starts) else np.zeros(0)
 

@@ -1,51 +1,43 @@
 """Estimators by name: from groups of episodes to one advantage per trainable turn.
 
-    group_relative   GRPO, HiMAC       (R - mean R) / std R                           algo/group.py
-    group_mean       Dr. GRPO          R - mean R
-    rloo             RLOO              R - mean of the others' R
-    gigpo            GiGPO             GRPO's + w x the same among turns in one state  algo/gigpo.py
-    gigpo_mean       GiGPO, mean only  without the two divisions
-    ppo              PPO               GAE over turns against a value head             algo/ppo.py
+group_relative   GRPO, HiMAC       (R - mean R) / std R                           algo/group.py
+group_mean       Dr. GRPO          R - mean R
+rloo             RLOO              R - mean of the others' R
+gigpo            GiGPO             GRPO's + w x the same among turns in one state  algo/gigpo.py
+gigpo_mean       GiGPO, mean only  without the two divisions
+ppo              PPO               GAE over turns against a value head             algo/ppo.py
 
-`credit = "subgoal"` adds a comparison within each sub-goal of z* to the first three (algo/subgoal.py).
+subgoal          ours              one of the first three + w x the same within each sub-goal of z*  algo/subgoal.py
 """
 
 from __future__ import annotations
 
-from himac.algo.advantages import Normalise
-from himac.algo.base import Estimator, TurnAdvantages, returns_of, spread
-from himac.algo.gigpo import GiGPO
-from himac.algo.group import GroupRelative, LeaveOneOut
-from himac.algo.ppo import GeneralizedAdvantage
-from himac.algo.subgoal import SubgoalRelative
-from himac.config import AlgoConfig
-from himac.errors import ConfigError, closest
+from typing import Any
 
-__all__ = [
-    "Estimator", "GeneralizedAdvantage", "GiGPO", "GroupRelative", "LeaveOneOut", "SubgoalRelative", "TurnAdvantages",
-    "make_estimator", "returns_of", "spread",
-]  # fmt: skip
+from himac.algo.base import Estimator, TurnAdvantages, returns_of
+from himac.errors import ConfigError
+from himac.plugins import resolve
+from himac.toml import call
+
+__all__ = ["Estimator", "TurnAdvantages", "make_estimator", "needs", "returns_of"]
 
 
-def make_estimator(algo: AlgoConfig) -> Estimator:
-    """Build the estimator that the [algo] section names.
+def make_estimator(name: str, settings: dict[str, Any] | None = None) -> Estimator:
+    """Build an estimator.
+
+    Args:
+        name: a short name, an import path, or an entry point in himac.estimators.
+        settings: its parameters by name.
 
     Raises:
-        ConfigError: unknown name.
+        ConfigError: unknown name, unknown parameter, or a value it does not allow.
     """
-    gamma, weight = algo.gamma, algo.step_weight
-    known: dict[str, Estimator] = {
-        "group_relative": GroupRelative(),
-        "group_mean": GroupRelative(normalise="mean"),
-        "rloo": LeaveOneOut(),
-        "gigpo": GiGPO(gamma=gamma, weight=weight),
-        "gigpo_mean": GiGPO(gamma=gamma, weight=weight, normalise="mean"),
-        "ppo": GeneralizedAdvantage(gamma=gamma, lam=algo.gae_lambda),
-    }
-    name = algo.estimator
-    if name not in known:
-        raise ConfigError(f"unknown estimator {name!r}; known: {', '.join(known)}{closest(name, known)}")
-    if algo.credit == "subgoal":
-        normalise: Normalise = "mean_std" if name == "group_relative" else "mean"
-        return SubgoalRelative(known[name], gamma=gamma, weight=weight, normalise=normalise)
-    return known[name]
+    estimator: Estimator = call(resolve("estimators", name), settings or {}, "algo.estimator_settings")
+    if not callable(estimator):
+        raise ConfigError(f"estimator {name!r} cannot be called with (groups, role)")
+    return estimator
+
+
+def needs(estimator: Any, what: str) -> bool:
+    """Return whether an estimator, or its class, needs "peers", a "critic" or a "blueprint" (see `Estimator`)."""
+    return bool(getattr(estimator, f"needs_{what}", what == "peers"))

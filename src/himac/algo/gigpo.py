@@ -22,58 +22,53 @@ standard deviation; a state is all that is seen of it, admissible actions includ
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from himac.algo.advantages import Normalise, discounted, group_relative
-from himac.algo.base import TurnAdvantages, on_turns, rewards_of
+from himac.algo.base import TurnAdvantages, rewards_of, scatter_to_turns
 from himac.algo.group import GroupRelative
+from himac.toml import NonNegative, Share
 from himac.types import Episode, Group, Role
 
 
+@dataclass(frozen=True, kw_only=True)
 class GiGPO:
-    """Episode advantage plus the step advantage among turns taken in the same state.
+    """Episode advantage plus the step advantage among turns taken in the same state."""
 
-    Args:
-        gamma: discount over turns.
-        weight: omega, what the step advantage counts.
-        normalise: what both levels divide by.
-        eps: keeps the division finite.
-    """
-
-    def __init__(
-        self,
-        *,
-        gamma: float = 0.95,
-        weight: float = 1.0,
-        normalise: Normalise = "mean_std",
-        eps: float = 1e-6,
-    ) -> None:
-        self._gamma, self._weight, self._normalise, self._eps = gamma, weight, normalise, eps
-        self._episodes = GroupRelative(normalise=normalise, eps=eps)
+    gamma: Share = 0.95  # discount over turns; published
+    step_weight: NonNegative = 1.0  # omega, what the step advantage counts; published
+    normalise: Normalise = "mean_std"  # what both levels divide by
 
     def __call__(self, groups: Sequence[Group], role: Role) -> list[list[TurnAdvantages]]:
-        whole = self._episodes(groups, role)
-        if role == "macro":
+        whole = GroupRelative(normalise=self.normalise)(groups, role)
+        if role == "planner":
             return whole
         return [
             self._with_steps(group, per_episode) for group, per_episode in zip(groups, whole, strict=True)
         ]
 
     def _with_steps(self, group: Group, whole: Sequence[TurnAdvantages]) -> list[TurnAdvantages]:
-        steps = among_equals(
+        steps = within_key(
             [_anchors(episode) for episode in group],
-            [discounted(rewards_of(episode, "micro"), gamma=self._gamma) for episode in group],
-            normalise=self._normalise,
-            eps=self._eps,
+            [discounted(rewards_of(episode, "executor"), gamma=self.gamma) for episode in group],
+            normalise=self.normalise,
         )
         return [
-            advantages_N + on_turns(episode, "micro", self._weight * steps_K)
+            advantages_N + scatter_to_turns(episode, "executor", self.step_weight * steps_K)
             for episode, advantages_N, steps_K in zip(group, whole, steps, strict=True)
         ]
 
 
-def among_equals(
+@dataclass(frozen=True, kw_only=True)
+class GiGPOMean(GiGPO):
+    """Without the two divisions: the published mode for WebShop and Sokoban."""
+
+    normalise: Normalise = "mean"
+
+
+def within_key(
     keys: Sequence[Sequence[Hashable]],
     returns: Sequence[np.ndarray],
     *,
@@ -91,16 +86,16 @@ def among_equals(
     Returns:
         Per episode (K,); 0 where nobody else has the key.
 
-    >>> [a.tolist() for a in among_equals(
+    >>> [a.tolist() for a in within_key(
     ...     [["a", "b"], ["a"]], [np.array([1.0, 5.0]), np.array([3.0])], normalise="mean")]
     [[-1.0, 0.0], [1.0]]
     """
-    places: dict[Hashable, list[int]] = {}
-    for place, key in enumerate(key for row in keys for key in row):
-        places.setdefault(key, []).append(place)
+    members_of: dict[Hashable, list[int]] = {}
+    for index, key in enumerate(key for row in keys for key in row):
+        members_of.setdefault(key, []).append(index)
     flat_T = np.concatenate(returns)
     compared_T = np.zeros_like(flat_T)
-    for members in places.values():
+    for members in members_of.values():
         compared_T[members] = group_relative(flat_T[members], normalise=normalise, eps=eps)
     return np.split(compared_T, np.cumsum([len(row) for row in returns])[:-1])
 

@@ -10,27 +10,36 @@ Source: arXiv 2603.00977, hierarchical relative advantage estimation.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from himac.algo.advantages import Normalise, group_relative, leave_one_out
-from himac.algo.base import TurnAdvantages, returns_of, spread
+from himac.algo.base import TurnAdvantages, broadcast_to_turns, returns_of
 from himac.types import Group, Role
 
 
+@dataclass(frozen=True, kw_only=True)
 class GroupRelative:
     """GRPO's advantage, the same for every trained turn of an episode; HRAE at either level."""
 
-    def __init__(self, *, normalise: Normalise = "mean_std", eps: float = 1e-6) -> None:
-        self._normalise, self._eps = normalise, eps
+    normalise: Normalise = "mean_std"  # "mean" does not divide by the deviation
 
     def __call__(self, groups: Sequence[Group], role: Role) -> list[list[TurnAdvantages]]:
         return [
-            spread(group, group_relative(returns_of(group), normalise=self._normalise, eps=self._eps), role)
+            broadcast_to_turns(group, group_relative(returns_of(group), normalise=self.normalise), role)
             for group in groups
         ]
 
 
+@dataclass(frozen=True, kw_only=True)
+class GroupMean(GroupRelative):
+    """Dr. GRPO's: not divided by the group's deviation."""
+
+    normalise: Normalise = "mean"
+
+
+@dataclass(frozen=True, kw_only=True)
 class LeaveOneOut:
     """RLOO's advantage, the same for every trained turn of an episode."""
 
     def __call__(self, groups: Sequence[Group], role: Role) -> list[list[TurnAdvantages]]:
-        return [spread(group, leave_one_out(returns_of(group)), role) for group in groups]
+        return [broadcast_to_turns(group, leave_one_out(returns_of(group)), role) for group in groups]

@@ -6,23 +6,14 @@ arguments are flat (N,) tensors over the trained tokens of a batch.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import torch
 
+from himac.config import AlgoConfig
+
 Aggregation = Literal["episode", "token"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LossSettings:
-    """Coefficients of the loss."""
-
-    clip_low: float = 0.2  # ratio is clipped to [1 - clip_low, 1 + clip_high]
-    clip_high: float = 0.2
-    kl_coef: float = 0.01  # beta of the k3 estimate against the reference
-    entropy_coef: float = 0.0  # bonus for the entropy of the next-token distribution
 
 
 def clipped_surrogate(
@@ -61,7 +52,7 @@ def policy_loss(
     advantages_N: torch.Tensor,
     weights_N: torch.Tensor,
     *,
-    settings: LossSettings,
+    cfg: AlgoConfig,
     ref_logps_N: torch.Tensor | None = None,
     entropy_N: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
@@ -72,11 +63,11 @@ def policy_loss(
         old_logps_N: (N,) when sampled.
         advantages_N: (N,).
         weights_N: (N,) what each token counts; a whole update's weights sum to 1.
-        settings: the coefficients.
+        cfg: clip, kl_coef and entropy_coef.
         ref_logps_N: (N,) under the reference; None when there is no KL term.
         entropy_N: (N,) of the next-token distribution; None when it is not wanted.
     """
-    low, high = settings.clip_low, settings.clip_high
+    low, high = cfg.clip
     surrogate_N = clipped_surrogate(logps_N, old_logps_N, advantages_N, low=low, high=high)
     loss = (weights_N * surrogate_N).sum()
     with torch.no_grad():
@@ -85,12 +76,12 @@ def policy_loss(
         parts = {"loss_policy": loss.detach(), "clip": (weights_N * blocked_N).sum()}
     if ref_logps_N is not None:
         kl = (weights_N * k3(logps_N, ref_logps_N)).sum()
-        loss = loss + settings.kl_coef * kl
+        loss = loss + cfg.kl_coef * kl
         parts["kl"] = kl.detach()
     if entropy_N is not None:
         entropy = (weights_N * entropy_N).sum()
-        if settings.entropy_coef:
-            loss = loss - settings.entropy_coef * entropy
+        if cfg.entropy_coef:
+            loss = loss - cfg.entropy_coef * entropy
         parts["entropy"] = entropy.detach()
     return loss, parts
 

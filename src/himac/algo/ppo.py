@@ -23,50 +23,56 @@ decision, so the planner's level has one step, and no boundary to bootstrap at.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from himac.algo.advantages import gae, whiten
-from himac.algo.base import TurnAdvantages, on_turns, rewards_of
+from himac.algo.base import TurnAdvantages, rewards_of, scatter_to_turns
+from himac.toml import NonNegative, Share
 from himac.types import Episode, Group, Role
 
 
+@dataclass(frozen=True, kw_only=True)
 class GeneralizedAdvantage:
-    """GAE over each episode's turns of one role, whitened over all of them. Needs turns with values.
+    """GAE over each episode's turns of one role, whitened over all of them. Needs turns with values."""
 
-    Args:
-        gamma: discount over turns.
-        lam: lambda, how far credit travels beyond what the critic foresees.
-    """
+    gamma: Share = 0.95  # discount over turns
+    gae_lambda: Share = 0.95  # 1 is the whole return, 0 trusts the critic one turn ahead
+    value_lr: NonNegative = 10.0  # the value head's rate over optimizer.lr (published: 1e-5 beside 1e-6)
+    value_coef: NonNegative = 0.5  # how hard the value loss pulls at the backbone; 0 leaves it alone
 
-    def __init__(self, *, gamma: float = 0.95, lam: float = 0.95) -> None:
-        self._gamma, self._lam = gamma, lam
+    needs_peers: ClassVar[bool] = False
+    needs_critic: ClassVar[bool] = True
 
     def __call__(self, groups: Sequence[Group], role: Role) -> list[list[TurnAdvantages]]:
         episodes = [episode for group in groups for episode in group]
         if not episodes:
             return [[] for _ in groups]
-        raw = [_advantages(episode, role, self._gamma, self._lam) for episode in episodes]
+        raw = [self._advantages(episode, role) for episode in episodes]
         white = np.split(whiten(np.concatenate(raw)), np.cumsum([len(row) for row in raw])[:-1])
-        laid = iter(on_turns(episode, role, row) for episode, row in zip(episodes, white, strict=True))
+        laid = iter(
+            scatter_to_turns(episode, role, row) for episode, row in zip(episodes, white, strict=True)
+        )
         return [[next(laid) for _ in group] for group in groups]
 
+    def targets(self, groups: Sequence[Group], role: Role) -> list[list[TurnAdvantages]]:
+        """Return what the critic should have said at each turn of `role`: A_t + V_t, not whitened.
 
-def value_targets(
-    episodes: Sequence[Episode], role: Role, *, gamma: float, lam: float
-) -> list[TurnAdvantages]:
-    """Return, per episode, what the critic should have said at each turn of `role`: A_t + V_t, not whitened.
+        Source: the lambda-return of TD(lambda). With lambda = 1 it is the discounted return from the turn on.
+        """
+        return [
+            [scatter_to_turns(e, role, self._advantages(e, role) + _values(e, role)) for e in group]
+            for group in groups
+        ]
 
-    Source: the lambda-return of TD(lambda). With lambda = 1 it is the discounted return from the turn on.
-    """
-    return [on_turns(e, role, _advantages(e, role, gamma, lam) + _values(e, role)) for e in episodes]
-
-
-def _advantages(episode: Episode, role: Role, gamma: float, lam: float) -> np.ndarray:
-    return gae(rewards_of(episode, role), _values(episode, role), gamma=gamma, lam=lam)
+    def _advantages(self, episode: Episode, role: Role) -> np.ndarray:
+        values = _values(episode, role)
+        return gae(rewards_of(episode, role), values, gamma=self.gamma, lam=self.gae_lambda)
 
 
 def _values(episode: Episode, role: Role) -> np.ndarray:
     values = [turn.value for turn in episode.turns if turn.role == role]
-    assert None not in values, "a critic has to appraise the episodes first"
+    assert None not in values, "fill_values first"
     return np.array(values, np.float64)

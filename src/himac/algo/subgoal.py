@@ -16,60 +16,60 @@ cannot have it; the planner's advantage stays what it is.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 import numpy as np
 
-from himac.algo.advantages import Normalise, discounted
-from himac.algo.base import Estimator, TurnAdvantages, on_turns, rewards_of
-from himac.algo.gigpo import among_equals
+from himac.algo.advantages import discounted
+from himac.algo.base import Estimator, TurnAdvantages, rewards_of, scatter_to_turns
+from himac.algo.gigpo import within_key
+from himac.algo.group import GroupMean, GroupRelative, LeaveOneOut
+from himac.toml import NonNegative, Share
 from himac.types import Episode, Group, Role
 
 
+@dataclass(frozen=True, kw_only=True)
 class SubgoalRelative:
-    """A base estimator's advantage plus the comparison within each sub-goal.
+    """A base estimator's advantage plus the comparison within each sub-goal."""
 
-    Args:
-        base: gives the episode's advantage, and all of the planner's.
-        gamma: discount over turns.
-        weight: what the comparison within a sub-goal counts.
-        normalise: what it divides by.
-        eps: keeps the division finite.
-    """
+    base: Literal["group_relative", "group_mean", "rloo"] = "group_relative"  # of episodes, and the planner's
+    gamma: Share = 0.95  # discount over turns
+    step_weight: NonNegative = 1.0  # what the comparison within a sub-goal counts
 
-    def __init__(
-        self,
-        base: Estimator,
-        *,
-        gamma: float = 0.95,
-        weight: float = 1.0,
-        normalise: Normalise = "mean_std",
-        eps: float = 1e-6,
-    ) -> None:
-        self._base, self._gamma, self._weight = base, gamma, weight
-        self._normalise, self._eps = normalise, eps
+    needs_blueprint: ClassVar[bool] = True
 
     def __call__(self, groups: Sequence[Group], role: Role) -> list[list[TurnAdvantages]]:
-        whole = self._base(groups, role)
-        if role == "macro":
+        whole = _BASES[self.base](groups, role)
+        if role == "planner":
             return whole
         return [self._with_subgoals(group, rows) for group, rows in zip(groups, whole, strict=True)]
 
     def _with_subgoals(self, group: Group, whole: Sequence[TurnAdvantages]) -> list[TurnAdvantages]:
-        compared = among_equals(
+        compared = within_key(
             [[segment.index for segment in episode.segments] for episode in group],
             [self._from_each_subgoal(episode) for episode in group],
-            normalise=self._normalise,
-            eps=self._eps,
+            normalise="mean_std" if self.base == "group_relative" else "mean",
         )
         return [
-            advantages_N + on_turns(episode, "micro", self._weight * np.repeat(compared_S, _lengths(episode)))
+            advantages_N
+            + scatter_to_turns(
+                episode, "executor", self.step_weight * np.repeat(compared_S, _lengths(episode))
+            )
             for episode, advantages_N, compared_S in zip(group, whole, compared, strict=True)
         ]
 
     def _from_each_subgoal(self, episode: Episode) -> np.ndarray:
         """(S,) discounted return from each segment's first turn on."""
         firsts_S = np.cumsum([0, *_lengths(episode)])[:-1]
-        return discounted(rewards_of(episode, "micro"), gamma=self._gamma)[firsts_S]
+        return discounted(rewards_of(episode, "executor"), gamma=self.gamma)[firsts_S]
+
+
+_BASES: dict[str, Estimator] = {
+    "group_relative": GroupRelative(),
+    "group_mean": GroupMean(),
+    "rloo": LeaveOneOut(),
+}
 
 
 def _lengths(episode: Episode) -> list[int]:

@@ -6,49 +6,83 @@ elsewhere, and while a plan is still at work.
 
 from __future__ import annotations
 
-import argparse
 import json
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
+
+from himac.cli.given import complete_runs, examples
 from himac.errors import ConfigError, DataError, HimacError, MissingFileError, RunError
 
 if TYPE_CHECKING:
-    from himac.compare.plan import Plan
+    from himac.compare.comparison import Comparison
+    from himac.compare.criteria import Criteria
     from himac.compare.runner import Failure
-    from himac.compare.terms import Terms
 
 TABLE, JSON, CURVES = "table.md", "table.json", "curves"
 
 
-def compare(args: argparse.Namespace) -> None:
-    """Carry out a plan where one is given, then judge the runs and write the comparison."""
-    given = [Path(word) for word in args.given]
-    if given[0].suffix != ".toml":
-        folders, terms, out = _gather(given)
-        _judge(args, folders, terms, Path(args.out) if args.out else out)
-        return
-    if len(given) > 1:
-        raise ConfigError(
-            f"one plan at a time, got {len(given)}", hint="run folders are given without a plan"
-        )
-    if args.jobs < 1:
-        raise ConfigError(f"--jobs must be at least 1, got {args.jobs}")
-    from himac.compare.plan import read_plan
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What the command line asks of a comparison."""
 
-    plan = read_plan(given[0])
-    out = Path(args.out) if args.out else Path("runs") / plan.name
-    if args.dry_run:
-        _say_plan(plan, out)
+    jobs: int
+    read: bool  # run nothing
+    target: float | None
+    reference: str
+
+
+@click.command(
+    epilog=examples(
+        "himac compare configs/compare-sokoban.toml --jobs 2",
+        "himac compare configs/compare-sokoban.toml --dry-run",
+        "himac compare runs/run-a runs/run-b --reference flat",
+    )
+)
+@click.argument("given", nargs=-1, required=True, metavar="PLAN|RUN...", shell_complete=complete_runs)
+@click.option("--jobs", type=int, metavar="N", default=1, show_default=True, help="Runs at a time.")
+@click.option("--out", metavar="FOLDER", default="", help="Where runs and tables go; left out: runs/PLAN.")
+@click.option("--read", is_flag=True, help="Run nothing; judge what is there.")
+@click.option("--target", type=float, metavar="RATE", help="Report the cost of this success rate, 0 to 1.")
+@click.option(
+    "--reference", metavar="METHOD", default="", help="Compare the others with this one (default himac)."
+)
+@click.option("--dry-run", is_flag=True, help="Print every run with its state and stop.")
+def compare(given: tuple[str, ...], out: str, dry_run: bool, jobs: int, **judging: Any) -> None:
+    """Run a plan (.toml) of methods, or set runs side by side."""
+    asked = Asked(jobs=jobs, **judging)
+    paths = [Path(word) for word in given]
+    if paths[0].suffix != ".toml":
+        folders, criteria, beside = _gather(paths)
+        _judge(asked, folders, criteria, Path(out) if out else beside)
         return
-    failures = _carry_out(args, plan, out)
+    if len(paths) > 1:
+        raise ConfigError(
+            f"one plan at a time, got {len(paths)}", hint="run folders are given without a plan"
+        )
+    if jobs < 1:
+        raise ConfigError(f"--jobs must be at least 1, got {jobs}")
+    from himac.compare.comparison import read_comparison
+    from himac.train.checks import check_trainable
+
+    plan = read_comparison(paths[0], check=check_trainable)
+    where = Path(out) if out else Path("runs") / plan.name
+    if dry_run:
+        _say_plan(plan, where)
+    else:
+        _run_and_judge(asked, plan, where)
+
+
+def _run_and_judge(asked: Asked, plan: Comparison, out: Path) -> None:
+    failures = _carry_out(asked, plan, out)
     try:
-        folders, terms, _ = _gather([out])
-        _judge(args, folders, terms, out)
+        folders, criteria, _ = _gather([out])
+        _judge(asked, folders, criteria, out)
     except HimacError:
         if not failures:  # else their reason is the one to tell
             raise
@@ -59,21 +93,21 @@ def compare(args: argparse.Namespace) -> None:
         )
 
 
-def _carry_out(args: argparse.Namespace, plan: Plan, out: Path) -> Sequence[Failure]:
+def _carry_out(asked: Asked, plan: Comparison, out: Path) -> Sequence[Failure]:
     from rich.console import Console
 
+    from himac.compare.criteria import criteria_of, write_criteria
     from himac.compare.runner import carry_out
-    from himac.compare.terms import terms_of, write_terms
 
     out.mkdir(parents=True, exist_ok=True)
-    write_terms(terms_of(plan), out)
+    write_criteria(criteria_of(plan), out)
     console = Console(stderr=True, highlight=False, soft_wrap=True)
-    return () if args.read else carry_out(plan, out, jobs=args.jobs, console=console)
+    return () if asked.read else carry_out(plan, out, jobs=asked.jobs, console=console)
 
 
-def _say_plan(plan: Plan, out: Path) -> None:
+def _say_plan(plan: Comparison, out: Path) -> None:
     """Print every run with its state and the command that it is."""
-    from himac.compare.plan import planned_runs
+    from himac.compare.comparison import planned_runs
     from himac.compare.runner import state_of
 
     starts, runs = planned_runs(plan, out)
@@ -84,13 +118,13 @@ def _say_plan(plan: Plan, out: Path) -> None:
         print(f"{state_of(run):7}  himac train {shlex.join(run.words)}")
 
 
-def _gather(given: Sequence[Path]) -> tuple[list[Path], Terms, Path]:
+def _gather(given: Sequence[Path]) -> tuple[list[Path], Criteria, Path]:
     """Return (run folders, what is asked of them, where the comparison goes by itself).
 
     A single folder that holds runs is a comparison of its own; several runs are written beside the first.
     """
+    from himac.compare.criteria import Criteria, read_criteria
     from himac.compare.reading import find_folders
-    from himac.compare.terms import Terms, read_terms
     from himac.runs.folder import CONFIG, find_run
 
     paths = [path if path.is_dir() else find_run(path) for path in given]
@@ -101,11 +135,11 @@ def _gather(given: Sequence[Path]) -> tuple[list[Path], Terms, Path]:
             hint="a run's folder has metrics.jsonl",
         )
     if len(paths) == 1 and not (paths[0] / CONFIG).is_file():
-        return folders, read_terms(paths[0]), paths[0]
-    return folders, Terms(name="comparison"), paths[0].parent / "comparison"
+        return folders, read_criteria(paths[0]), paths[0]
+    return folders, Criteria(name="comparison"), paths[0].parent / "comparison"
 
 
-def _judge(args: argparse.Namespace, folders: Sequence[Path], terms: Terms, out: Path) -> None:
+def _judge(asked: Asked, folders: Sequence[Path], criteria: Criteria, out: Path) -> None:
     """Read, judge, write and print."""
     from himac.compare.curves import plot_comparison
     from himac.compare.naming import name_planned, name_runs
@@ -113,15 +147,15 @@ def _judge(args: argparse.Namespace, folders: Sequence[Path], terms: Terms, out:
     from himac.compare.tables import markdown_of
     from himac.runs.folder import write_text
 
-    if args.reference:
-        terms = replace(terms, reference=args.reference)
-    if args.target is not None:
-        if not 0 < args.target <= 1:
-            raise ConfigError(f"--target must be a success rate above 0 and at most 1, got {args.target}")
-        terms = replace(terms, target=args.target, targets={})
+    if asked.reference:
+        criteria = replace(criteria, reference=asked.reference)
+    if asked.target is not None:
+        if not 0 < asked.target <= 1:
+            raise ConfigError(f"--target must be a success rate above 0 and at most 1, got {asked.target}")
+        criteria = replace(criteria, target=asked.target, targets={})
     runs = _read(folders)
-    named = name_planned(terms.names, runs) if terms.names else name_runs(runs)
-    told = summarise(named, terms)
+    named = name_planned(criteria.names, runs) if criteria.names else name_runs(runs)
+    told = summarise(named, criteria)
     page = markdown_of(told)
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / JSON, json.dumps(told, indent=1) + "\n")
@@ -142,18 +176,3 @@ def _read(folders: Sequence[Path]) -> list[Any]:
         except DataError as error:
             print(f"left out: {error}", file=sys.stderr)
     return runs
-
-
-_Arguments = list[tuple[tuple[str, ...], dict[str, Any]]]
-ARGUMENTS: _Arguments = [
-    (
-        ("given",),
-        {"nargs": "+", "metavar": "PLAN|RUN", "help": "a plan (.toml), or runs, or a folder of runs"},
-    ),
-    (("--jobs",), {"type": int, "default": 1, "metavar": "N", "help": "runs at a time (default 1)"}),
-    (("--out",), {"metavar": "FOLDER", "help": "where runs and tables go; left out: runs/PLAN"}),
-    (("--read",), {"action": "store_true", "help": "run nothing, judge what is there"}),
-    (("--target",), {"type": float, "metavar": "RATE", "help": "success whose cost is told, 0 to 1"}),
-    (("--reference",), {"metavar": "METHOD", "help": "whom the others are compared with (default himac)"}),
-    (("--dry-run",), {"action": "store_true", "help": "print every run with its state and stop"}),
-]

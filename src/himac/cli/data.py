@@ -1,14 +1,34 @@
 """`himac data`: fetch, check or generate what an environment plays with.
 
-One idea: say first what will be fetched and from where, let the benchmark's own downloader do it, then read
-everything once and report what was found. Whoever has no official data generates some.
+It says first what will be fetched and from where, lets the benchmark's own downloader do it, then reads everything once
+and reports what was found. Whoever has no official data generates some.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import click
+
+from himac.cli.given import examples
 from himac.errors import ConfigError
+
+
+@click.command(
+    epilog=examples(
+        "himac data alfworld",
+        "himac data alfworld --generate 100 --folder games",
+        "himac data webshop --folder webshop",
+    )
+)
+@click.argument("env", type=click.Choice(["alfworld", "webshop"]))
+@click.option("--folder", default="", help="Where the data is or goes.")
+@click.option("--generate", type=int, metavar="N", help="Generate N problems instead of fetching.")
+@click.option("--split", default="train", show_default=True, help="Which split to generate.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the generator.")
+def data(env: str, folder: str, generate: int | None, split: str, seed: int) -> None:
+    """Fetch, check or generate an environment's data."""
+    prepare(env, folder=folder or None, generate=generate, split=split, seed=seed)
 
 
 def prepare(env: str, *, folder: str | None, generate: int | None, split: str, seed: int) -> None:
@@ -29,7 +49,10 @@ def prepare(env: str, *, folder: str | None, generate: int | None, split: str, s
     if generate is not None and folder is None:
         raise ConfigError("--generate needs a folder to write to", hint="--folder games")
     target = None if folder is None else Path(folder).expanduser()
-    (_alfworld if env == "alfworld" else _webshop)(target, generate, split, seed)
+    if env == "alfworld":
+        _alfworld(target, generate, split, seed)
+    else:
+        _webshop(target, generate, seed)
 
 
 def _alfworld(folder: Path | None, generate: int | None, split: str, seed: int) -> None:
@@ -48,7 +71,7 @@ def _alfworld(folder: Path | None, generate: int | None, split: str, seed: int) 
     print("\n".join(data.prepare(home).lines()))
 
 
-def _webshop(folder: Path | None, generate: int | None, split: str, seed: int) -> None:
+def _webshop(folder: Path | None, generate: int | None, seed: int) -> None:
     from himac.envs.base import make_env
     from himac.envs.webshop.generate import write_catalogue
 

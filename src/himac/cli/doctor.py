@@ -6,8 +6,9 @@ import importlib.util
 import os
 import platform
 import shutil
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+import click
 
 from himac import __version__
 
@@ -28,6 +29,12 @@ _FOLDERS = {
     "ALFWORLD_DATA": "official ALFWorld games; without it himac generates its own",
     "HIMAC_CACHE": "where indices are kept; without it ~/.cache/himac",
 }
+
+
+@click.command()
+def doctor() -> None:
+    """Say what is installed, and what each missing piece would enable."""
+    print(report())
 
 
 def report() -> str:
@@ -73,6 +80,11 @@ def _devices() -> list[str]:
 
 
 def _version(package: str) -> str | None:
+    from importlib.metadata import (
+        PackageNotFoundError,
+        version,
+    )  # slow to import, and --help needs none of it
+
     try:
         return version(package)
     except PackageNotFoundError:

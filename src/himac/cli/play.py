@@ -1,31 +1,76 @@
 """`himac play`: a person or a model plays one task in the terminal.
 
-One idea: what is shown is what an agent gets: the world's text, the actions it lists, and, when a model plays,
-the blueprint and the active sub-goal as they go.
+What is shown is what an agent gets: the world's text, the actions it lists, and, when a model plays, the blueprint and
+the active sub-goal as they go.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.markup import escape
+import click
 
-from himac.agents.base import Agent
-from himac.chat import ChatFormat, Conversation
-from himac.config import Config
-from himac.engines.base import Engine
-from himac.envs.base import Env
+from himac.cli.given import (
+    checkpoint_option,
+    complete_runs,
+    config_of,
+    examples,
+    quiet_libraries,
+    words_argument,
+)
 from himac.errors import ConfigError
-from himac.train.components import Workbench, build_env
-from himac.types import Observation, Request, StepResult, Task
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from himac.cli.given import Which
+    from himac.config import Config
+    from himac.envs.base import Env
+    from himac.rollout.episode import LiveEpisode
+    from himac.types import Observation, StepResult, Task
+
+
+@click.command(
+    epilog=examples(
+        "himac play env=sokoban",
+        "himac play env=toy --index 3 --split test",
+        "himac play --model demo-20260301-101500",
+    )
+)
+@words_argument
+@click.option(
+    "--model",
+    metavar="RUN|MODEL",
+    default="",
+    help="Who plays; left out: you do.",
+    shell_complete=complete_runs,
+)
+@checkpoint_option
+@click.option("--index", type=int, default=0, show_default=True, help="Which task of the split.")
+@click.option("--split", default="", help="Left out: the environment's first.")
+def play(words: tuple[str, ...], model: str, checkpoint: Which, index: int, split: str) -> None:
+    """Play a task yourself, or watch a model play it."""
+    from himac.config import is_endpoint
+    from himac.train.checks import check
+    from himac.train.evaluate import find_model
+
+    if is_endpoint(model):
+        raise ConfigError("himac play takes local models, got an endpoint", hint="himac eval takes endpoints")
+    if not model:
+        play_person(check(config_of(words)), index=index, split=split)
+        return
+    name, config, _ = find_model(model, list(words), checkpoint)
+    quiet_libraries()
+    play_model(check(config), name, index=index, split=split)
 
 
 def play_person(config: Config, *, index: int, split: str) -> None:
     """Let a person play; "quit" ends it."""
-    env = build_env(config)
+    from himac.envs.base import make_env
+
+    env = make_env(config.env.name, **config.env.settings)
     task = _task(env, split, index)
-    out = Console(highlight=False)
+    out = _console()
     _say_rules(out, env)
     _show(out, env.reset(task, seed=0))
     total, result = 0.0, None
@@ -43,55 +88,61 @@ def play_person(config: Config, *, index: int, split: str) -> None:
     env.close()
 
 
-def play_model(config: Config, model: Path, *, index: int, split: str) -> None:
+def play_model(config: Config, model: str, *, index: int, split: str) -> None:
     """Let a model play greedily and show its plan and sub-goals."""
-    bench = Workbench(config, model)
-    env = bench.env
-    task = _task(env, split, index)
-    out = Console(highlight=False)
-    _say_rules(out, env)
-    first = env.reset(task, seed=0)
-    _show(out, first)
-    agent = bench.phases.agent()
-    agent.start(first)
-    result, total = _play(out, agent, env, bench.engine, bench.policy.chat)
+    from himac.agents.base import GREEDY
+    from himac.rollout.episode import Job, LiveEpisode
+    from himac.train.components import Components
+
+    parts = Components(config, model)
+    task = _task(parts.env, split, index)
+    out = _console()
+    _say_rules(out, parts.env)
+    job = Job(task=task, replica=0, agent=parts.collector.agent(GREEDY), seed=0)
+    live = LiveEpisode(job, parts.env, parts.chat, cfg=config.agent)
+    live.begin()
+    _show(out, live.first)
+    result, total = None, 0.0
+    while not live.finished:
+        request = live.ask(config.model.max_prompt)
+        if request is None:
+            break
+        action = live.take(parts.engine.generate([request])[0])
+        _show_turn(out, live)
+        if action is not None:
+            found = live.act(action)
+            live.see(found)
+            if found is not None:
+                result, total = found, total + found.reward
+                note = "" if found.valid else "(not an admissible action)"
+                _show(out, found.observation, note=note)
     out.print(_verdict(result, total))
+    parts.close()
 
 
-def _play(
-    out: Console, agent: Agent, env: Env, engine: Engine, chat: ChatFormat
-) -> tuple[StepResult | None, float]:
-    """Run the agent to its end; return the last result and the sum of rewards."""
-    conversation: Conversation | None = None
-    result: StepResult | None = None
-    total, shown = 0.0, -1
-    while agent.stop is None:
-        ask = agent.prompt()
-        if ask.fresh or conversation is None:
-            conversation = Conversation(chat, ask.messages)
-        else:
-            conversation.add_question(ask.messages[-1].content)
-        request = Request(prompt=conversation.prompt, sampling=ask.sampling, role=ask.role)
-        completion = engine.generate([request])[0]
-        conversation.add_completion(completion)
-        reply = agent.receive(chat.decode(completion.ids))
-        if reply.blueprint is not None:
-            out.print("\n[bold]Blueprint[/bold]")
-            for number, subgoal in enumerate(reply.blueprint.subgoals, 1):
-                out.print(f"  {number}. {escape(subgoal)}")
-        elif reply.sub_done:
-            out.print("[green]<sub_done>[/green]")
-        if agent.blueprint is not None and agent.segment != shown and agent.stop is None:
-            shown = agent.segment
-            out.print(f"\n[bold cyan]sub-goal:[/bold cyan] {escape(agent.subgoal)}")
-        if reply.action is None:
-            continue
+def _show_turn(out: Console, live: LiveEpisode) -> None:
+    """Show what a model's last answer meant: a blueprint, a sub-goal done, an action."""
+    from rich.markup import escape
+
+    agent, reply = live.job.agent, live.reply
+    if reply is None:
+        return
+    if reply.blueprint is not None:
+        out.print("\n[bold]Blueprint[/bold]")
+        for number, subgoal in enumerate(reply.blueprint.subgoals, 1):
+            out.print(f"  {number}. {escape(subgoal)}")
+    elif reply.sub_done:
+        out.print("[green]<sub_done>[/green]")
+    if (reply.blueprint is not None or reply.sub_done) and agent.stop is None:
+        out.print(f"\n[bold cyan]sub-goal:[/bold cyan] {escape(agent.subgoal)}")
+    if reply.action is not None:
         out.print(f"[bold]> {escape(reply.action)}[/bold]")
-        result = env.step(reply.action)
-        total += result.reward
-        _show(out, result.observation, note="" if result.valid else "(not an admissible action)")
-        agent.observe(result)
-    return result, total
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console(highlight=False)
 
 
 def _task(env: Env, split: str, index: int) -> Task:
@@ -103,6 +154,8 @@ def _task(env: Env, split: str, index: int) -> Task:
 
 
 def _say_rules(out: Console, env: Env) -> None:
+    from rich.markup import escape
+
     out.print(f"[bold]{escape(env.spec.name)}[/bold]")
     out.print(f"[dim]{escape(env.spec.rules)}[/dim]")
     if env.spec.goal:
@@ -110,6 +163,8 @@ def _say_rules(out: Console, env: Env) -> None:
 
 
 def _show(out: Console, observation: Observation, *, note: str = "") -> None:
+    from rich.markup import escape
+
     out.print(f"\n{escape(observation.text)}")
     if observation.admissible:
         out.print(f"[dim]actions: {escape(', '.join(observation.admissible))}[/dim]")

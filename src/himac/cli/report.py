@@ -1,90 +1,105 @@
-"""The verbs that read runs: report, show, watch, plot.
-
-One idea: a verb is a short function of its arguments; what it needs is imported when it runs.
-"""
+"""The verbs that read runs: report, show, watch, plot."""
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import Any
 
-from himac.errors import ConfigError
-from himac.runs.folder import find_run
-from himac.types import StopReason
+import click
 
-Arguments = list[tuple[tuple[str, ...], dict[str, Any]]]
+from himac.cli.given import complete_runs, examples
+from himac.errors import ConfigError, closest
+
+PHASES = ["planner", "executor", "joint", "flat", "eval"]
+
+_run_argument = click.argument("name", metavar="RUN", shell_complete=complete_runs)
+_runs_argument = click.argument(
+    "runs", nargs=-1, required=True, metavar="RUN...", shell_complete=complete_runs
+)
 
 
-def report(args: argparse.Namespace) -> None:
+@click.command(epilog=examples("himac report demo-20260301-101500", "himac report run-a run-b --out ab.html"))
+@_runs_argument
+@click.option("--out", metavar="FILE", default="", help="HTML file; left out: report.html in the first run.")
+@click.option("--episodes", type=int, default=5000, show_default=True, help="Episodes to show at most.")
+@click.option(
+    "--megabytes", type=float, default=8, show_default=True, help="How large they may make the file."
+)
+def report(runs: tuple[str, ...], out: str, episodes: int, megabytes: float) -> None:
     """Write one HTML file about one run or several."""
     from himac.report.page import build_report
+    from himac.runs.folder import find_run
 
-    if args.episodes < 1:
-        raise ConfigError(f"--episodes must be at least 1, got {args.episodes}")
-    if args.megabytes <= 0:
-        raise ConfigError(f"--megabytes must be above 0, got {args.megabytes:g}")
-    folders = [find_run(name) for name in args.runs]
-    target = Path(args.out) if args.out else folders[0] / "report.html"
-    build_report(folders, target, most=args.episodes, most_bytes=int(args.megabytes * 1e6))
+    if episodes < 1:
+        raise ConfigError(f"--episodes must be at least 1, got {episodes}")
+    if megabytes <= 0:
+        raise ConfigError(f"--megabytes must be above 0, got {megabytes:g}")
+    folders = [find_run(name) for name in runs]
+    target = Path(out) if out else folders[0] / "report.html"
+    build_report(folders, target, most=episodes, most_bytes=int(megabytes * 1e6))
     print(f"{target}  ({target.stat().st_size / 1e6:.1f} MB; open it in a browser)")
 
 
-def show(args: argparse.Namespace) -> None:
-    """Print episodes of a run."""
+@click.command(
+    epilog=examples(
+        "himac show demo-20260301-101500 --phase planner --no-success",
+        "himac show demo-20260301-101500 --iteration 10 --count 3",
+    )
+)
+@_run_argument
+@click.option("--iteration", type=int, help="Only of this iteration.")
+@click.option("--phase", type=click.Choice(PHASES), help="Only of this phase.")
+@click.option("--kind", help="Only of this task type.")
+@click.option("--index", type=int, help="Only of this task.")
+@click.option("--success/--no-success", default=None, help="Only solved ones, or only the others.")
+@click.option("--stop", help="Only those that ended so: success, max_steps, ...")
+@click.option("--skip", type=click.IntRange(min=0), default=0, help="Pass over so many.")
+@click.option("--count", type=click.IntRange(min=1), default=1, show_default=True, help="Show so many.")
+def show(name: str, skip: int, count: int, **filters: Any) -> None:
+    """Print episodes of a run, readably."""
     from rich.console import Console
 
-    from himac.report.query import find_episodes
+    from himac.report.query import EpisodeFilter, find_episodes
     from himac.report.show import show_episode
+    from himac.runs.folder import find_run
+    from himac.types import StopReason
 
+    stops, stop = [reason.value for reason in StopReason], filters["stop"]
+    if stop is not None and stop not in stops:
+        raise ConfigError(f"--stop must be one of {', '.join(stops)}, got {stop!r}{closest(stop, stops)}")
+    wanted = EpisodeFilter(**filters)
     out, shown = Console(highlight=False), 0
-    for row in find_episodes(find_run(args.name), args):
+    for row in find_episodes(find_run(name), wanted, skip=skip, count=count):
         show_episode(row, out)
         shown += 1
     if not shown:
         out.print("no episode matches", markup=False)
 
 
-def watch(args: argparse.Namespace) -> None:
+@click.command(epilog=examples("himac watch demo-20260301-101500"))
+@_run_argument
+@click.option("--once", is_flag=True, help="Draw once and stop.")
+def watch(name: str, once: bool) -> None:
     """Follow a live run."""
     from rich.console import Console
 
     from himac.report.watch import watch_run
+    from himac.runs.folder import find_run
 
-    watch_run(find_run(args.name), Console(highlight=False), once=args.once)
+    watch_run(find_run(name), Console(highlight=False), once=once)
 
 
-def plot(args: argparse.Namespace) -> None:
-    """Draw runs as PNG and SVG."""
+@click.command(epilog=examples("himac plot run-a run-b --out curves.png"))
+@_runs_argument
+@click.option(
+    "--out", metavar="FILE", default="", help="Name without ending; left out: curves in the first run."
+)
+def plot(runs: tuple[str, ...], out: str) -> None:
+    """Draw runs' learning curves as PNG and SVG."""
     from himac.report.curves import plot_runs
+    from himac.runs.folder import find_run
 
-    folders = [find_run(name) for name in args.runs]
-    stem = Path(args.out).with_suffix("") if args.out else folders[0] / "curves"
+    folders = [find_run(name) for name in runs]
+    stem = Path(out).with_suffix("") if out else folders[0] / "curves"
     for path in plot_runs(folders, stem):
         print(path)
-
-
-_RUN: Arguments = [(("name",), {"metavar": "RUN", "help": "run name or folder"})]
-_RUNS: Arguments = [(("runs",), {"nargs": "+", "metavar": "RUN", "help": "run names or folders"})]
-REPORT: Arguments = [
-    *_RUNS,
-    (("--out",), {"metavar": "FILE", "help": "HTML file; left out: report.html in the first run"}),
-    (("--episodes",), {"type": int, "default": 5000, "help": "episodes to show at most (default 5000)"}),
-    (("--megabytes",), {"type": float, "default": 8, "help": "how large they may make the file (default 8)"}),
-]
-SHOW: Arguments = [
-    *_RUN,
-    (("--iteration",), {"type": int, "help": "only of this iteration"}),
-    (("--phase",), {"choices": ("macro", "micro", "joint", "flat", "eval"), "help": "only of this phase"}),
-    (("--kind",), {"help": "only of this task type"}),
-    (("--index",), {"type": int, "help": "only of this task"}),
-    (("--success",), {"action": argparse.BooleanOptionalAction, "default": None, "help": "only solved ones, or only the others"}),
-    (("--stop",), {"choices": [stop.value for stop in StopReason], "help": "only those that ended so"}),
-    (("--skip",), {"type": int, "default": 0, "help": "pass over so many"}),
-    (("--count",), {"type": int, "default": 1, "help": "show so many (default 1)"}),
-]  # fmt: skip
-WATCH: Arguments = [*_RUN, (("--once",), {"action": "store_true", "help": "draw once and stop"})]
-PLOT: Arguments = [
-    *_RUNS,
-    (("--out",), {"metavar": "FILE", "help": "name without ending; left out: curves in the first run"}),
-]

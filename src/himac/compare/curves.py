@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from himac.errors import DataError
-from himac.report.look import COLOURS, LINES, LOOK, pyplot, save
+from himac.report.plot_style import COLOURS, LINES, LOOK, pyplot, save
 
 _AXES = {
     "env_steps": "environment steps of training",

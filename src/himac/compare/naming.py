@@ -29,7 +29,7 @@ _ABLATIONS: tuple[tuple[str, Callable[[Config], bool]], ...] = (
 )
 _OF_RUN = ("run.", "sft.", "model.name", "model.tiny_")  # the run's own, or its start's
 _OF_WORLD = ("env.", "eval.")
-_OF_METHOD = ("agent.", "rollout.", "algo.", "optim.", "model.")
+_OF_METHOD = ("agent.", "rollout.", "algo.", "optimizer.", "model.")
 _NAMED = ("algo.method", "algo.coevolution", "agent.explicit_done", "rollout.select", "agent.context")
 
 
@@ -45,8 +45,8 @@ class Named:
 def label(method: str) -> str:
     """Return a method's name as tables write it.
 
-    >>> label("gigpo"), label("himac (optim.lr=0.001)"), label("no_sub_done+full_context")
-    ('GiGPO', 'HiMAC (optim.lr=0.001)', 'no <sub_done> + full context')
+    >>> label("gigpo"), label("himac (optimizer.lr=0.001)"), label("no_sub_done+full_context")
+    ('GiGPO', 'HiMAC (optimizer.lr=0.001)', 'no <sub_done> + full context')
     """
     name, _, rest = method.partition(" ")
     written = " + ".join(LABELS.get(part, part) for part in name.split("+"))

@@ -6,7 +6,6 @@ metrics.jsonl; where an older run did not keep outcomes there, they are read fro
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from himac.config import Config, load_config
+from himac.config import Config
 from himac.errors import DataError
 from himac.report.reading import read_machine, read_metrics
 from himac.runs.folder import CONFIG, EPISODES
+from himac.runs.formats import load_saved, read_line
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +68,7 @@ def read_run(folder: Path) -> Run:
     Raises:
         DataError: it has no evaluation to compare.
     """
-    config = load_config(folder / CONFIG)
+    config = load_saved(folder / CONFIG)
     rows = [row for row in read_metrics(folder) if row.get("phase") == "eval"]
     if not rows:
         raise DataError(f"run {str(folder)!r} has no evaluation to compare", hint="is it still warming up?")
@@ -150,9 +150,8 @@ def _outcomes_of_episodes(path: Path) -> dict[tuple[int, str], Iterator[dict[str
             for line in file:
                 if b'"phase":"eval"' not in line[:80]:
                     continue
-                try:
-                    row = json.loads(line)
-                except json.JSONDecodeError:
+                row = read_line(line)
+                if row is None:
                     continue
                 slim = {key: row[key] for key in ("task", "success", "score")}
                 found.setdefault((row["iteration"], row["split"]), []).append(slim)

@@ -24,11 +24,12 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from himac.compare.plan import Plan, PlannedRun, Start, planned_runs
-from himac.config import Config, differences, load_config
+from himac.compare.comparison import Comparison, PlannedRun, Start, planned_runs
+from himac.config import Config, differences
 from himac.errors import RunError
 from himac.report.reading import read_metrics
 from himac.runs.folder import CONFIG
+from himac.runs.formats import load_saved
 
 _POLL_S = 0.2
 _LOOK_S = 2.0  # between two looks at a run's metrics
@@ -71,7 +72,7 @@ def state_of(run: PlannedRun) -> str:
     return "done" if is_judged and last["iteration"] > 0 else "begun"
 
 
-def carry_out(plan: Plan, out: Path, *, jobs: int, console: Console) -> list[Failure]:
+def carry_out(plan: Comparison, out: Path, *, jobs: int, console: Console) -> list[Failure]:
     """Run whatever a plan still lacks.
 
     Args:
@@ -236,7 +237,7 @@ def _last_words(log: Path) -> str:
 
 def _refuse_other_settings(folder: Path, wanted: Config) -> None:
     """A folder's run counts for a plan only if the plan would start exactly this run."""
-    found = load_config(folder / CONFIG)
+    found = load_saved(folder / CONFIG)
     same_place = replace(found, run=replace(found.run, dir=wanted.run.dir, name=wanted.run.name))
     differing = differences(same_place, wanted)
     if differing:

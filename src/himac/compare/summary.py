@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from himac.compare.criteria import Criteria
 from himac.compare.naming import LABELS, Named, label, settings_of
 from himac.compare.reading import Evaluation, Run
 from himac.compare.statistics import Interval, interval, rate
-from himac.compare.terms import Terms
 from himac.config import Config
 from himac.errors import DataError, closest
 
@@ -36,7 +36,7 @@ class _Outcomes:
     values_T: np.ndarray
 
 
-def summarise(named: Sequence[Named], terms: Terms) -> dict[str, Any]:
+def summarise(named: Sequence[Named], terms: Criteria) -> dict[str, Any]:
     """Judge runs under the names they are compared by.
 
     Args:

@@ -31,3 +31,7 @@ class Engine(Protocol):
             version: counts up with every update.
         """
         ...
+
+    def close(self) -> None:
+        """Release what the engine holds. Closing twice is allowed."""
+        ...

@@ -37,6 +37,11 @@ class EngineByRole:
             done |= dict(zip(places, engine.generate([requests[place] for place in places]), strict=True))
         return [done[place] for place in range(len(requests))]
 
+    def close(self) -> None:
+        """Close every engine."""
+        for engine in self.engines.values():
+            engine.close()
+
     def load_weights(self, state: Any, version: int) -> None:
         """See `Engine.load_weights`; every role's engine is told."""
         for engine in self.engines.values():

@@ -6,7 +6,6 @@ plain functions and two small classes.
 
 from __future__ import annotations
 
-import os
 import random
 import re
 import time
@@ -19,11 +18,6 @@ from urllib.parse import urlsplit
 from himac.errors import ConfigError, EndpointError
 
 _FIRST_WAIT_S, _MAX_WAIT_S = 0.5, 60.0  # before the first retry; before any
-
-
-def is_endpoint(name: str | os.PathLike[str]) -> bool:
-    """Say whether a model's name is an endpoint's address."""
-    return str(name).startswith(("http://", "https://"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +52,7 @@ class Address:
 
 
 @dataclass(slots=True, kw_only=True)
-class Meter:
+class Usage:
     """What endpoints have been asked for, and what they may be asked for at most. Shared by all engines of a command."""
 
     max_requests: int = 0  # attempts, retries included; 0 is no limit
@@ -81,7 +75,7 @@ class Meter:
             raise BudgetSpent(f"the budget of {self.max_tokens} tokens (endpoint.max_tokens) is spent")
         self.requests += 1
 
-    def usage(self) -> dict[str, int]:
+    def counts(self) -> dict[str, int]:
         """Return the counts."""
         return {key: count for key, count in asdict(self).items() if not key.startswith("max_")}
 

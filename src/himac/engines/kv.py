@@ -151,14 +151,14 @@ class Span:
     ids: np.ndarray  # (T,) int32
 
 
-class PrefillPlan:
+class PrefillPattern:
     """New tokens of several sequences in one row; each attends to what its slot holds and to itself."""
 
     def __init__(self, store: SlotStore, spans: Sequence[Span]) -> None:
         self._store, self._spans = store, spans
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, *, scale: float) -> Tensor:
-        """See `himac.models.attention.Plan`."""
+        """See `himac.models.attention.AttentionPattern`."""
         keys, values = self._store.layer(layer, key)
         grouped = query.shape[0] != key.shape[0]
         outputs = []
@@ -182,7 +182,7 @@ class PrefillPlan:
         return torch.cat(outputs, dim=1).transpose(0, 1)
 
 
-class DecodePlan:
+class DecodePattern:
     """One new token for each of the sequences in slots 0 .. n-1."""
 
     def __init__(self, store: SlotStore, positions: Tensor) -> None:
@@ -194,7 +194,7 @@ class DecodePlan:
         self._mask: Tensor | None = None
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, *, scale: float) -> Tensor:
-        """See `himac.models.attention.Plan`. The query heads of a group read their keys together."""
+        """See `himac.models.attention.AttentionPattern`. The query heads of a group read their keys together."""
         keys, values = self._store.layer(layer, key)
         keys[self._slots, :, self._positions] = key.transpose(0, 1)
         values[self._slots, :, self._positions] = value.transpose(0, 1)

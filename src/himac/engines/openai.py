@@ -26,7 +26,7 @@ from himac.config import EndpointConfig
 from himac.engines.endpoint import (
     Address,
     BudgetSpent,
-    Meter,
+    Usage,
     asked_wait_s,
     sendable,
     until_stop,
@@ -64,7 +64,7 @@ class OpenAIEngine:
     Args:
         address: see `Address.read`; without a model, the only one that the endpoint serves.
         settings: time limit, retries, concurrency, and the name of the key's variable.
-        meter: counts and limits; shared with other engines of the same command.
+        usage: counts and limits; shared with other engines of the same command.
         key_env: environment variable with the key; "" takes the settings'.
 
     Raises:
@@ -73,7 +73,7 @@ class OpenAIEngine:
     """
 
     def __init__(
-        self, address: str, settings: EndpointConfig, *, meter: Meter | None = None, key_env: str = ""
+        self, address: str, settings: EndpointConfig, *, usage: Usage | None = None, key_env: str = ""
     ) -> None:
         try:
             import openai
@@ -81,7 +81,7 @@ class OpenAIEngine:
             raise missing_extra("openai", "openai", f"the endpoint {address.partition('#')[0]!r}") from error
         self._openai = openai
         self.address = Address.read(address)
-        self.meter = meter or Meter(max_requests=settings.max_requests, max_tokens=settings.max_tokens)
+        self.usage = usage or Usage(max_requests=settings.max_requests, max_tokens=settings.max_tokens)
         self._settings = settings
         self._key_env = key_env or settings.key_env
         self._key = os.environ.get(self._key_env, "").strip()
@@ -171,7 +171,7 @@ class OpenAIEngine:
 
     async def _ask(self, request: Request) -> Completion:
         """Send one attempt and read its answer."""
-        self.meter.spend()
+        self.usage.spend()
         body = self._body(request)
         try:
             answer = await self._client.chat.completions.create(**body)
@@ -214,14 +214,14 @@ class OpenAIEngine:
         )
 
     def _count(self, usage: Any, request: Request, text: str) -> int:
-        """Count an answer's tokens on the meter; return those of the completion."""
+        """Count an answer's tokens; return those of the completion."""
         asked, written = getattr(usage, "prompt_tokens", None), getattr(usage, "completion_tokens", None)
         if not (isinstance(asked, int) and isinstance(written, int)):
             asked = sum(len(message.content.encode()) for message in request.messages) // 4
             written = -(-len(text.encode()) // 4)
-            self.meter.estimated += 1
-        self.meter.prompt_tokens += asked
-        self.meter.completion_tokens += written
+            self.usage.estimated += 1
+        self.usage.prompt_tokens += asked
+        self.usage.completion_tokens += written
         return written
 
     # attempts
@@ -242,7 +242,7 @@ class OpenAIEngine:
                         hint="the same command goes on where this one stopped; endpoint.retries and endpoint.timeout_s "
                         "say how patient it is",
                     ) from failure
-                self.meter.retries += 1
+                self.usage.retries += 1
                 await asyncio.sleep(max(failure.after_s, wait_s(failures)))
 
     async def _attempt(self, attempt: Any) -> Any:

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from himac.engines.kv import DecodePlan, PrefillPlan, SlotStore, Span, packed_row
+from himac.engines.kv import DecodePattern, PrefillPattern, SlotStore, Span, packed_row
 from himac.engines.prefixes import Placement, place
 from himac.engines.sampling import draw, stream
 from himac.errors import ModelError
@@ -229,7 +229,7 @@ class TransformersEngine:
         last = np.cumsum([len(span.ids) for span in spans]) - 1
         out = self.model(
             **packed_row(spans, self._device), attention_mask=no_mask(self._device), use_cache=False,
-            logits_to_keep=torch.as_tensor(last, device=self._device), plan=PrefillPlan(self._store, spans),
+            logits_to_keep=torch.as_tensor(last, device=self._device), pattern=PrefillPattern(self._store, spans),
         ).logits[0].float()  # fmt: skip
         return {number: row for (number, _), row in zip(chunk, out)}
 
@@ -260,7 +260,7 @@ class TransformersEngine:
         last = torch.tensor([row.ids[-1] for row in self._live], device=self._device)
         logits = self.model(
             input_ids=last[None], position_ids=positions[None], attention_mask=no_mask(self._device),
-            use_cache=False, plan=DecodePlan(self._store, positions),
+            use_cache=False, pattern=DecodePattern(self._store, positions),
         ).logits[0].float()  # fmt: skip
         self._sample(self._live, logits)
         self._release_finished()
@@ -320,6 +320,9 @@ class TransformersEngine:
     @property
     def _device(self) -> torch.device:
         return next(self.model.parameters()).device
+
+    def close(self) -> None:
+        """Nothing to release: the module belongs to the learner."""
 
     def _count(self, **more: float) -> None:
         old = self.stats

@@ -122,6 +122,10 @@ def make_env(name: str, **settings: Any) -> Env:
     return make(**settings)
 
 
+def check_env_settings(name: str, settings: dict[str, Any]) -> None:
+    _module(name)
+
+
 def make_expert(name: str, env: Env) -> Expert:
     """Make the solver that demonstrates in `env`.
 

@@ -17,37 +17,27 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from himac.config import Config, load_config
-from himac.engines.endpoint import Meter
+from himac.config import Config
+from himac.engines.endpoint import Usage
 from himac.envs.base import provenance
 from himac.errors import EndpointError, RunError
-from himac.evaluation.stage import Stage
 from himac.rollout.evaluate import evaluate
 from himac.rollout.summary import FAILED, conclude
+from himac.runs.console import Console
 from himac.runs.episodes import evaluation_row, read_episode
 from himac.runs.folder import CHECKPOINTS, CONFIG, EPISODES, RunWriter, cut_back, read_rows, write_text
+from himac.runs.formats import load_saved
+from himac.toml import flat
+from himac.train.components import EvalComponents, trials_of
 from himac.train.run import new_run
 from himac.types import Episode
 
 EVALUATION, USAGE = "evaluation.json", "usage.json"
 _SECTIONS = ("model", "env", "agent", "eval")  # of the config, that a result depends on whole
-
-
-class Console(Protocol):
-    """What an evaluation tells a person."""
-
-    def say(self, text: str) -> None:
-        """Take one line."""
-        ...
-
-    def collecting(self, title: str, total: int) -> Callable[[int], None]:
-        """Return a progress callback."""
-        ...
 
 
 def evaluate_in_folder(
@@ -66,31 +56,32 @@ def evaluate_in_folder(
     Raises:
         RunError: the folder holds something else.
     """
-    stage = Stage(config, planner=config.eval.planner, executor=config.eval.executor)
+    parts = EvalComponents(config, planner=config.eval.planner, executor=config.eval.executor)
     try:
-        tasks = stage.env.tasks(config.eval.split)
+        tasks = parts.env.tasks(config.eval.split)
         tasks = tasks[: config.eval.tasks] if config.eval.tasks else tasks
         kept = _open_folder(config, folder)
         if kept:
             console.say(f"going on in {folder}: {len(kept)} episodes are there")
-        book = _Book(folder, stage.meter)
-        place = {task: number for number, task in enumerate(tasks)}
+        book = UsageRecord(folder, parts.usage)
+        index_of = {task: number for number, task in enumerate(tasks)}
         writer = RunWriter(folder, lengths={EPISODES: (folder / EPISODES).stat().st_size} if kept else None)
         known = tuple(kept)
 
         def keep(episode: Episode) -> None:
             kept.append(episode)
-            group, split = place[episode.task], config.eval.split
+            group, split = index_of[episode.task], config.eval.split
             book.write()  # first: when killed in between, what was spent is counted and the episode runs again
             writer.episodes([evaluation_row(episode, iteration=0, group=group, split=split)])
 
         stopped: EndpointError | None = None
         try:
             evaluate(
-                stage.phases,
+                parts.collector,
                 tasks,
                 temperature=config.eval.temperature,
                 seed=config.run.seed,
+                trials=trials_of(config),
                 progress=console.collecting(f"evaluating {config.eval.split}", len(tasks)),
                 known=known,
                 keep=keep,
@@ -102,7 +93,7 @@ def evaluate_in_folder(
         row = _row(
             config,
             kept,
-            told=provenance(stage.env),
+            told=provenance(parts.env),
             num_tasks=len(tasks),
             is_complete=stopped is None,
             usage=book.totals(),
@@ -114,7 +105,7 @@ def evaluate_in_folder(
         _say_failures(console, kept)
         return row, stopped
     finally:
-        stage.close()
+        parts.close()
 
 
 def folder_name(config: Config) -> str:
@@ -132,17 +123,13 @@ def _identity(config: Config) -> dict[str, Any]:
     return {"run": {"seed": seed}, "algo": {"method": method}, **{name: whole[name] for name in _SECTIONS}}
 
 
-def _flat(tree: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    return {f"{section}.{key}": value for section, table in tree.items() for key, value in table.items()}
-
-
 def _open_folder(config: Config, folder: Path) -> list[Episode]:
     """Make the folder, or check that it holds this evaluation; return the episodes that are there."""
     if not (folder / CONFIG).exists():
         new_run(folder, config)
         return []
-    held = _flat(_identity(load_config(folder / CONFIG)))
-    wanted = _flat(_identity(config))
+    held = flat(_identity(load_saved(folder / CONFIG)))
+    wanted = flat(_identity(config))
     changed = [key for key in {**held, **wanted} if held.get(key) != wanted.get(key)]
     if (folder / CHECKPOINTS).exists() or changed:
         what = f"another evaluation ({changed[0]} differs)" if changed else "a training run"
@@ -154,18 +141,18 @@ def _open_folder(config: Config, folder: Path) -> list[Episode]:
     return [read_episode(row) for row in read_rows(path)]
 
 
-class _Book:
+class UsageRecord:
     """What the evaluation has used up, over all commands: on file after every episode."""
 
-    def __init__(self, folder: Path, meter: Meter) -> None:
-        self._path, self._meter, self._began = folder / USAGE, meter, time.monotonic()
+    def __init__(self, folder: Path, usage: Usage) -> None:
+        self._path, self._usage, self._began = folder / USAGE, usage, time.monotonic()
         self._before: dict[str, float] = {}
         if self._path.is_file():
             self._before = json.loads(self._path.read_text(encoding="utf-8"))
 
     def totals(self) -> dict[str, float]:
         """Return the counts."""
-        now = {**self._meter.usage(), "seconds": round(time.monotonic() - self._began, 2)}
+        now = {**self._usage.counts(), "seconds": round(time.monotonic() - self._began, 2)}
         return {key: round(count + self._before.get(key, 0), 2) for key, count in now.items()}
 
     def write(self) -> None:

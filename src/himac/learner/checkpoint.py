@@ -2,7 +2,7 @@
 
 One idea: write everything into a `.part` folder, flush it to disk, then rename it. A kill or a full disk at any
 moment leaves the older checkpoints as they were. A checkpoint holds an ordinary Hugging Face folder
-(`model/`), the optimiser, and how long the run's growing files were.
+(`model/`), the optimizer, and how long the run's growing files were.
 """
 
 from __future__ import annotations
@@ -12,21 +12,20 @@ import os
 import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import Protocol
 
 from himac.config import RunConfig
 from himac.errors import DataError, RunError
-from himac.models.load import save_model
 from himac.runs.folder import CHECKPOINTS, write_text
 
-_STATE, _OPTIMISER, _MODEL = "state.json", "optimiser.pt", "model"
+KEPT = 2  # newest checkpoints
+MODEL = "model"  # folder of the weights
+_STATE = "state.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
-    """How far a run has come: all that a resumed run needs besides weights and optimiser."""
+class TrainState:
+    """How far a run has come: all that a resumed run needs besides weights and optimizer."""
 
     iteration: int = 0  # finished iterations
     env_steps: int = 0  # environment steps of training so far
@@ -36,12 +35,17 @@ class Progress:
     evaluated: int = -1  # iteration of the newest evaluation; -1 before the first
     lengths: dict[str, int] = field(default_factory=dict)  # bytes of the run's growing files
 
+    def done(self, run: RunConfig) -> bool:
+        """Whether the iterations, or one of the limits on steps and tokens, are used up. Minutes are counted outside."""
+        limits = ((run.max_env_steps, self.env_steps), (run.max_tokens, self.tokens))
+        return self.iteration >= run.iterations or any(most and count >= most for most, count in limits)
+
     def spent(self, run: RunConfig) -> float:
         """Return the share of the run's budget that is spent, 0 to 1, by whichever limit is nearest.
 
         Minutes do not count: a schedule that follows them would not be the same twice.
 
-        >>> Progress(iteration=3, env_steps=50).spent(RunConfig(iterations=10, max_env_steps=100))
+        >>> TrainState(iteration=3, env_steps=50).spent(RunConfig(iterations=10, max_env_steps=100))
         0.5
         """
         done = (
@@ -52,21 +56,28 @@ class Progress:
         return min(max((count / most for count, most in done if most), default=0.0), 1.0)
 
 
-def save(run: Path, progress: Progress, *, policy: Any, learner: Any, keep_last: int, is_best: bool) -> Path:
-    """Write a checkpoint atomically and drop those no longer wanted.
+class Saves(Protocol):
+    """What a checkpoint holds besides the run's state: a learner."""
+
+    def save(self, folder: Path) -> None:
+        """Write into a folder."""
+        ...
+
+
+def save(run: Path, state: TrainState, learner: Saves, *, is_best: bool) -> Path:
+    """Write a checkpoint atomically and drop those no longer wanted: all but the two newest and the best.
 
     Raises:
         RunError: the disk is full or the folder cannot be written.
     """
     root = run / CHECKPOINTS
-    final = root / f"iteration-{progress.iteration:06d}"
+    final = root / f"iteration-{state.iteration:06d}"
     part = root / f".part-{final.name}"
     try:
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
-        save_model(policy.model, policy.tokenizer, part / _MODEL)
-        torch.save(learner.state_dict(), part / _OPTIMISER)
-        (part / _STATE).write_text(json.dumps(asdict(progress), indent=1))
+        learner.save(part)
+        (part / _STATE).write_text(json.dumps(asdict(state), indent=1))
         _flush(part)
         if final.exists():
             shutil.rmtree(final)
@@ -80,7 +91,7 @@ def save(run: Path, progress: Progress, *, policy: Any, learner: Any, keep_last:
     if is_best:
         write_text(root / "best", final.name)
     write_text(root / "last", final.name)
-    _drop_old(root, keep_last)
+    _drop_old(root)
     return final
 
 
@@ -96,24 +107,19 @@ def find(run: Path, which: str = "last") -> Path | None:
 
 def model_folder(checkpoint: Path) -> Path:
     """Return the Hugging Face folder inside a checkpoint."""
-    return checkpoint / _MODEL
+    return checkpoint / MODEL
 
 
-def read_progress(checkpoint: Path) -> Progress:
+def read_state(checkpoint: Path) -> TrainState:
     """Read how far a checkpoint had come.
 
     Raises:
         DataError: the file is damaged.
     """
     try:
-        return Progress(**json.loads((checkpoint / _STATE).read_text()))
+        return TrainState(**json.loads((checkpoint / _STATE).read_text()))
     except (OSError, ValueError, TypeError) as error:
         raise DataError(f"cannot read {str(checkpoint / _STATE)!r}: {error}") from error
-
-
-def load_learner(checkpoint: Path, learner: Any) -> None:
-    """Give a learner its optimiser state back."""
-    learner.load_state_dict(torch.load(checkpoint / _OPTIMISER, weights_only=True))
 
 
 def _flush(folder: Path) -> None:
@@ -123,10 +129,9 @@ def _flush(folder: Path) -> None:
                 os.fsync(file.fileno())
 
 
-def _drop_old(root: Path, keep_last: int) -> None:
-    """Keep the newest `keep_last` and the best."""
+def _drop_old(root: Path) -> None:
     best = (root / "best").read_text().strip() if (root / "best").is_file() else ""
-    for path in sorted(root.glob("iteration-*"))[:-keep_last]:
+    for path in sorted(root.glob("iteration-*"))[:-KEPT]:
         if path.name != best:
             shutil.rmtree(path, ignore_errors=True)
     for path in root.glob(".part-*"):

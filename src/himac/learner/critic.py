@@ -18,7 +18,7 @@ from torch import Tensor
 
 from himac.types import Role
 
-_COLUMN: dict[Role, int] = {"macro": 0, "micro": 1}
+_COLUMN: dict[Role, int] = {"planner": 0, "executor": 1}
 
 
 class Critic(torch.nn.Module):

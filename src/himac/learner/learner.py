@@ -2,39 +2,37 @@
 
 One idea: it knows tokens, masks, advantages and weights, and no environment, agent or algorithm. Samples are packed
 so that a prefix they share passes through the model once, forward and backward; gradients add up over
-the packs of a mini-batch, then the optimiser takes one step. Packs that come again (for the reference, in a second
+the packs of a mini-batch, then the optimizer takes one step. Packs that come again (for the reference, in a second
 pass) are laid out once.
 """
 
 from __future__ import annotations
 
+import functools
 import math
+import pickle
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
 
-from himac.algo.losses import LossSettings, imitation_loss, policy_loss, value_loss
-from himac.config import OptimConfig
+from himac.algo.losses import imitation_loss, policy_loss, value_loss
+from himac.config import AlgoConfig, OptimizerConfig
+from himac.errors import DataError
+from himac.learner.checkpoint import MODEL
 from himac.learner.critic import Critic
-from himac.learner.optimizer import Optimiser
+from himac.learner.optimizer import Optimizer
 from himac.learner.policy import Policy
 from himac.models.logps import token_logps
 from himac.models.packing import PackedBatch, pack
 from himac.seeds import generator
-from himac.types import Role, Sample
+from himac.types import PhaseSpec, Role, Sample
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UpdateSettings:
-    """How samples become optimiser steps."""
-
-    passes: int = 1  # over the samples
-    minibatches: int = 1  # optimiser steps a pass
-    temperature: float = 1.0  # what the tokens were sampled at
+_STATE, _STATE_1 = "optimizer.pt", "optimiser.pt"  # today's name, and format 1's
 
 
 class Learner:
@@ -42,67 +40,65 @@ class Learner:
 
     Args:
         policy: what learns.
-        optim: the optimiser's settings and the token budget of one pack.
-        loss: coefficients of the policy loss.
+        cfg: the optimizer's settings and the token budget of one pack.
+        loss: clip and coefficients of the policy loss.
         critic: a value head on the policy; None for methods that compare peers.
     """
 
     def __init__(
-        self, policy: Policy, optim: OptimConfig, loss: LossSettings, *, critic: Critic | None = None
+        self, policy: Policy, cfg: OptimizerConfig, loss: AlgoConfig, *, critic: Critic | None = None
     ) -> None:
         self.policy, self.loss, self.critic = policy, loss, critic
-        self.max_tokens = optim.max_tokens
+        self.max_tokens = cfg.max_tokens
         self.num_steps = 0
-        self.lr, self._schedule = optim.lr, optim.schedule
+        self.lr, self._schedule = cfg.lr, cfg.schedule
         self._rate = 1.0  # share of the learning rate, by the schedule
         self._parameters = policy.trainable
-        self._warmup, self._grad_clip = optim.warmup, optim.grad_clip
+        self._warmup, self._grad_clip = cfg.warmup, cfg.grad_clip
         groups: list[dict[str, Any]] = [{"params": self._parameters}]
         if critic is not None:
             groups.append({"params": list(critic.parameters()), "rate": critic.rate, "weight_decay": 0.0})
-        self.optimiser = Optimiser(policy.model, groups, optim)
+        self.optimizer = Optimizer(policy.model, groups, cfg)
 
-    def update(self, samples: Sequence[Sample], settings: UpdateSettings, *, seed: int) -> dict[str, float]:
+    def update(
+        self, samples: Sequence[Sample], phase: PhaseSpec, *, seed: int, spent: float = 0.0
+    ) -> dict[str, float]:
         """Take the policy-gradient steps of one phase; return metrics of the first to the last step.
 
         Args:
             samples: what to learn from; none (no group had signal) changes nothing.
-            settings: passes, mini-batches, temperature.
+            phase: epochs, mini-batches, temperature.
             seed: of the order of the samples.
+            spent: share of the run's budget that is spent, 0 to 1; the schedule of the learning rate follows it.
         """
         began = time.perf_counter()
-        if not samples or not settings.passes:
+        self._rate = 1.0 - spent if self._schedule == "linear" else 1.0
+        if not samples or not phase.epochs:
             return {"samples": 0.0, "train_s": 0.0}
-        meter = _Meter()
-        laid: dict[tuple[int, ...], list[_Pack]] = {}
+        found = UpdateMetrics()
 
-        def packs(part: Sequence[int]) -> list[_Pack]:
-            if tuple(part) not in laid:
-                laid[tuple(part)] = self._packs(samples, part)
-            return laid[tuple(part)]
+        @functools.cache  # packs that come again, for the reference or in another epoch, are laid out once
+        def packs(part: tuple[int, ...]) -> list[_Pack]:
+            return self._packs(samples, part)
 
         refs = None
         if self.loss.kl_coef:
-            refs = self._reference_logps(samples, packs(range(len(samples))), settings.temperature)
+            refs = self._reference_logps(samples, packs(tuple(range(len(samples)))), phase.temperature)
         num_values = sum(int(_where(s.targets, s.ids).sum()) for s in samples)
-        share = settings.minibatches / max(num_values, 1)  # of one value in its step's mean
-        for turn in range(settings.passes):
-            for part in _split(samples, settings.minibatches, seed, turn):
-                self._policy_step(packs(part), refs, settings, share, meter)
-        return meter.summary(len(samples)) | {"train_s": time.perf_counter() - began}
-
-    def anneal(self, spent: float) -> None:
-        """Set the learning rate for the share of the run's budget that is spent, 0 to 1."""
-        self._rate = 1.0 - spent if self._schedule == "linear" else 1.0
+        value_weight = phase.minibatches / max(num_values, 1)  # 1 / values per optimizer step
+        for epoch in range(phase.epochs):
+            for part in _split(samples, phase.minibatches, seed, epoch):
+                self._policy_step(packs(tuple(part)), refs, phase, value_weight, found)
+        return found.summary(len(samples)) | {"train_s": time.perf_counter() - began}
 
     def imitate(self, samples: Sequence[Sample], *, lr: float) -> dict[str, float]:
         """Take one cross-entropy step on demonstrations, whose weights sum to 1; return metrics."""
         self.policy.model.train()
         total = 0.0
-        for pack_ in self._packs(samples, range(len(samples))):
-            self.policy.play(pack_.role)
-            out = token_logps(self.policy.model, pack_.batch, pack_.masks)
-            loss = imitation_loss(out.logps, self._tensor(pack_.pick("weights")))
+        for row in self._packs(samples, range(len(samples))):
+            self.policy.play(row.role)
+            out = token_logps(self.policy.model, row.batch, row.masks)
+            loss = imitation_loss(out.logps, self._tensor(row.pick("weights")))
             loss.backward()
             total += float(loss.detach())
         grad = self._step(lr)
@@ -114,68 +110,88 @@ class Learner:
         assert self.critic is not None
         found: list[np.ndarray] = [np.zeros(0, np.float32)] * len(samples)
         self.policy.model.eval()
-        for pack_ in self._packs(samples, range(len(samples))):
-            self.policy.play(pack_.role)
-            out = token_logps(self.policy.model, pack_.batch, pack_.masks, states_at=pack_.states_at)
-            values_M = self.critic(out.states, pack_.state_roles).cpu().numpy()
-            counts = [int(pack_.states_at[i].sum()) for i in pack_.batch.sequences]
-            for i, part in zip(
-                pack_.batch.sequences, np.split(values_M, np.cumsum(counts)[:-1]), strict=True
-            ):
-                found[pack_.members[i]] = part
+        for row in self._packs(samples, range(len(samples))):
+            self.policy.play(row.role)
+            out = token_logps(self.policy.model, row.batch, row.masks, states_at=row.states_at)
+            values_M = self.critic(out.states, row.state_roles).cpu().numpy()
+            counts = [int(row.states_at[i].sum()) for i in row.batch.sequences]
+            for i, part in zip(row.batch.sequences, np.split(values_M, np.cumsum(counts)[:-1]), strict=True):
+                found[row.members[i]] = part
         return found
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return what a checkpoint keeps of the learner."""
-        state = {"optimiser": self.optimiser.state_dict(), "num_steps": self.num_steps}
-        return state if self.critic is None else state | {"critic": self.critic.state_dict()}
+    @property
+    def version(self) -> int:
+        """Of the weights: counts up with every optimizer step."""
+        return self.num_steps
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take back what a checkpoint kept."""
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.num_steps = int(state["num_steps"])
+    def weights(self) -> dict[str, torch.Tensor] | None:
+        """Return the weights for engines elsewhere; None here, where the engine computes with the same module."""
+        return None
+
+    def save(self, folder: Path) -> None:
+        """Write weights (an ordinary Hugging Face folder, `model/`), optimizer and critic."""
+        self.policy.save(folder / MODEL)
+        state = {"optimizer": self.optimizer.state_dict(), "num_steps": self.num_steps}
         if self.critic is not None:
-            self.critic.load_state_dict(state["critic"])
+            state["critic"] = self.critic.state_dict()
+        torch.save(state, folder / _STATE)
+
+    def load(self, folder: Path) -> None:
+        """Take back what `save` wrote. The reference of the KL term stays what it is.
+
+        Raises:
+            DataError: the folder is damaged.
+        """
+        self.policy.load_weights(folder / MODEL)
+        path = folder / _STATE
+        try:
+            state = torch.load(path if path.is_file() else folder / _STATE_1, weights_only=True)
+            self.optimizer.load_state_dict(state.get("optimizer") or state["optimiser"])
+            self.num_steps = int(state["num_steps"])
+            if self.critic is not None:
+                self.critic.load_state_dict(state["critic"])
+        except (OSError, KeyError, ValueError, RuntimeError, pickle.UnpicklingError) as error:
+            raise DataError(f"cannot read the learner's state in {str(folder)!r}: {error}") from error
 
     def _policy_step(
         self,
         packs: Sequence[_Pack],
         refs: list[np.ndarray] | None,
-        settings: UpdateSettings,
-        share: float,
-        meter: _Meter,
+        phase: PhaseSpec,
+        value_weight: float,
+        found: UpdateMetrics,
     ) -> None:
         """Add up the gradients of one mini-batch and step."""
         self.policy.model.train()
-        for pack_ in packs:
-            self.policy.play(pack_.role)
+        for row in packs:
+            self.policy.play(row.role)
             out = token_logps(
                 self.policy.model,
-                pack_.batch,
-                pack_.masks,
-                temperature=settings.temperature,
+                row.batch,
+                row.masks,
+                temperature=phase.temperature,
                 entropy_grad=self.loss.entropy_coef != 0,
-                states_at=pack_.states_at if self.critic is not None else None,
+                states_at=row.states_at if self.critic is not None else None,
             )
-            old_N = self._tensor(pack_.pick("logps"))
+            old_N = self._tensor(row.pick("logps"))
             loss, parts = policy_loss(
                 out.logps,
                 old_N,
-                self._tensor(pack_.pick("advantages")),
-                self._tensor(pack_.pick("weights")) * settings.minibatches,
-                settings=self.loss,
-                ref_logps_N=None if refs is None else self._tensor(pack_.pick_from(refs)),
+                self._tensor(row.pick("advantages")),
+                self._tensor(row.pick("weights")) * phase.minibatches,
+                cfg=self.loss,
+                ref_logps_N=None if refs is None else self._tensor(row.pick_from(refs)),
                 entropy_N=out.entropies,
             )
             if self.critic is not None and out.states is not None:
-                values_M = self.critic(out.states, pack_.state_roles)
-                targets_M = self._tensor(pack_.targets_M)
-                value = share * value_loss(values_M, targets_M, scale=self.critic.scale)
+                values_M = self.critic(out.states, row.state_roles)
+                targets_M = self._tensor(row.targets_M)
+                value = value_weight * value_loss(values_M, targets_M, scale=self.critic.scale)
                 loss, parts = loss + value, parts | {"loss_value": value.detach()}
-                meter.add_values(values_M.detach(), targets_M)
+                found.add_values(values_M.detach(), targets_M)
             loss.backward()
-            meter.add(parts, out.logps.detach() - old_N, pack_)
-        meter.step(self._step(self.lr * self._rate))
+            found.add(parts, out.logps.detach() - old_N, row)
+        found.step(self._step(self.lr * self._rate))
 
     def _step(self, lr: float) -> float:
         """Clip, step, forget the gradients; return the policy's norm before clipping."""
@@ -185,8 +201,8 @@ class Learner:
             torch.nn.utils.clip_grad_norm_(self.critic.parameters(), limit)
         warm = min(1.0, (self.num_steps + 1) / self._warmup) if self._warmup else 1.0
         if math.isfinite(norm):
-            self.optimiser.step(lr * warm)
-        self.optimiser.zero_grad()
+            self.optimizer.step(lr * warm)
+        self.optimizer.zero_grad()
         self.num_steps += 1
         return norm
 
@@ -197,18 +213,18 @@ class Learner:
         """Return, per sample, (T,) log-probabilities of its trained tokens under the reference."""
         refs = [np.zeros(len(s.ids), np.float32) for s in samples]
         with self.policy.reference() as model:
-            for pack_ in packs:
-                out = token_logps(model, pack_.batch, pack_.masks, temperature=temperature)
+            for row in packs:
+                out = token_logps(model, row.batch, row.masks, temperature=temperature)
                 logps_N, at = out.logps.cpu().numpy(), 0
-                for i in pack_.batch.sequences:
-                    count = int(pack_.masks[i].sum())
-                    refs[pack_.members[i]][pack_.masks[i]] = logps_N[at : at + count]
+                for i in row.batch.sequences:
+                    count = int(row.masks[i].sum())
+                    refs[row.members[i]][row.masks[i]] = logps_N[at : at + count]
                     at += count
         return refs
 
     def _packs(self, samples: Sequence[Sample], part: Sequence[int]) -> list[_Pack]:
         """Pack some of the samples; where each role has its own adapter, each role for itself."""
-        roles: list[Role | None] = ["macro", "micro"] if self.policy.per_role else [None]
+        roles: list[Role | None] = ["planner", "executor"] if self.policy.per_role else [None]
         packs = []
         for role in roles:
             members = [i for i in part if role in (None, samples[i].role)]
@@ -225,33 +241,33 @@ class Learner:
         return torch.as_tensor(values, dtype=torch.float32, device=self.policy.device)
 
 
+@dataclass(frozen=True, slots=True)
 class _Pack:
     """One packed row with the samples that lie in it, in the words of `token_logps`.
 
-    Args:
-        batch: the row.
-        members: per sequence given to `pack`, which of the update's samples it is.
-        samples: per sequence given to `pack`, its sample.
-        masks: per sequence given to `pack`, (T_s,) bool: its trained tokens.
-        states_at: per sequence given to `pack`, (T_s,) bool: where a critic is asked.
+    Per sequence given to `pack`: which of the update's samples it is, the sample, (T_s,) bool its trained tokens, and
+    (T_s,) bool where a critic is asked.
     """
 
-    def __init__(
-        self,
-        batch: PackedBatch,
-        members: Sequence[int],
-        samples: Sequence[Sample],
-        masks: Sequence[np.ndarray],
-        states_at: Sequence[np.ndarray],
-    ) -> None:
-        self.batch, self.members, self._samples = batch, members, samples
-        self.masks, self.states_at = masks, states_at
-        self.role = samples[batch.sequences[0]].role
-        self.num_tokens = sum(len(samples[i].ids) for i in batch.sequences)
+    batch: PackedBatch
+    members: Sequence[int]
+    samples: Sequence[Sample]
+    masks: Sequence[np.ndarray]
+    states_at: Sequence[np.ndarray]
+
+    @property
+    def role(self) -> Role:
+        """Whose row it is, where the roles have adapters of their own."""
+        return self.samples[self.batch.sequences[0]].role
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens before a common prefix was laid out once."""
+        return sum(len(self.samples[i].ids) for i in self.batch.sequences)
 
     def pick(self, name: Literal["logps", "advantages", "weights"]) -> np.ndarray:
         """(N,) a field of the samples at their trained tokens."""
-        return self.batch.select([getattr(sample, name) for sample in self._samples], self.masks)
+        return self.batch.select([getattr(sample, name) for sample in self.samples], self.masks)
 
     def pick_from(self, values: Sequence[np.ndarray]) -> np.ndarray:
         """(N,) at the trained tokens, of values given for all of the update's samples."""
@@ -260,18 +276,18 @@ class _Pack:
     @property
     def targets_M(self) -> np.ndarray:
         """(M,) what the critic should say where it is asked."""
-        places = [(self._samples[i].targets, self.states_at[i]) for i in self.batch.sequences]
-        return np.concatenate([np.zeros(0), *(targets[at] for targets, at in places if targets is not None)])
+        asked = [(self.samples[i].targets, self.states_at[i]) for i in self.batch.sequences]
+        return np.concatenate([np.zeros(0), *(targets[at] for targets, at in asked if targets is not None)])
 
     @property
     def state_roles(self) -> list[Role]:
         """Whose turn it is at each of these places."""
         return [
-            self._samples[i].role for i in self.batch.sequences for _ in range(int(self.states_at[i].sum()))
+            self.samples[i].role for i in self.batch.sequences for _ in range(int(self.states_at[i].sum()))
         ]
 
 
-class _Meter:
+class UpdateMetrics:
     """Adds up what an update tells about itself."""
 
     def __init__(self) -> None:
@@ -283,7 +299,7 @@ class _Meter:
         self._foreseen: list[np.ndarray] = []
         self._came: list[np.ndarray] = []
 
-    def add(self, parts: dict[str, torch.Tensor], gap_N: torch.Tensor, pack_: _Pack) -> None:
+    def add(self, parts: dict[str, torch.Tensor], gap_N: torch.Tensor, row: _Pack) -> None:
         for name, value in parts.items():
             self._parts[name] = self._parts.get(name, 0.0) + float(value)
         if self.steps == 0:  # before any step the learner should agree with the engine
@@ -291,8 +307,8 @@ class _Meter:
             self._gap_max = max(self._gap_max, float(gap_N.abs().max()))
             self._gap_count += len(gap_N)
         self._tokens += len(gap_N)
-        self._packed += pack_.batch.num_tokens
-        self._rows += pack_.num_tokens
+        self._packed += row.batch.num_tokens
+        self._rows += row.num_tokens
 
     def add_values(self, values_M: torch.Tensor, targets_M: torch.Tensor) -> None:
         """Remember what the critic said before the first step, and what came."""
@@ -336,8 +352,8 @@ def _explained(values_M: np.ndarray, targets_M: np.ndarray) -> float:
     return 1.0 - float((targets_M - values_M).var()) / spread if spread > 0 else 0.0
 
 
-def _split(samples: Sequence[Sample], parts: int, seed: int, turn: int) -> Iterator[list[int]]:
+def _split(samples: Sequence[Sample], parts: int, seed: int, epoch: int) -> Iterator[list[int]]:
     """Cut the samples into mini-batches, in an order of this pass's own."""
-    order = generator(seed, "minibatch", turn).permutation(len(samples))
+    order = generator(seed, "minibatch", epoch).permutation(len(samples))
     for part in np.array_split(order, min(parts, len(samples))):
         yield sorted(int(i) for i in part)

@@ -1,4 +1,4 @@
-"""The optimiser that [optim] names.
+"""The optimizer that [optimizer] names.
 
     adamw   every weight by AdamW
     muon    weight matrices by Muon, all else (embeddings, output layer, norms, biases, a critic) by AdamW
@@ -6,7 +6,7 @@
 Muon replaces the momentum of a matrix by the nearest matrix whose singular values are all one. A gradient of few
 dominant directions, "say `left` more often", then moves no further than the many small ones, "say `left` where
 the target is on the left". That is what a small model lacks, in the warm start as in training
-(benchmarks/optimisers.py compares the two).
+(benchmarks/optimizers.py compares the two).
 
 Source: Jordan et al., Muon (2024); scaled to AdamW's step as in Liu et al., arXiv 2502.16982.
 """
@@ -18,43 +18,43 @@ from typing import Any
 
 import torch
 
-from himac.config import OptimConfig
+from himac.config import OptimizerConfig
 from himac.errors import ConfigError
 
 
-class Optimiser:
-    """One or two optimisers of PyTorch that step together.
+class Optimizer:
+    """One or two optimizers of PyTorch that step together.
 
     Args:
         model: whose embeddings and output layer are no matrices in Muon's sense: their rows are looked up.
-        groups: of parameters, as PyTorch's optimisers take them; `rate` multiplies a group's learning rate.
-        optim: the [optim] section.
+        groups: of parameters, as PyTorch's optimizers take them; `rate` multiplies a group's learning rate.
+        cfg: the [optimizer] section.
 
     Raises:
         ConfigError: this PyTorch has no Muon.
     """
 
-    def __init__(self, model: Any, groups: Sequence[dict[str, Any]], optim: OptimConfig) -> None:
-        betas = (optim.betas[0], optim.betas[1])
+    def __init__(self, model: Any, groups: Sequence[dict[str, Any]], cfg: OptimizerConfig) -> None:
+        betas = (cfg.betas[0], cfg.betas[1])
         matrices: list[torch.nn.Parameter] = []
-        if optim.name == "muon":
+        if cfg.name == "muon":
             if not hasattr(torch.optim, "Muon"):
                 raise ConfigError(
-                    f'optim.name = "muon" needs PyTorch 2.9 or newer, got {torch.__version__}',
-                    hint='upgrade torch, or set optim.name = "adamw"',
+                    f'optimizer.name = "muon" needs PyTorch 2.9 or newer, got {torch.__version__}',
+                    hint='upgrade torch, or set optimizer.name = "adamw"',
                 )
             matrices = matrices_of(model, groups[0]["params"])
         taken = {id(parameter) for parameter in matrices}
         rest = [{**group, "params": [p for p in group["params"] if id(p) not in taken]} for group in groups]
         self._parts: list[torch.optim.Optimizer] = [
-            torch.optim.AdamW(rest, lr=optim.lr, betas=betas, weight_decay=optim.weight_decay, fused=True)
+            torch.optim.AdamW(rest, lr=cfg.lr, betas=betas, weight_decay=cfg.weight_decay, fused=True)
         ]
         if matrices:
             self._parts.append(
                 torch.optim.Muon(
-                    [{"params": matrices, "rate": optim.muon_rate}],
-                    lr=optim.lr,
-                    weight_decay=optim.weight_decay,
+                    [{"params": matrices, "rate": cfg.muon_rate}],
+                    lr=cfg.lr,
+                    weight_decay=cfg.weight_decay,
                     adjust_lr_fn="match_rms_adamw",
                 )
             )

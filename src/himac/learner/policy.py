@@ -17,10 +17,10 @@ import torch
 
 from himac.chat import ChatFormat
 from himac.config import ModelConfig
-from himac.models.load import LoraSettings, load_model
+from himac.models.load import load_model, load_weights, save_model
 from himac.types import Role
 
-ROLES: tuple[Role, Role] = ("macro", "micro")
+ROLES: tuple[Role, Role] = ("planner", "executor")
 
 
 class Policy:
@@ -42,23 +42,8 @@ class Policy:
     @classmethod
     def load(cls, name: str | Path, config: ModelConfig, *, device: torch.device) -> Policy:
         """Load a policy by Hugging Face name or local folder."""
-        lora = None
-        if config.lora_rank:
-            lora = LoraSettings(
-                rank=config.lora_rank,
-                alpha=config.lora_alpha or 2 * config.lora_rank,
-                adapters=ROLES if config.lora_per_role else ("default",),
-            )
-        dtype = config.dtype
-        if dtype == "auto":
-            dtype = "bfloat16" if device.type == "cuda" else "float32"
-        model, tokenizer = load_model(
-            str(name),
-            dtype=dtype,
-            device=device,
-            lora=lora,
-            gradient_checkpointing=config.gradient_checkpointing,
-        )
+        adapters = ROLES if config.lora_per_role else ("default",)
+        model, tokenizer = load_model(str(name), config, device=device, adapters=adapters)
         return cls(model, tokenizer, per_role=config.lora_per_role)
 
     @property
@@ -83,15 +68,18 @@ class Policy:
         if self.per_role and self.model.active_adapter != role:
             self.model.set_adapter(role)
 
+    def save(self, folder: Path) -> None:
+        """Save an ordinary Hugging Face folder."""
+        save_model(self.model, self.tokenizer, folder)
+
+    def load_weights(self, folder: Path) -> None:
+        """Take the weights (or adapters) that `save` wrote, in place."""
+        load_weights(self.model, folder)
+
     def freeze_reference(self) -> None:
         """Remember the weights of now as the reference. Free with LoRA."""
         if not self._has_adapter:
             self._reference = copy.deepcopy(self.model).requires_grad_(False).eval()
-
-    def adopt_reference(self, model: Any) -> None:
-        """Take another model's weights as the reference (a resumed run's start)."""
-        if not self._has_adapter:
-            self._reference = model.requires_grad_(False).eval()
 
     @contextlib.contextmanager
     def reference(self) -> Iterator[Any]:

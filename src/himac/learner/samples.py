@@ -46,14 +46,16 @@ def to_samples(
     tokens_E = np.array([_count_tokens(e, a, role) for e, a in zip(episodes, advantages, strict=True)])
     weights_E = token_weights(tokens_E, aggregation=aggregation)
     samples: list[Sample] = []
-    for place, (episode, turn_advantages) in enumerate(zip(episodes, advantages, strict=True)):
+    for index, (episode, turn_advantages) in enumerate(zip(episodes, advantages, strict=True)):
         if np.any(np.nan_to_num(turn_advantages) != 0):
-            learnt = None if targets is None else targets[place]
-            samples += _episode_samples(episode, turn_advantages, role, float(weights_E[place]), learnt)
+            learnt = None if targets is None else targets[index]
+            samples += _episode_samples(episode, turn_advantages, role, float(weights_E[index]), learnt)
     return samples
 
 
-def appraise(groups: Sequence[Group], values: Callable[[Sequence[Sample]], list[np.ndarray]]) -> list[Group]:
+def fill_values(
+    groups: Sequence[Group], values: Callable[[Sequence[Sample]], list[np.ndarray]]
+) -> list[Group]:
     """Return the groups with each turn's `value` filled in.
 
     Args:
@@ -61,50 +63,54 @@ def appraise(groups: Sequence[Group], values: Callable[[Sequence[Sample]], list[
         values: returns, per sample, one value for each place where its `targets` are not NaN, in reading order.
     """
     episodes = [episode for group in groups for episode in group]
-    asked: list[Sample] = []
-    answered_by: list[list[Turn]] = []
-    for episode in episodes:
-        for index, turns in _by_context(episode.turns):
-            ids = episode.contexts[index].ids[: turns[-1].start]
-            places_T = np.full(len(ids), np.nan, np.float32)
-            places_T[[turn.start - 1 for turn in turns]] = 0.0
-            nothing_T = np.zeros(len(ids), np.float32)
-            asked.append(
-                Sample(
-                    ids=ids,
-                    mask=nothing_T > 0,
-                    logps=nothing_T,
-                    advantages=nothing_T,
-                    weights=nothing_T,
-                    role=turns[0].role,
-                    targets=places_T,
-                )
-            )
-            answered_by.append(turns)
-    answers = values(asked)
-    value_of = {
-        id(turn): float(value)
-        for turns, values_K in zip(answered_by, answers, strict=True)
-        for turn, value in zip(turns, values_K, strict=True)
-    }
-    appraised = iter(_with_values(episode, value_of) for episode in episodes)
-    return [[next(appraised) for _ in group] for group in groups]
+    asked = [
+        (number, indices, _question(episode, context, indices))
+        for number, episode in enumerate(episodes)
+        for context, indices in _by_context(episode.turns)
+    ]
+    answers = values([sample for _, _, sample in asked])
+    values_N = [[0.0] * len(episode.turns) for episode in episodes]
+    for (number, indices, _), values_K in zip(asked, answers, strict=True):
+        for index, value in zip(indices, values_K, strict=True):
+            values_N[number][index] = float(value)
+    filled = iter(_with_values(episode, row) for episode, row in zip(episodes, values_N, strict=True))
+    return [[next(filled) for _ in group] for group in groups]
 
 
-def _with_values(episode: Episode, value_of: dict[int, float]) -> Episode:
-    plan = episode.plan and replace(episode.plan, value=value_of[id(episode.plan)])
+def _question(episode: Episode, context: int, indices: Sequence[int]) -> Sample:
+    """Return what a critic is shown of a context: all up to its last turn, asked before each of its turns."""
+    turns = [episode.turns[index] for index in indices]
+    ids = episode.contexts[context].ids[: turns[-1].start]
+    targets_T = np.full(len(ids), np.nan, np.float32)
+    targets_T[[turn.start - 1 for turn in turns]] = 0.0
+    nothing_T = np.zeros(len(ids), np.float32)
+    return Sample(
+        ids=ids,
+        mask=nothing_T > 0,
+        logps=nothing_T,
+        advantages=nothing_T,
+        weights=nothing_T,
+        role=turns[0].role,
+        targets=targets_T,
+    )
+
+
+def _with_values(episode: Episode, values_N: Sequence[float]) -> Episode:
+    """Fill in the turns' values, in the order of `Episode.turns`."""
+    rest = iter(values_N)
+    planning = episode.planning and replace(episode.planning, value=next(rest))
     segments = [
-        replace(segment, turns=tuple(replace(turn, value=value_of[id(turn)]) for turn in segment.turns))
+        replace(segment, turns=tuple(replace(turn, value=next(rest)) for turn in segment.turns))
         for segment in episode.segments
     ]
-    return replace(episode, plan=plan, segments=tuple(segments))
+    return replace(episode, planning=planning, segments=tuple(segments))
 
 
-def _by_context(turns: Sequence[Turn]) -> Iterator[tuple[int, list[Turn]]]:
-    """Yield (index of a context, its turns in reading order)."""
-    found: dict[int, list[Turn]] = {}
-    for turn in turns:
-        found.setdefault(turn.context, []).append(turn)
+def _by_context(turns: Sequence[Turn]) -> Iterator[tuple[int, list[int]]]:
+    """Yield (index of a context, indices of its turns in reading order)."""
+    found: dict[int, list[int]] = {}
+    for index, turn in enumerate(turns):
+        found.setdefault(turn.context, []).append(index)
     yield from found.items()
 
 
@@ -114,7 +120,8 @@ def _count_tokens(episode: Episode, advantages_N: TurnAdvantages, role: Role) ->
 
 
 def _is_trained(episode: Episode, turn_role: Role, role: Role, advantage: float) -> bool:
-    shared = episode.is_copy and turn_role == "micro"
+    # a copy's execution is its leader's: counted once, or identical blueprints would weigh double
+    shared = episode.is_copy and turn_role == "executor"
     return turn_role == role and not shared and not np.isnan(advantage)
 
 
@@ -125,23 +132,21 @@ def _episode_samples(
     weight: float,
     targets_N: TurnAdvantages | None,
 ) -> list[Sample]:
-    place_of = {id(turn): place for place, turn in enumerate(episode.turns)}
-    trained = [
-        turn
-        for turn, advantage in zip(episode.turns, advantages_N, strict=True)
-        if _is_trained(episode, turn.role, role, advantage)
-    ]
-    samples = []
-    for index, turns in _by_context(trained):
-        context, last = episode.contexts[index], max(turn.end for turn in turns)
+    turns, samples = episode.turns, []
+    for index, members in _by_context(turns):
+        trained = [i for i in members if _is_trained(episode, turns[i].role, role, advantages_N[i])]
+        if not trained:
+            continue
+        context, last = episode.contexts[index], max(turns[i].end for i in trained)
         mask_T, advantages_T = np.zeros(last, bool), np.zeros(last, np.float32)
         targets_T = None if targets_N is None else np.full(last, np.nan, np.float32)
-        for turn in turns:  # nothing after the last trained token matters
-            place = place_of[id(turn)]
-            mask_T[turn.start : turn.end] = context.sampled[turn.start : turn.end]
-            advantages_T[turn.start : turn.end] = advantages_N[place]
+        for i in trained:  # nothing after the last trained token matters
+            start, end = turns[i].start, turns[i].end
+            # a context that was trimmed repeats turns as text: only what was sampled here has gradient
+            mask_T[start:end] = context.sampled[start:end]
+            advantages_T[start:end] = advantages_N[i]
             if targets_T is not None and targets_N is not None:
-                targets_T[turn.start - 1] = targets_N[place]
+                targets_T[start - 1] = targets_N[i]
         samples.append(
             Sample(
                 ids=context.ids[:last],

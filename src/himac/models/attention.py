@@ -2,8 +2,8 @@
 
 One idea: transformers lets a model's attention be looked up by name, and hands keyword arguments of
 `model.forward` on to it. So the tokens of many sequences lie in one row `(1, T)` without padding, and a
-*plan*, passed as `plan=`, says which of them see which: `TreePlan` here for training, the engine's plans
-for rollouts. Without a plan the same name behaves as transformers' own "sdpa".
+*pattern*, passed as `pattern=`, says which of them see which: `TreePattern` here for training, the engine's plans
+for rollouts. Without a pattern the same name behaves as transformers' own "sdpa".
 
 Left out: whatever is not plain causal softmax attention (sliding windows, soft-capped or sink logits,
 recurrent layers); `use_packed_attention` refuses such models by name.
@@ -29,7 +29,7 @@ _BLOCK = 128  # queries at a time after a prefix
 _NOT_PLAIN = ("sliding_window", "softcap", "s_aux", "position_bias")
 
 
-class Plan(Protocol):
+class AttentionPattern(Protocol):
     """Which tokens of a packed row see which."""
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, *, scale: float) -> Tensor:
@@ -53,17 +53,17 @@ def packed_attention(
     attention_mask: Tensor | None,
     *,
     scaling: float | None = None,
-    plan: Plan | None = None,
+    pattern: AttentionPattern | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """Attend as the plan says; as transformers' "sdpa" when there is none (its signature is fixed there)."""
-    if plan is None:
+    """Attend as the pattern says; as transformers' "sdpa" when there is none (its signature is fixed there)."""
+    if pattern is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
     for name in _NOT_PLAIN:
         if kwargs.get(name) is not None:
             raise ModelError(f"attention with {name} is not supported by packed attention")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    return plan.attend(module.layer_idx, query[0], key[0], value[0], scale=scale)[None], None  # type: ignore[arg-type]
+    return pattern.attend(module.layer_idx, query[0], key[0], value[0], scale=scale)[None], None  # type: ignore[arg-type]
 
 
 AttentionInterface.register(NAME, packed_attention)
@@ -71,7 +71,7 @@ AttentionMaskInterface.register(NAME, sdpa_mask)
 
 
 def use_packed_attention(model: Any) -> None:
-    """Route the model's attention through this module; calls without a plan go on as before.
+    """Route the model's attention through this module; calls without a pattern go on as before.
 
     The first time, a handful of tokens is run both ways and compared, so that a family that only seems to
     take part is refused here and not found out by its results.
@@ -108,11 +108,11 @@ def packed_inputs(batch: PackedBatch, device: torch.device) -> dict[str, Any]:
         "position_ids": torch.as_tensor(batch.positions, device=device)[None],
         "attention_mask": no_mask(device),
         "use_cache": False,
-        "plan": TreePlan(batch),
+        "pattern": TreePattern(batch),
     }
 
 
-class TreePlan:
+class TreePattern:
     """Prefix-tree attention over a `PackedBatch`, differentiable.
 
     Each run's queries see their ancestors' keys and, causally, their own; nothing of size T x T exists.
@@ -130,7 +130,7 @@ class TreePlan:
         self._masks: dict[tuple[int, int, torch.dtype], Tensor] = {}
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, *, scale: float) -> Tensor:
-        """See `Plan.attend`."""
+        """See `AttentionPattern.attend`."""
         keys, values = key.split(self._sizes, dim=1), value.split(self._sizes, dim=1)
         queries = query.split([run.length for run in self.runs], dim=1)
         grouped = query.shape[0] != key.shape[0]

@@ -7,72 +7,64 @@ line before anything is computed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from himac.config import ModelConfig
 from himac.errors import ConfigError, ModelError, missing_extra
 from himac.models.attention import use_packed_attention
 
+ROLES_1 = {"macro": "planner", "micro": "executor"}
+"""What himac 0.1.0 called the adapters of the roles."""
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoraSettings:
-    """Low-rank adapters on every linear layer (arXiv 2106.09685)."""
-
-    rank: int
-    alpha: int
-    adapters: tuple[str, ...] = ("default",)  # their names; the first is active when loaded
+DEFAULT = ModelConfig()
 
 
 def load_model(
     name: str,
+    cfg: ModelConfig = DEFAULT,
     *,
-    dtype: str = "float32",
     device: torch.device | str = "cpu",
-    lora: LoraSettings | None = None,
-    gradient_checkpointing: bool = False,
+    adapters: tuple[str, ...] = ("default",),
 ) -> tuple[Any, Any]:
     """Return (model, tokenizer), the model in evaluation mode with packed attention.
 
     Args:
         name: Hugging Face name or local folder; a folder saved with adapters gets them back, trainable.
-        dtype: "float32", "bfloat16" or "float16".
+        cfg: dtype, LoRA, gradient checkpointing; its `name` is not read.
         device: where the weights go.
-        lora: train a fresh adapter instead of all weights; None trains all weights.
-        gradient_checkpointing: recompute activations in the backward pass to save memory.
+        adapters: names of the LoRA adapters, where cfg asks for LoRA; the first is active when loaded.
 
     Raises:
         ModelError: no such model, no chat template, or unsupported attention.
         ConfigError: unknown dtype.
         MissingExtraError: an adapter is asked for and peft is not installed.
     """
-    if dtype not in _DTYPES:
-        raise ConfigError(f"model.dtype must be one of {', '.join(_DTYPES)}, got {dtype!r}")
+    dtype = _dtype(cfg.dtype, torch.device(device))
     tokenizer = _load(AutoTokenizer, name)
     if not getattr(tokenizer, "chat_template", None):
         raise ModelError(
             f"model {name!r} has no chat template", hint="use an instruct model, or add one to its tokenizer"
         )
     saved = _saved_adapters(Path(name))
-    if saved and lora is not None and set(saved) != set(lora.adapters):
+    if saved and cfg.lora_rank and set(saved) != set(adapters):
         raise ModelError(
-            f"the folder {name!r} holds the adapter(s) {', '.join(saved)}, not {', '.join(lora.adapters)}",
+            f"the folder {name!r} holds the adapter(s) {', '.join(saved)}, not {', '.join(adapters)}",
             hint="start from the base model, or change model.lora_per_role",
         )
-    model = (
-        _load_adapters(name, saved, dtype)
-        if saved
-        else _load(AutoModelForCausalLM, name, dtype=_DTYPES[dtype])
-    )
+    if saved:
+        model = _load_adapters(name, saved, dtype)
+    else:
+        model = _load(AutoModelForCausalLM, name, dtype=dtype)
     use_packed_attention(model)
-    if lora is not None and not saved:
-        model = _add_adapters(model, lora)
-    if gradient_checkpointing:
+    if cfg.lora_rank and not saved:
+        model = _add_adapters(model, cfg, adapters)
+    if cfg.gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         if hasattr(model, "enable_input_require_grads"):
             model.enable_input_require_grads()
@@ -83,6 +75,32 @@ def save_model(model: Any, tokenizer: Any, folder: str | Path) -> None:
     """Save an ordinary Hugging Face folder (for an adapter: the adapter and the name of its base)."""
     model.save_pretrained(str(folder))
     tokenizer.save_pretrained(str(folder))
+
+
+def load_weights(model: Any, folder: str | Path) -> None:
+    """Put the weights that `save_model` wrote into a model of the same shape, in place.
+
+    Raises:
+        ModelError: the folder holds no such weights.
+    """
+    saved = _saved_adapters(Path(folder))
+    if saved:
+        from peft import load_peft_weights, set_peft_model_state_dict
+
+        for name, path in saved.items():
+            set_peft_model_state_dict(model, load_peft_weights(str(path)), adapter_name=name)
+        return
+    held = _load(AutoModelForCausalLM, str(folder), dtype=next(model.parameters()).dtype)
+    model.load_state_dict(held.state_dict())
+
+
+def _dtype(name: str, device: torch.device) -> torch.dtype:
+    """Return the type of the weights; "auto" is bfloat16 where a GPU computes in it, else float32."""
+    if name == "auto":
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    if name not in _DTYPES:
+        raise ConfigError(f"model.dtype must be one of auto, {', '.join(_DTYPES)}, got {name!r}")
+    return _DTYPES[name]
 
 
 def _load(auto: Any, name: str, **settings: Any) -> Any:
@@ -104,10 +122,13 @@ def _saved_adapters(folder: Path) -> dict[str, Path]:
     paths = {
         path.parent for path in (*folder.glob("adapter_config.json"), *folder.glob("*/adapter_config.json"))
     }
-    return {"default" if path == folder else path.name: path for path in sorted(paths)}
+    names = {
+        path: "default" if path == folder else ROLES_1.get(path.name, path.name) for path in sorted(paths)
+    }
+    return {name: path for path, name in names.items()}
 
 
-def _load_adapters(folder: str, saved: dict[str, Path], dtype: str) -> Any:
+def _load_adapters(folder: str, saved: dict[str, Path], dtype: torch.dtype) -> Any:
     try:
         from peft import PeftConfig, PeftModel
     except ImportError as error:
@@ -116,7 +137,7 @@ def _load_adapters(folder: str, saved: dict[str, Path], dtype: str) -> Any:
     base = _load(
         AutoModelForCausalLM,
         PeftConfig.from_pretrained(str(path)).base_model_name_or_path,
-        dtype=_DTYPES[dtype],
+        dtype=dtype,
     )
     model = PeftModel.from_pretrained(base, path, adapter_name=first, is_trainable=True)
     for name, other in others:
@@ -124,23 +145,23 @@ def _load_adapters(folder: str, saved: dict[str, Path], dtype: str) -> Any:
     return model
 
 
-def _add_adapters(model: Any, lora: LoraSettings) -> Any:
+def _add_adapters(model: Any, cfg: ModelConfig, adapters: tuple[str, ...]) -> Any:
+    """Put low-rank adapters (arXiv 2106.09685) on every linear layer."""
     try:
         from peft import LoraConfig, get_peft_model
     except ImportError as error:
         raise missing_extra("peft", "lora", "model.lora_rank > 0") from error
     settings = LoraConfig(
-        r=lora.rank,
-        lora_alpha=lora.alpha,
+        r=cfg.lora_rank,
+        lora_alpha=cfg.lora_alpha or 2 * cfg.lora_rank,
         target_modules="all-linear",
         task_type="CAUSAL_LM",
         lora_dropout=0.0,
     )
-    first, *others = lora.adapters
+    first, *others = adapters
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(
-            0
-        )  # an adapter starts as nothing (B = 0); which A it has must not depend on the process
+        # an adapter starts as nothing (B = 0); which A it has must not depend on the process
+        torch.manual_seed(0)
         model = get_peft_model(model, settings, adapter_name=first)
         for name in others:
             model.add_adapter(name, settings)

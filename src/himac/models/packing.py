@@ -21,7 +21,7 @@ import numpy as np
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
+class Piece:
     """Tokens that one sequence adds to the packed row."""
 
     start: int  # packed index of its first token
@@ -35,7 +35,7 @@ class PackedBatch:
 
     ids: np.ndarray  # (T,) int64 token ids
     positions: np.ndarray  # (T,) int64 position of each token in its sequences
-    runs: tuple[Run, ...]  # cover the row in order
+    runs: tuple[Piece, ...]  # cover the row in order
     sequences: tuple[int, ...]  # which of the sequences given to `pack` lie here
     index: tuple[np.ndarray, ...]  # per sequence (T_s,) int64: packed index of each of its tokens
 
@@ -115,7 +115,7 @@ def lexical_key(ids: np.ndarray) -> bytes:
 
 
 def _lay_out(arrays: list[np.ndarray], members: list[int], shared: list[int]) -> PackedBatch:
-    runs: list[Run] = []
+    runs: list[Piece] = []
     index: list[np.ndarray] = []
     ids: list[np.ndarray] = []
     offset = 0
@@ -123,7 +123,7 @@ def _lay_out(arrays: list[np.ndarray], members: list[int], shared: list[int]) ->
         prefix = index[-1][:common] if index else np.empty(0, np.int64)
         length = len(arrays[i]) - common
         if length:
-            runs.append(Run(start=offset, length=length, ancestors=_spans(prefix)))
+            runs.append(Piece(start=offset, length=length, ancestors=_spans(prefix)))
         index.append(np.concatenate([prefix, np.arange(offset, offset + length)]))
         ids.append(arrays[i][common:])
         offset += length

@@ -1,7 +1,7 @@
 """Learning curves as PNG and SVG.
 
 One idea: one run shows training success of both phases as thin lines and evaluations as points with their
-intervals; several show a panel each for success, return and calls. The look is `himac.report.look`'s.
+intervals; several show a panel each for success, return and calls. The look is `himac.report.plot_style`'s.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from himac.errors import DataError
-from himac.report.look import COLOURS, LINES, LOOK, pyplot, save
+from himac.report.plot_style import COLOURS, LINES, LOOK, pyplot, save
 from himac.report.reading import read_metrics
 from himac.runs.folder import CURVE
 
 _PHASES = {
-    "macro": ("phase A: plan search (greedy executor)", "#1f5fa8", "-"),
-    "micro": ("phase B: execution of z* (sampled)", "#c05f14", "--"),
+    "planner": ("phase A: plan search (greedy executor)", "#1f5fa8", "-"),
+    "executor": ("phase B: execution of z* (sampled)", "#c05f14", "--"),
     "joint": ("both levels together (sampled)", "#6a6a6a", "-."),
     "flat": ("flat agent (sampled)", "#6a6a6a", "-."),
 }

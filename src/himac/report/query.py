@@ -5,23 +5,37 @@ One idea: `himac show` takes the same filters as the page, each a test on one ro
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from himac.report.sampling import Key, stream_episodes
+from himac.report.episode_index import Key, stream_episodes
 
 
-def find_episodes(folder: Path, args: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """Yield the rows that pass the filters, from `args.skip` on, `args.count` of them."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpisodeFilter:
+    """Which episodes are wanted; None takes all."""
+
+    iteration: int | None = None
+    phase: str | None = None
+    kind: str | None = None  # task type
+    index: int | None = None  # of the task in its split
+    success: bool | None = None
+    stop: str | None = None
+
+
+def find_episodes(
+    folder: Path, wanted: EpisodeFilter, *, skip: int = 0, count: int = 1
+) -> Iterator[dict[str, Any]]:
+    """Yield the rows that pass the filter: `count` of them, after the first `skip`."""
 
     def keep(key: Key) -> bool:
-        return args.iteration in (None, key[0]) and args.phase in (None, key[1])
+        return wanted.iteration in (None, key[0]) and wanted.phase in (None, key[1])
 
-    matching = (row for row in stream_episodes(folder, keep) if _passes(row, args))
-    return islice(matching, args.skip, args.skip + args.count)
+    matching = (row for row in stream_episodes(folder, keep) if _passes(row, wanted))
+    return islice(matching, skip, skip + count)
 
 
 def subgoal_status(row: dict[str, Any]) -> list[tuple[str, str]]:
@@ -33,7 +47,7 @@ def subgoal_status(row: dict[str, Any]) -> list[tuple[str, str]]:
     """
     names = row["blueprint"]["subgoals"] if row["blueprint"] else []
     found = {segment["index"]: _status(segment, row) for segment in row["segments"]}
-    return [(name, found.get(place, "never reached")) for place, name in enumerate(names)]
+    return [(name, found.get(index, "never reached")) for index, name in enumerate(names)]
 
 
 def _status(segment: dict[str, Any], row: dict[str, Any]) -> str:
@@ -41,11 +55,11 @@ def _status(segment: dict[str, Any], row: dict[str, Any]) -> str:
     return by_stop.get(segment["stop"], "solved here" if row["success"] else "ended here")
 
 
-def _passes(row: dict[str, Any], args: argparse.Namespace) -> bool:
-    asked = {
-        "kind": (args.kind, row["task"]["kind"]),
-        "index": (args.index, row["task"]["index"]),
-        "stop": (args.stop, row["stop"]),
-        "success": (args.success, row["success"]),
-    }
-    return all(wanted is None or wanted == value for wanted, value in asked.values())
+def _passes(row: dict[str, Any], wanted: EpisodeFilter) -> bool:
+    pairs = (
+        (wanted.kind, row["task"]["kind"]),
+        (wanted.index, row["task"]["index"]),
+        (wanted.stop, row["stop"]),
+        (wanted.success, row["success"]),
+    )
+    return all(asked is None or asked == value for asked, value in pairs)

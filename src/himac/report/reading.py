@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from himac.config import Config, to_toml
-from himac.report.sampling import Sampled, choose_sample, find_lines, read_lines
+from himac.report.episode_index import Sampled, choose_sample, find_lines, read_lines
 from himac.runs.folder import CONFIG, EVALUATIONS, MACHINE, METRICS, RECIPE, read_rows
+from himac.toml import flat
 
 CHUNK = 16
 """Episodes a compressed chunk holds before the next group starts a new one."""
@@ -31,7 +32,7 @@ COLUMNS = (
 """What the page knows of every kept episode without unpacking it, in this order."""
 
 _DETAIL = (
-    "instruction", "blueprint", "plan", "segments", "contexts", "advantages", "env_return", "penalty", "error",
+    "instruction", "blueprint", "planning", "segments", "contexts", "advantages", "env_return", "penalty", "error",
 )  # fmt: skip
 
 
@@ -66,7 +67,7 @@ def read_evaluations(folder: Path) -> list[dict[str, Any]]:
 def read_toml(path: Path) -> dict[str, Any]:
     """Return a TOML file as {"table.key": value}; {} when it cannot be read."""
     try:
-        return _flat(tomllib.loads(path.read_text(encoding="utf-8")))
+        return flat(tomllib.loads(path.read_text(encoding="utf-8")))
     except (OSError, tomllib.TOMLDecodeError):
         return {}
 
@@ -76,7 +77,7 @@ def read_settings(folder: Path) -> list[tuple[str, str, str, str]]:
 
     "" stands for a setting that a file does not mention.
     """
-    default = _flat(tomllib.loads(to_toml(Config())))
+    default = flat(tomllib.loads(to_toml(Config())))
     recipe, run = read_toml(folder / RECIPE), read_toml(folder / CONFIG)
     keys = [k for k in run if run[k] != default.get(k) or (k in recipe and recipe[k] != run[k])]
     texts = [[_shown(tree, key) for tree in (default, recipe, run)] for key in keys]
@@ -190,13 +191,6 @@ def _squeezed(texts: list[str]) -> str:
 
 def _dumps(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-
-
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in tree.items():
-        found |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return found
 
 
 def _shown(tree: dict[str, Any], key: str) -> str:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
+
+from himac.runs.folder import METRICS, read_rows, write_text
 
 OVERLAP = "Careful: under this protocol the splits overlap; goals of the evaluation are also trained on."
 _NAMES = {
@@ -38,6 +41,13 @@ def evaluation_table(rows: Sequence[dict[str, Any]]) -> str:
     keys = [key for key in _NAMES if any(key in line for line in lines)]
     cells = [[_cell(line, key) for key in keys] for line in lines]
     return "\n".join([markdown([_NAMES[key] for key in keys], cells), *_provenance(rows)])
+
+
+def run_table(folder: Path) -> str:
+    """Write and return a run's evaluations as a table (table.md)."""
+    table = evaluation_table([row for row in read_rows(folder / METRICS) if row["phase"] == "eval"])
+    write_text(folder / "table.md", table + "\n")
+    return table
 
 
 def _provenance(rows: Sequence[dict[str, Any]]) -> list[str]:

@@ -6,7 +6,6 @@ trains, so watching can neither slow it nor stop it. Of episodes.jsonl only the 
 
 from __future__ import annotations
 
-import json
 import time
 from collections import deque
 from itertools import pairwise
@@ -19,9 +18,11 @@ from rich.table import Table
 from rich.text import Text
 
 from himac.config import Config, load_config
-from himac.report.progress import Progress, read_progress
 from himac.report.reading import read_metrics, read_toml
+from himac.report.run_status import RunStatus, read_status
 from himac.runs.folder import CONFIG, EPISODES, METRICS
+from himac.runs.formats import read_line
+from himac.toml import write_value
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _CURVES = (
@@ -55,7 +56,7 @@ def picture(folder: Path, config: Config, *, width: int = 80) -> tuple[Group, bo
     rows = read_metrics(folder)
     path = folder / METRICS
     since_s = max(time.time() - path.stat().st_mtime, 0.0) if path.is_file() else 0.0
-    progress = read_progress(rows, config, since_s=since_s)
+    progress = read_status(rows, config, since_s=since_s)
     parts: list[Any] = [Text(headline(folder.resolve().name, progress, config, since_s), style="bold")]
     trained = [row for row in rows if row["phase"] != "eval"]
     if trained:
@@ -65,7 +66,7 @@ def picture(folder: Path, config: Config, *, width: int = 80) -> tuple[Group, bo
     return Group(*parts), progress.stage == "done"
 
 
-def headline(name: str, progress: Progress, config: Config, since_s: float = 0.0) -> str:
+def headline(name: str, progress: RunStatus, config: Config, since_s: float = 0.0) -> str:
     """Return the line that says how far the run is and how long it will take.
 
     Args:
@@ -133,7 +134,7 @@ def last_episodes(path: Path, count: int) -> list[dict[str, Any]]:
 def _plan_of(folder: Path) -> Config:
     """Return what the run's config says about its length; a config of another version may hold more than we know."""
     told = read_toml(folder / CONFIG)
-    return load_config(None, [f"{key}={json.dumps(told[key])}" for key in _PLAN if key in told])
+    return load_config(None, [f"{key}={write_value(told[key])}" for key in _PLAN if key in told])
 
 
 def _curves(trained: list[dict[str, Any]], width: int) -> Table:
@@ -142,7 +143,7 @@ def _curves(trained: list[dict[str, Any]], width: int) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), title_justify="left")
     table.add_column("")
     for phase in phases:
-        table.add_column({"macro": "phase A", "micro": "phase B"}.get(phase, phase))
+        table.add_column({"planner": "phase A", "executor": "phase B"}.get(phase, phase))
     for key, form in _CURVES:
         cells = [_curve([r.get(key) for r in trained if r["phase"] == phase], form, room) for phase in phases]
         table.add_row(key.replace("_", " "), *cells)
@@ -170,12 +171,5 @@ def _episode_line(row: dict[str, Any]) -> Text:
 
 
 def _rows(text: bytes) -> list[dict[str, Any]]:
-    found = []
-    for line in text.decode("utf-8", "replace").splitlines():
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        if isinstance(row, dict):
-            found.append(row)
-    return found
+    found = map(read_line, text.decode("utf-8", "replace").splitlines())
+    return [row for row in found if row is not None]

@@ -1,4 +1,4 @@
-"""The Collector: runs episodes of any agent in any environment on any engine.
+"""The EpisodeRunner: runs episodes of any agent in any environment on any engine.
 
 One idea: rounds. Each round asks every live episode what it wants to say to the model, makes one batched generate
 call, and carries the answers out. An episode that ends leaves its place to a pending one, so nothing is
@@ -11,12 +11,14 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
 
 from himac.chat import Format
+from himac.config import AgentConfig
 from himac.engines.base import Engine
 from himac.envs.base import Env
-from himac.rollout.episode import Job, LiveEpisode, Penalties
+from himac.rollout.episode import Job, LiveEpisode
 from himac.types import Episode, StopReason
 
 
@@ -30,23 +32,16 @@ class CollectClock:
     rounds: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CollectSettings:
-    """Limits of a collection."""
-
-    max_live: int = 128  # episodes in flight
-    max_prompt: int = 2048  # tokens of a context before its oldest turns are trimmed
-    penalties: Penalties = field(default_factory=Penalties)
-
-
-class Collector:
+class EpisodeRunner:
     """Runs jobs to their end.
 
     Args:
         make_env: builds one environment; called at most `max_live` times, instances are reused.
         engine: generates.
         chat: the engine's chat format.
-        settings: limits.
+        cfg: what bad form costs.
+        max_live: episodes in flight.
+        max_prompt: tokens of a context before its oldest turns are trimmed.
         planner_chat: the chat format of the engine that plans, where it is another; None: the same.
     """
 
@@ -56,15 +51,18 @@ class Collector:
         engine: Engine,
         *,
         chat: Format,
-        settings: CollectSettings,
+        cfg: AgentConfig,
+        max_live: int = 128,
+        max_prompt: int = 2048,
         planner_chat: Format | None = None,
     ) -> None:
         self._make_env, self._engine = make_env, engine
-        self._chat, self._planner_chat, self._settings = chat, planner_chat, settings
+        self._chat, self._planner_chat, self._cfg = chat, planner_chat, cfg
+        self._max_live, self._max_prompt = max_live, max_prompt
         self._idle_envs: list[Env] = []
         self.clock = CollectClock()
 
-    def collect(
+    def run(
         self,
         jobs: Sequence[Job],
         *,
@@ -85,35 +83,31 @@ class Collector:
         pending = deque(enumerate(jobs))
         live: list[tuple[int, LiveEpisode]] = []
         done: dict[int, Episode] = {}
-        leaders: dict[tuple[int, tuple[str, ...]], int] = {}
-        followers: dict[int, tuple[int, LiveEpisode]] = {}
+        shared = _Shared() if share_identical else None
         while pending or live:
-            while pending and len(live) < self._settings.max_live:
-                place, job = pending.popleft()
-                live.append((place, self._open(job)))
+            while pending and len(live) < self._max_live:
+                index, job = pending.popleft()
+                live.append((index, self._open(job)))
             self._round([episode for _, episode in live])
-            still: list[tuple[int, LiveEpisode]] = []
-            for place, episode in live:
-                if share_identical and episode.has_new_blueprint and not episode.finished:
-                    leader = leaders.setdefault(episode.execution_key, place)
-                    if leader != place:
-                        followers[place] = (leader, episode)
-                        self._return_env(episode.env)
-                        continue
+            still = []
+            for index, episode in live:
                 if episode.finished:
-                    done[place] = episode.record()
-                    if keep is not None:
-                        keep(done[place])
-                    self._return_env(episode.env, broken=done[place].stop is StopReason.ENV_ERROR)
+                    done[index] = self._finish(episode, keep)
+                elif shared is not None and shared.follows(index, episode):
+                    self._return_env(episode.env)
                 else:
-                    still.append((place, episode))
+                    still.append((index, episode))
             if progress is not None and len(still) < len(live):
                 progress(len(live) - len(still))
             live = still
-        for place, (leader, episode) in followers.items():
-            done[place] = episode.record_as_copy(done[leader])
+        if shared is not None:
+            done |= shared.copies(done)
         self.clock.total_s += time.perf_counter() - started
-        return [done[place] for place in range(len(jobs))]
+        return [done[index] for index in range(len(jobs))]
+
+    def load_weights(self, state: Any, version: int) -> None:
+        """Hand new weights to the engine; None: it shares the learner's module, and only its cache has to go."""
+        self._engine.load_weights(state, version)
 
     def close(self) -> None:
         """Close the environments."""
@@ -123,10 +117,16 @@ class Collector:
 
     def _open(self, job: Job) -> LiveEpisode:
         env = self._idle_envs.pop() if self._idle_envs else self._make_env()
-        penalties = self._settings.penalties
-        episode = LiveEpisode(job, env, self._chat, penalties=penalties, planner_chat=self._planner_chat)
+        episode = LiveEpisode(job, env, self._chat, cfg=self._cfg, planner_chat=self._planner_chat)
         with _Timer(self.clock):
             episode.begin()
+        return episode
+
+    def _finish(self, live: LiveEpisode, keep: Callable[[Episode], None] | None) -> Episode:
+        episode = live.record()
+        if keep is not None:
+            keep(episode)
+        self._return_env(live.env, broken=episode.stop is StopReason.ENV_ERROR)
         return episode
 
     def _return_env(self, env: Env, *, broken: bool = False) -> None:
@@ -136,12 +136,12 @@ class Collector:
             self._idle_envs.append(env)
 
     def _round(self, episodes: Sequence[LiveEpisode]) -> None:
-        """Ask, generate once for all, carry out."""
+        """Query, generate once for all, carry out."""
         asking, requests = [], []
         for episode in episodes:
             if episode.finished:
                 continue
-            request = episode.ask(self._settings.max_prompt)
+            request = episode.ask(self._max_prompt)
             if request is not None:
                 asking.append(episode)
                 requests.append(request)
@@ -156,7 +156,31 @@ class Collector:
             if action is not None:
                 with _Timer(self.clock):
                     result = episode.act(action)
-                episode.see(action, result)
+                episode.see(result)
+
+
+class _Shared:
+    """Who executes a blueprint, and who waits to copy it: identical ones under a greedy executor run once."""
+
+    def __init__(self) -> None:
+        self._leaders: dict[tuple[int, tuple[str, ...]], int] = {}
+        self._followers: dict[int, tuple[int, LiveEpisode]] = {}
+
+    def follows(self, index: int, episode: LiveEpisode) -> bool:
+        """Whether an earlier episode already executes this one's blueprint; the first to ask becomes the one."""
+        if not episode.has_new_blueprint:
+            return False
+        leader = self._leaders.setdefault(episode.execution_key, index)
+        if leader != index:
+            self._followers[index] = (leader, episode)
+        return leader != index
+
+    def copies(self, done: dict[int, Episode]) -> dict[int, Episode]:
+        """Return the episodes of those who waited."""
+        return {
+            index: episode.record_as_copy(done[leader])
+            for index, (leader, episode) in self._followers.items()
+        }
 
 
 class _Timer:

@@ -1,6 +1,7 @@
 """One episode while it runs.
 
-One idea: this is the only place where agent, environment and tokens meet. It keeps the open context, turns
+One idea: agent, environment and tokens meet here and nowhere else; training, evaluation, play and demonstrations all
+drive this class. It keeps the open context, turns
 completions into Turns, and freezes everything into an Episode when the agent or the world has had
 enough.
 """
@@ -11,8 +12,9 @@ import hashlib
 import traceback
 from dataclasses import dataclass, replace
 
-from himac.agents.base import Agent
+from himac.agents.base import Agent, Query, Reply
 from himac.chat import Conversation, Dialogue, Format
+from himac.config import AgentConfig
 from himac.envs.base import Env
 from himac.seeds import derive
 from himac.types import (
@@ -28,14 +30,6 @@ from himac.types import (
     Task,
     Turn,
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Penalties:
-    """What bad form costs, in units of return."""
-
-    invalid: float = 0.1  # per unreadable or inadmissible action
-    malformed: float = 0.5  # for a blueprint that could not be read
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,24 +58,26 @@ class LiveEpisode:
         job: what to run.
         env: where.
         chat: how the engine is talked to.
-        penalties: what bad form costs.
+        cfg: what bad form costs.
         planner_chat: how the planner's engine is talked to; None where it is the same.
     """
 
     def __init__(
-        self, job: Job, env: Env, chat: Format, *, penalties: Penalties, planner_chat: Format | None = None
+        self, job: Job, env: Env, chat: Format, *, cfg: AgentConfig, planner_chat: Format | None = None
     ) -> None:
         self.job, self.env = job, env
-        self.role: Role = "micro"  # whose turn the next completion is
+        self.role: Role = "executor"  # whose turn the next completion is
+        self.query: Query | None = None  # what was asked last
+        self.reply: Reply | None = None  # what the last completion meant
         self.calls = 0
         self.has_new_blueprint = False
-        self._chats: dict[Role, Format] = {"macro": planner_chat or chat, "micro": chat}
-        self._penalties = penalties
+        self._chats: dict[Role, Format] = {"planner": planner_chat or chat, "executor": chat}
+        self._cfg = cfg
         self._conversation: Conversation | Dialogue | None = None
         self._contexts: list[Context] = []
         self._segments: list[_OpenSegment] = []
-        self._plan: Turn | None = None
-        self._first = Observation()
+        self._planning: Turn | None = None
+        self.first = Observation()
         self._state_key = ""
         self._last: StepResult | None = None
         self._env_steps = self._tokens = 0
@@ -103,27 +99,27 @@ class LiveEpisode:
     def begin(self) -> None:
         """Reset the world and show it to the agent."""
         try:
-            self._first = self.env.reset(self.job.task, seed=self.job.env_seed)
+            self.first = self.env.reset(self.job.task, seed=self.job.env_seed)
         except Exception:
             self._fail()
             return
-        self._state_key = state_key(self._first)
-        self.job.agent.start(self._first)
+        self._state_key = state_key(self.first)
+        self.job.agent.start(self.first)
 
     def ask(self, max_prompt: int) -> Request | None:
         """Return the request for the next completion, or None when its prompt cannot be made to fit."""
-        ask = self.job.agent.prompt()
-        self.role = ask.role
-        if ask.fresh or self._conversation is None:
+        query = self.query = self.job.agent.ask()
+        self.role = query.role
+        if query.fresh or self._conversation is None:
             self._close_context()
-            self._conversation = self._chats[ask.role].conversation(ask.messages)
+            self._conversation = self._chats[query.role].conversation(query.messages)
         else:
-            self._conversation.add_question(ask.messages[-1].content)
+            self._conversation.add_question(query.messages[-1].content)
         if len(self._conversation) > max_prompt and not self._trim(max_prompt):
             self._stop = StopReason.PROMPT_TOO_LONG
             return None
-        sampling = replace(ask.sampling, seed=derive(self.job.seed, self.calls))
-        return self._conversation.request(sampling, ask.role)
+        sampling = replace(query.sampling, seed=derive(self.job.seed, self.calls))
+        return self._conversation.request(sampling, query.role)
 
     def take(self, completion: Completion) -> str | None:
         """Record what the model wrote; return the action that the world is to carry out, if any."""
@@ -137,8 +133,8 @@ class LiveEpisode:
         segment, subgoal = agent.segment, agent.subgoal
         start, end = self._conversation.add_completion(completion)
         text = self._conversation.read(completion)
-        reply = agent.receive(text)
-        form = self._penalties.malformed if reply.blueprint is not None else self._penalties.invalid
+        reply = self.reply = agent.receive(text)
+        form = self._cfg.format_penalty if reply.blueprint is not None else self._cfg.invalid_penalty
         cost = 0.0 if reply.readable else form
         self._penalty += cost
         turn = Turn(
@@ -155,7 +151,7 @@ class LiveEpisode:
         )
         self.has_new_blueprint = reply.blueprint is not None
         if reply.blueprint is not None:
-            self._plan = turn
+            self._planning = turn
             return None
         self._place(turn, segment, subgoal)
         return reply.action
@@ -168,13 +164,13 @@ class LiveEpisode:
             self._fail()
             return None
 
-    def see(self, action: str, result: StepResult | None) -> None:
-        """Record what came of an action and show it to the agent."""
+    def see(self, result: StepResult | None) -> None:
+        """Record what came of the last action and show it to the agent."""
         if result is None:
             return
         self._env_steps += 1
         self._env_return += result.reward
-        cost = 0.0 if result.valid else self._penalties.invalid
+        cost = 0.0 if result.valid else self._cfg.invalid_penalty
         self._penalty += cost
         self._last = result
         if result.valid:  # what is not valid changes nothing, whatever the world says of it
@@ -202,9 +198,9 @@ class LiveEpisode:
         return Episode(
             task=self.job.task,
             replica=self.job.replica,
-            instruction=self._first.text,
+            instruction=self.first.text,
             blueprint=agent.blueprint,
-            plan=self._plan,
+            planning=self._planning,
             segments=self._frozen_segments(),
             contexts=tuple(self._contexts),
             env_return=self._env_return,
@@ -221,16 +217,16 @@ class LiveEpisode:
     def record_as_copy(self, leader: Episode) -> Episode:
         """Freeze an episode whose blueprint another one has already executed: own plan, shared execution."""
         self._close_context()
-        assert self._plan is not None and leader.plan is not None
+        assert self._planning is not None and leader.planning is not None
         own_penalty = self._penalty
-        leader_plan_penalty = self._penalties.malformed if not leader.plan.readable else 0.0
+        planning_penalty = self._cfg.format_penalty if not leader.planning.readable else 0.0
         return replace(
             leader,
             replica=self.job.replica,
-            plan=self._plan,
+            planning=self._planning,
             blueprint=self.job.agent.blueprint,
             contexts=(self._contexts[0], *leader.contexts[1:]),
-            penalty=leader.penalty - leader_plan_penalty + own_penalty,
+            penalty=leader.penalty - planning_penalty + own_penalty,
             calls=self.calls,
             tokens=self._tokens,
             is_copy=True,
@@ -260,8 +256,8 @@ class LiveEpisode:
 
     def _frozen_segments(self) -> tuple[Segment, ...]:
         frozen = []
-        for place, segment in enumerate(self._segments):
-            is_last = place == len(self._segments) - 1
+        for index, segment in enumerate(self._segments):
+            is_last = index == len(self._segments) - 1
             if segment.turns[-1].sub_done:
                 stop = StopReason.SUB_DONE
             else:
@@ -283,10 +279,10 @@ class LiveEpisode:
 
 def blueprint_logp(episode: Episode) -> float:
     """Sum of the log-probabilities of an episode's own blueprint tokens; 0 when it wrote none."""
-    if episode.plan is None:
+    if episode.planning is None:
         return 0.0
-    logps_T = episode.contexts[episode.plan.context].logps
-    return float(logps_T[episode.plan.start : episode.plan.end].sum())
+    logps_T = episode.contexts[episode.planning.context].logps
+    return float(logps_T[episode.planning.start : episode.planning.end].sum())
 
 
 def state_key(observation: Observation) -> str:

@@ -1,8 +1,4 @@
-"""Evaluation: each task of a fixed split once, with an interval.
-
-One idea: a number without its interval and its budget is half a number. So success comes with a Wilson
-interval, per task kind where there are several, beside return, environment steps, turns and tokens.
-"""
+"""Evaluation: every task once, greedily or at a small temperature; with Reflexion, as many trials as it takes."""
 
 from __future__ import annotations
 
@@ -10,38 +6,92 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from himac.rollout.phases import Phases, Progress
+from himac.agents.base import Assignment
+from himac.agents.reflexion import notes_of
+from himac.rollout.episode import Job
+from himac.rollout.phases import LocalCollector
 from himac.rollout.summary import conclude
+from himac.seeds import derive
 from himac.types import Episode, Task
 
 
 def evaluate(
-    phases: Phases,
+    collector: LocalCollector,
     tasks: Sequence[Task],
     *,
     temperature: float,
     seed: int = 0,
-    progress: Progress | None = None,
+    trials: int = 1,
+    progress: Callable[[int], None] | None = None,
     known: Sequence[Episode] = (),
     keep: Callable[[Episode], None] | None = None,
 ) -> tuple[dict[str, Any], list[Episode]]:
-    """Run every task once and summarise.
+    """Run every task once and summarise; where there are trials, run those again that are not solved.
 
     Args:
-        phases: runs the episodes with the configured method's agent.
+        collector: runs the episodes with the method's agent.
         tasks: the split.
-        temperature: 0 is greedy.
+        temperature: of both roles; 0 is greedy.
         seed: of the sampling.
-        progress: called with the number of episodes that have just finished.
+        trials: attempts a task at most; an episode's replica is its trial.
+        progress: called with the number of tasks that have just been attempted for the first time.
         known: episodes of an earlier, interrupted evaluation; they count and are not run again.
         keep: called with each new episode the moment it is finished.
 
     Returns:
-        (summary, episodes).
+        (summary, every episode, known and new, by trial and then by task).
     """
     began = time.perf_counter()
-    episodes = phases.evaluate(
-        tasks, temperature=temperature, seed=seed, progress=progress, known=known, keep=keep
-    )
+    by_task = _by_task(tasks, known, trials)
+    if progress is not None and known:
+        progress(sum(0 in attempts for attempts in by_task.values()))
+    for trial in range(trials):
+        jobs = [
+            _job(
+                collector,
+                task,
+                attempts,
+                trial,
+                is_last=trial == trials - 1,
+                temperature=temperature,
+                seed=seed,
+            )
+            for task, attempts in by_task.items()
+            if trial not in attempts and not any(e.success for e in attempts.values())
+        ]
+        ticks = progress if trial == 0 else None
+        for episode in collector.runner.run(jobs, progress=ticks, keep=keep):
+            by_task[episode.task][trial] = episode
+    episodes = [by_task[task][k] for k in range(trials) for task in tasks if k in by_task[task]]
     spent = {"temperature": temperature, "seconds": round(time.perf_counter() - began, 2)}
     return conclude(episodes) | spent, episodes
+
+
+def _by_task(tasks: Sequence[Task], known: Sequence[Episode], trials: int) -> dict[Task, dict[int, Episode]]:
+    """Return {task: {trial: what is already there}}."""
+    found: dict[Task, dict[int, Episode]] = {task: {} for task in tasks}
+    for episode in known:
+        if episode.task in found and episode.replica < trials:
+            found[episode.task][episode.replica] = episode
+    return found
+
+
+def _job(
+    collector: LocalCollector,
+    task: Task,
+    attempts: dict[int, Episode],
+    trial: int,
+    *,
+    is_last: bool,
+    temperature: float,
+    seed: int,
+) -> Job:
+    """Return one trial of one task."""
+    assignment = Assignment(
+        planner_temperature=temperature,
+        executor_temperature=temperature,
+        notes=notes_of([attempts[k] for k in sorted(attempts)]),
+        is_last=is_last,
+    )
+    label = (seed, "evaluate", task.split, task.index, *((trial,) if trial else ()))
+    return Job(task=task, replica=trial, agent=collector.agent(assignment), seed=derive(*label))

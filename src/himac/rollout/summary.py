@@ -47,7 +47,7 @@ def best_of(trials: Sequence[Episode]) -> Episode:
     if len(trials) == 1:
         return trials[0]
     return replace(
-        max(trials, key=lambda e: (e.success, e.score, e.ret)),
+        max(trials, key=lambda e: (e.success, e.score, e.return_)),
         segments=tuple(segment for e in trials for segment in e.segments),
         env_steps=sum(e.env_steps for e in trials),
         calls=sum(e.calls for e in trials),
@@ -62,15 +62,15 @@ def summarise(episodes: Sequence[Episode]) -> dict[str, Any]:
     low, high = wilson(wins, num)
     segments = [s for e in episodes for s in e.segments]
     turns = [t for e in episodes for t in e.turns]
-    micro = [t for t in turns if t.role == "micro"]
-    planned = [e.blueprint for e in episodes if e.plan is not None and e.blueprint is not None]
+    acted = [t for t in turns if t.role == "executor"]
+    planned = [e.blueprint for e in episodes if e.planning is not None and e.blueprint is not None]
     return {
         "episodes": num,
         "success": wins / max(num, 1),
         "success_low": low,
         "success_high": high,
         "score": _mean(e.score for e in episodes),
-        "return": _mean(e.ret for e in episodes),
+        "return": _mean(e.return_ for e in episodes),
         "env_steps": _mean(e.env_steps for e in episodes),
         "turns": _mean(e.calls for e in episodes),
         "tokens": _mean(e.tokens for e in episodes),
@@ -78,8 +78,8 @@ def summarise(episodes: Sequence[Episode]) -> dict[str, Any]:
         "malformed": _mean(b.malformed for b in planned),
         "sub_done": _mean(s.stop is StopReason.SUB_DONE for s in segments),
         "fallback": _mean(s.stop is StopReason.BUDGET for s in segments),
-        "unreadable": _mean(not t.readable for t in micro),
-        "inadmissible": _mean(not t.admissible for t in micro),
+        "unreadable": _mean(not t.readable for t in acted),
+        "inadmissible": _mean(not t.admissible for t in acted),
         "failed": _mean(e.stop in FAILED for e in episodes),
         "trimmed": _mean(s.trimmed > 0 for s in segments),
     }
@@ -103,7 +103,7 @@ def outcomes(episodes: Sequence[Episode]) -> dict[str, Any]:
 
 def summarise_groups(groups: Sequence[Group]) -> dict[str, float]:
     """Return how much signal the groups carry, and how different their blueprints are."""
-    planned = [g for g in groups if g[0].plan is not None]
+    planned = [g for g in groups if g[0].planning is not None]
     distinct = [len({e.blueprint.subgoals for e in g if e.blueprint}) for g in planned]
     return {
         "groups": float(len(groups)),

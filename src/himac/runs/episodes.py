@@ -23,7 +23,7 @@ def episode_row(episode: Episode, **labels: Any) -> dict[str, Any]:
         "replica": episode.replica,
         "instruction": episode.instruction,
         "blueprint": None if episode.blueprint is None else _fields(episode.blueprint),
-        "plan": None if episode.plan is None else _fields(episode.plan),
+        "planning": None if episode.planning is None else _fields(episode.planning),
         "segments": [
             {**_fields(segment), "turns": [_fields(turn) for turn in segment.turns]}
             for segment in episode.segments
@@ -51,7 +51,7 @@ def read_episode(row: dict[str, Any]) -> Episode:
         replica=row["replica"],
         instruction=row["instruction"],
         blueprint=None if row["blueprint"] is None else _blueprint(row["blueprint"]),
-        plan=None if row["plan"] is None else Turn(**row["plan"]),
+        planning=None if row["planning"] is None else Turn(**row["planning"]),
         segments=tuple(_segment(s) for s in row["segments"]),
         contexts=tuple(_context(c) for c in row["contexts"]),
         env_return=row["env_return"],

@@ -24,9 +24,11 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from himac.errors import MissingFileError, RunError
+from himac.runs.formats import read_line
 
 CONFIG, RECIPE, METRICS, EPISODES = "config.toml", "recipe.toml", "metrics.jsonl", "episodes.jsonl"
 MACHINE, CHECKPOINTS, EVALUATIONS, CURVE = "machine.json", "checkpoints", "evaluations", "curve.png"
+START = "start"  # folder of the model that the run starts from, when the run itself made it
 _to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
@@ -116,11 +118,7 @@ def read_rows(path: Path) -> Iterator[dict[str, Any]]:
         raise MissingFileError(f"no {path.name} in {str(path.parent)!r}", hint="is this a run directory?")
     with open(path, encoding="utf-8", errors="replace") as file:
         for line in file:
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError:
-                continue
-            if isinstance(row, dict):
+            if (row := read_line(line)) is not None:
                 yield row
 
 

@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from himac.errors import ConfigError, closest, missing_extra
+from himac.errors import missing_extra
+from himac.plugins import resolve
 
 
 class Sink(Protocol):
@@ -28,11 +29,8 @@ def make_sinks(names: Sequence[str], folder: Path) -> list[Sink]:
         ConfigError: unknown name.
         MissingExtraError: its package is not installed.
     """
-    known: dict[str, Callable[[Path], Sink]] = {"tensorboard": TensorBoard, "wandb": Wandb}
-    for name in names:
-        if name not in known:
-            raise ConfigError(f"unknown sink {name!r}; known: {', '.join(known)}{closest(name, known)}")
-    return [known[name](folder) for name in names]
+    makers: list[Callable[[Path], Sink]] = [resolve("sinks", name) for name in names]
+    return [make(folder) for make in makers]
 
 
 class TensorBoard:

@@ -7,185 +7,263 @@
                   compare the executions of a blueprint; update action tokens
 
 Source: arXiv 2603.00977, iterative co-evolution. The flat baselines and the joint ablation are the same loop with one
-phase. Nothing here knows a model, a token or a file format: phases collect, the estimator compares, the
-learner updates, the log writes.
+phase. Nothing here knows a model, a token, a file or the clock: the collector runs episodes, `credit` compares them,
+the learner updates, the log writes, and whoever made the loop decides what time it is.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Protocol
 
 from himac.algo.advantages import has_variance
-from himac.algo.estimators import make_estimator, returns_of
-from himac.algo.ppo import value_targets
-from himac.config import Config
+from himac.algo.estimators import returns_of
+from himac.config import AlgoConfig, RolloutConfig, RunConfig
 from himac.errors import RunError
-from himac.learner.checkpoint import Progress
-from himac.learner.learner import Learner, UpdateSettings
-from himac.learner.samples import appraise, to_samples
-from himac.rollout.phases import choose, next_tasks
-from himac.rollout.summary import summarise, summarise_groups
-from himac.seeds import derive
-from himac.train.components import Workbench
-from himac.types import Episode, Group, Role, Sample, StopReason, Task
+from himac.learner.checkpoint import TrainState
+from himac.learner.credit import Credit, PerRole
+from himac.rollout.collect import CollectClock
+from himac.rollout.phases import TaskStream, choose
+from himac.rollout.summary import FAILED, summarise, summarise_groups
+from himac.seeds import UPDATE, derive
+from himac.types import Blueprint, Episode, Group, PhaseSpec, Role, Sample, Task
 
-Collect = Callable[..., list[Group]]  # one of `Phases`: (tasks, step, progress=...) -> one group a task
+
+class Collector(Protocol):
+    """Runs episodes: in this process, shared among several, or elsewhere."""
+
+    def collect(
+        self,
+        phase: PhaseSpec,
+        tasks: Sequence[Task],
+        *,
+        blueprints: Sequence[Blueprint] = (),
+        iteration: int = 0,
+        version: int = 0,
+        progress: Callable[[int], None] | None = None,
+    ) -> list[Group]:
+        """Return one group a task; with blueprints (one a task), the executions of those."""
+        ...
+
+    def load_weights(self, state: Any, *, version: int) -> None:
+        """Sample with new weights from now on; None: they are the learner's own."""
+        ...
+
+    def clock(self) -> CollectClock:
+        """Return where the time went since the last call."""
+        ...
+
+    def close(self) -> None:
+        """Release environments and engines."""
+        ...
+
+
+class Learner(Protocol):
+    """Turns samples into new weights."""
+
+    @property
+    def version(self) -> int:
+        """Of the weights; counts up."""
+        ...
+
+    def update(
+        self, samples: Sequence[Sample], phase: PhaseSpec, *, seed: int, spent: float = 0.0
+    ) -> dict[str, float]:
+        """Take the steps of one phase; `spent` is the share of the run's budget behind us. Returns metrics."""
+        ...
+
+    def weights(self) -> Any:
+        """Return the weights for the collector; None where both use one module."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Write all that `load` needs."""
+        ...
+
+    def load(self, folder: Path) -> None:
+        """Take back what `save` wrote."""
+        ...
 
 
 class Log(Protocol):
-    """What the loop tells the outside."""
+    """Receives metrics and episodes from the loop."""
 
     def phase(
-        self, row: dict[str, Any], groups: Sequence[Group], advantages: Any, chosen: Sequence[int]
+        self, row: dict[str, Any], groups: Sequence[Group], advantages: PerRole, chosen: Sequence[int] = ()
     ) -> None:
-        """Take one phase's metrics and episodes."""
+        """Take one phase's metrics and episodes; `chosen` says which blueprint of each group goes on."""
         ...
 
-    def collecting(self, title: str, total: int) -> Any:
+    def collecting(self, title: str, total: int) -> Callable[[int], None]:
         """Return a progress callback for a collection of `total` episodes."""
         ...
 
 
+class Outside(Protocol):
+    """What the loop cannot decide for itself, because several processes must agree on it."""
+
+    def lap(self) -> float:
+        """Return the seconds since the last lap."""
+        ...
+
+    def out_of_time(self, state: TrainState) -> bool:
+        """Whether the time that the run may take is over."""
+        ...
+
+    def evaluate(self, state: TrainState) -> TrainState:
+        """Evaluate on the validation split; return the state with its best."""
+        ...
+
+    def save(self, state: TrainState, *, is_best: bool) -> TrainState:
+        """Write a checkpoint."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Handed:
+    """What a phase works on: tasks, and a blueprint for each where they are to be carried out."""
+
+    tasks: Sequence[Task]
+    blueprints: Sequence[Blueprint] = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Loop:
-    """One iteration of training, with what it needs."""
+class CoEvolution:
+    """The loop, with what it needs."""
 
-    config: Config
-    bench: Workbench
+    phases: Sequence[PhaseSpec]
+    tasks: TaskStream
+    collector: Collector
     learner: Learner
-    tasks: Sequence[Task]  # the training split
+    credit: Callable[[Sequence[Group], Sequence[Role]], Credit]
     log: Log
+    outside: Outside
+    run: RunConfig
+    rollout: RolloutConfig
+    algo: AlgoConfig
+    evaluate_every: int  # iterations; 0 is never
 
-    def iterate(self, progress: Progress) -> Progress:
-        """Run one iteration; return how far the run has come."""
-        began = time.perf_counter()
-        self._clock()  # whatever ran since the last phase, an evaluation say, is not this one's time
-        step = progress.iteration
-        self.learner.anneal(progress.spent(self.config.run))
-        if self.config.algo.method == "flat":
-            spent = self._flat(step)
-        elif self.config.algo.coevolution:
-            spent = self._coevolve(step)
-        else:
-            spent = self._joint(step)
+    def train(self, state: TrainState) -> TrainState:
+        """Iterate to the end; return how far the run has come."""
+        saved_at = state.iteration
+        while not state.done(self.run) and not self.outside.out_of_time(state):
+            state, best_before = self.iterate(state), state.best_success
+            if self.evaluate_every and state.iteration % self.evaluate_every == 0:
+                state = self.outside.evaluate(state)
+            is_best = state.best_success > best_before
+            if is_best or state.iteration % self.run.save_every == 0:
+                state, saved_at = self.outside.save(state, is_best=is_best), state.iteration
+        return state if saved_at == state.iteration else self.outside.save(state, is_best=False)
+
+    def iterate(self, state: TrainState) -> TrainState:
+        """Run every phase once; each carries out the blueprints that the one before it found best, if it found any."""
+        self.outside.lap()  # whatever ran since the last iteration, an evaluation say, is not this one's time
+        self.collector.clock()
+        spent: list[Episode] = []
+        seconds, handed = 0.0, None
+        for phase in self.phases:
+            groups = list(self._collect(phase, state, handed, spent))
+            seconds += self.outside.lap()
+            credit = self.credit(groups, phase.roles)
+            chosen, handed = self._hand_on(phase, groups, state)
+            learned = self.learner.update(
+                credit.samples(self.algo.aggregation),
+                phase,
+                seed=derive(self.run.seed, UPDATE.get(phase.name, phase.name), state.iteration),
+                spent=state.spent(self.run),
+            )
+            self.collector.load_weights(self.learner.weights(), version=self.learner.version)
+            learn_s = self.outside.lap()
+            seconds += learn_s
+            row = _row(phase, credit, state) | learned | self._times() | {"learn_s": learn_s}
+            self.log.phase(row, credit.groups, credit.advantages, chosen)
         return replace(
-            progress,
-            iteration=step + 1,
-            env_steps=progress.env_steps + sum(e.env_steps for e in spent if not e.is_copy),
-            tokens=progress.tokens + sum(e.tokens for e in spent),
-            train_s=progress.train_s + time.perf_counter() - began,
+            state,
+            iteration=state.iteration + 1,
+            # a copy's steps were taken once, by its leader; its tokens were its own
+            env_steps=state.env_steps + sum(e.env_steps for e in spent if not e.is_copy),
+            tokens=state.tokens + sum(e.tokens for e in spent),
+            train_s=state.train_s + seconds,
         )
-
-    def _coevolve(self, step: int) -> list[Episode]:
-        """Phase A, then phase B under the best blueprints of phase A."""
-        explored, groups, tasks = self._collect(self.bench.phases.explore, "macro", step)
-        places = choose(groups, select=self.config.rollout.select, seed=derive(self.config.run.seed, step))
-        self._learn("macro", step, groups, ("macro",), chosen=places)
-
-        best = [group[place].blueprint for group, place in zip(groups, places, strict=True)]
-        phases, size = self.bench.phases, self.config.rollout.micro_group_size
-        blueprints = [b for b in best if b is not None]
-        live = [task for task, b in zip(tasks, best, strict=True) if b is not None]
-        tick = self.log.collecting("micro", len(live) * size)
-        executed = phases.execute(live, blueprints, step, progress=tick)
-        self._learn("micro", step, executed, ("micro",))
-        return explored + [e for group in executed for e in group]
-
-    def _joint(self, step: int) -> list[Episode]:
-        """Ablation: both levels explore in the same episodes and are updated together."""
-        spent, groups, _ = self._collect(self.bench.phases.joint, "joint", step)
-        self._learn("joint", step, groups, ("macro", "micro"))
-        return spent
-
-    def _flat(self, step: int) -> list[Episode]:
-        spent, groups, _ = self._collect(self.bench.phases.attempt, "flat", step)
-        self._learn("flat", step, groups, ("micro",))
-        return spent
 
     def _collect(
-        self, run_phase: Collect, title: str, step: int
-    ) -> tuple[list[Episode], list[Group], list[Task]]:
-        """Collect one group a task; with dynamic sampling, replace groups that carry no signal.
-
-        Returns:
-            (every episode that was run, the groups to learn from, their tasks).
-        """
-        rollout, run = self.config.rollout, self.config.run
-        spent: list[Episode] = []
-        kept: list[Group] = []
-        for attempt in range(rollout.dynamic_sampling + 1):
-            count = rollout.tasks - len(kept)
-            start = (step * (rollout.dynamic_sampling + 1) + attempt) * rollout.tasks
-            tasks = next_tasks(self.tasks, start=start, count=count, seed=run.seed)
-            tick = self.log.collecting(title, count * rollout.group_size)
-            groups = run_phase(tasks, step, progress=tick)
-            spent += [e for group in groups for e in group]
-            is_last = attempt == rollout.dynamic_sampling
-            kept += [g for g in groups if is_last or has_variance(returns_of(g))]
-            if len(kept) == rollout.tasks:
-                break
-        return spent, kept, [group[0].task for group in kept]
-
-    def _learn(
         self,
-        phase: str,
-        step: int,
-        groups: Sequence[Group],
-        roles: tuple[Role, ...],
-        *,
-        chosen: Sequence[int] = (),
-    ) -> None:
-        """Compare the groups, update the roles' tokens, tell the log."""
-        began = time.perf_counter()
-        algo, rollout, run = self.config.algo, self.config.rollout, self.config.run
-        self._check_failures(groups)
-        if self.learner.critic is not None:
-            groups = appraise(groups, self.learner.values)
-        estimate = make_estimator(algo)
-        episodes = [e for group in groups for e in group]
-        samples: list[Sample] = []
-        advantages: dict[str, Any] = {}
-        for role in roles:
-            advantages[role] = estimate(groups, role)
-            flat = [a for group in advantages[role] for a in group]
-            targets = None
-            if self.learner.critic is not None:
-                targets = value_targets(episodes, role, gamma=algo.gamma, lam=algo.gae_lambda)
-            samples += to_samples(episodes, flat, role=role, aggregation=algo.aggregation, targets=targets)
-        settings = UpdateSettings(
-            passes=algo.macro_updates if phase == "macro" else algo.micro_updates,
-            minibatches=algo.planner_minibatches if phase == "macro" else algo.minibatches,
-            temperature=rollout.planner_temperature if phase == "macro" else rollout.temperature,
+        phase: PhaseSpec,
+        state: TrainState,
+        handed: Handed | None,
+        spent: list[Episode],
+    ) -> Iterator[Group]:
+        """Yield the groups to learn from: under blueprints handed on, or of new tasks. `spent` takes all that was run."""
+        if handed is not None:
+            yield from self._run(phase, state, handed, spent)
+            return
+        rollout = self.rollout
+        rounds, wanted = rollout.dynamic_sampling + 1, rollout.tasks
+        for attempt in range(rounds):  # with dynamic sampling, groups that carry no signal are replaced
+            start = (state.iteration * rounds + attempt) * rollout.tasks
+            is_last = attempt == rounds - 1
+            for group in self._run(phase, state, Handed(self.tasks.at(start, wanted)), spent):
+                if is_last or has_variance(returns_of(group)):
+                    wanted -= 1
+                    yield group
+            if not wanted:
+                return
+
+    def _run(
+        self,
+        phase: PhaseSpec,
+        state: TrainState,
+        work: Handed,
+        spent: list[Episode],
+    ) -> list[Group]:
+        size = self.rollout.executor_group_size if work.blueprints else self.rollout.group_size
+        groups = self.collector.collect(
+            phase,
+            work.tasks,
+            blueprints=work.blueprints,
+            iteration=state.iteration,
+            version=self.learner.version,
+            progress=self.log.collecting(phase.name, len(work.tasks) * size),
         )
-        learned = self.learner.update(samples, settings, seed=derive(run.seed, phase, step))
-        self.bench.refresh(self.learner.num_steps)
-        row = {
-            "iteration": step + 1,
-            "phase": phase,
-            **summarise(episodes),
-            **summarise_groups(groups),
-            **learned,
-            **self._clock(),
-            "learn_s": time.perf_counter() - began,
-        }
-        self.log.phase(row, groups, advantages, chosen)
+        spent += [episode for group in groups for episode in group]
+        _check_failures(groups, self.run.max_failed)
+        return groups
 
-    def _clock(self) -> dict[str, float]:
-        """Read and reset the collector's clock."""
-        clock = self.bench.collector.clock
-        row = {"collect_s": clock.total_s, "generate_s": clock.generate_s, "env_s": clock.env_s}
-        self.bench.collector.clock = type(clock)()
-        return row
+    def _hand_on(
+        self, phase: PhaseSpec, groups: Sequence[Group], state: TrainState
+    ) -> tuple[list[int], Handed | None]:
+        """Return (index of z* in each group, what the next phase carries out)."""
+        if "executor" in phase.roles:
+            return [], None  # its executor has learned from these episodes already
+        chosen = choose(groups, select=self.rollout.select, seed=derive(self.run.seed, state.iteration))
+        best = [group[index] for group, index in zip(groups, chosen, strict=True)]
+        pairs = [(e.task, e.blueprint) for e in best if e.blueprint is not None]
+        return chosen, Handed([task for task, _ in pairs], [blueprint for _, blueprint in pairs])
 
-    def _check_failures(self, groups: Sequence[Group]) -> None:
-        episodes = [e for group in groups for e in group]
-        failed = [e for e in episodes if e.stop in (StopReason.ENV_ERROR, StopReason.PROMPT_TOO_LONG)]
-        if len(failed) > self.config.run.max_failed * len(episodes):
-            reason = failed[0].error.strip().splitlines()[-1] if failed[0].error else failed[0].stop.value
-            raise RunError(
-                f"{len(failed)} of {len(episodes)} episodes could not be run (first: {reason})",
-                hint="see episodes.jsonl for the tracebacks; run.max_failed sets the limit",
-            )
+    def _times(self) -> dict[str, float]:
+        clock = self.collector.clock()
+        return {"collect_s": clock.total_s, "generate_s": clock.generate_s, "env_s": clock.env_s}
+
+
+def _row(phase: PhaseSpec, credit: Credit, state: TrainState) -> dict[str, Any]:
+    """Return what the log says of a phase, times and updates left out."""
+    return {
+        "iteration": state.iteration + 1,
+        "phase": phase.name,
+        **summarise(credit.episodes),
+        **summarise_groups(credit.groups),
+    }
+
+
+def _check_failures(groups: Sequence[Group], most: float) -> None:
+    """Stop a run whose episodes cannot be run."""
+    episodes = [episode for group in groups for episode in group]
+    failed = [episode for episode in episodes if episode.stop in FAILED]
+    if len(failed) > most * len(episodes):
+        reason = failed[0].error.strip().splitlines()[-1] if failed[0].error else failed[0].stop.value
+        raise RunError(
+            f"{len(failed)} of {len(episodes)} episodes could not be run (first: {reason})",
+            hint="see episodes.jsonl for the tracebacks; run.max_failed sets the limit",
+        )

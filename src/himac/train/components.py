@@ -1,33 +1,35 @@
-"""The workbench: everything a run works with, put together from its config.
-
-One idea: the loop, the evaluation and the command line all need the same five things (policy, engine,
-environment, collector, phases), so they are assembled in one place and nowhere else. A stage is the
-bench of an evaluation whose roles are played by models of different kinds: local ones, and endpoints.
-"""
+"""What a run, or an evaluation, works with, put together from its config. Here alone a part meets the whole config."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from himac.algo.losses import LossSettings
-from himac.config import Config
+from himac.agents.base import Agent
+from himac.algo.estimators import make_estimator, needs
+from himac.chat import ChatFormat, Format, MessageFormat
+from himac.config import Config, is_endpoint
 from himac.engines.base import Engine
 from himac.engines.by_role import EngineByRole
-from himac.engines.transformers import TransformersEngine
+from himac.engines.endpoint import Usage
+from himac.engines.openai import OpenAIEngine
 from himac.envs.base import Env, make_env
 from himac.errors import ConfigError
+from himac.learner.credit import CreditAssigner
 from himac.learner.critic import Critic, hidden_size
 from himac.learner.learner import Learner
 from himac.learner.policy import ROLES, Policy
-from himac.rollout.collect import Collector, CollectSettings
-from himac.rollout.episode import Penalties
-from himac.rollout.phases import Phases
+from himac.plugins import resolve
+from himac.rollout.collect import EpisodeRunner
+from himac.rollout.phases import LocalCollector, TaskStream, phases_of
+from himac.train.coevolve import CoEvolution, Log, Outside
 
 
-class Workbench:
-    """Policy, engine, environment, collector and phases of one run.
+class Components:
+    """Policy, engine, environment and collector of one run.
 
     Args:
         config: the run's settings.
@@ -40,59 +42,111 @@ class Workbench:
         torch.set_num_threads(config.run.threads)
         self.env = build_env(config)
         self.policy = Policy.load(model, config.model, device=self.device)
-        self.engine = self._engine()
-        self.collector = Collector(
-            lambda: build_env(config), self.engine, chat=self.policy.chat, settings=collect_settings(config)
-        )
-        self.phases = Phases(config, self.env.spec, self.collector)
+        self.engine = _local_engine(config, self.policy)
+        self.collector = build_collector(config, self.env, self.engine, self.policy.chat)
+        self.estimator: Any = make_estimator(config.algo.estimator, config.algo.estimator_settings)
+
+    @property
+    def chat(self) -> ChatFormat:
+        """How the model is talked to."""
+        return self.policy.chat
 
     def learner(self) -> Learner:
         """Build the learner of this run's policy."""
-        algo = self.config.algo
-        loss = LossSettings(
-            clip_low=algo.clip_low,
-            clip_high=algo.clip_high,
-            kl_coef=algo.kl_coef,
-            entropy_coef=algo.entropy_coef,
+        return Learner(self.policy, self.config.optimizer, self.config.algo, critic=self._critic())
+
+    def loop(self, learner: Learner, *, log: Log, outside: Outside) -> CoEvolution:
+        """Build the training loop.
+
+        Args:
+            learner: from `learner`.
+            log: receives metrics and episodes.
+            outside: decides what several processes must agree on.
+        """
+        config = self.config
+        values = learner.values if learner.critic is not None else None
+        return CoEvolution(
+            phases=phases_of(config.algo, config.rollout, plans=getattr(agent_class(config), "plans", False)),
+            tasks=TaskStream(tasks=self.env.tasks(config.env.train_split), seed=config.run.seed),
+            collector=self.collector,
+            learner=learner,
+            credit=CreditAssigner(self.estimator, values=values),
+            log=log,
+            outside=outside,
+            run=config.run,
+            rollout=config.rollout,
+            algo=config.algo,
+            evaluate_every=config.eval.every,
         )
-        return Learner(self.policy, self.config.optim, loss, critic=self._critic())
 
-    def refresh(self, version: int) -> None:
-        """Tell the engine that the weights it shares with the learner have changed."""
-        self.engine.load_weights(None, version)
-
-    def _engine(self) -> Engine:
-        """Generate with the learner's own module; a role with its own adapter has its own cache."""
-
-        def one() -> TransformersEngine:
-            policy = self.policy
-            return TransformersEngine(policy.model, policy.tokenizer, max_batch=self.config.rollout.max_live)
-
-        if not self.policy.per_role:
-            return one()
-        return EngineByRole({role: one() for role in ROLES}, play=self.policy.play)
+    def close(self) -> None:
+        """Close the environments."""
+        self.collector.close()
 
     def _critic(self) -> Critic | None:
-        """Build the value head that the method needs, if it needs one."""
-        algo = self.config.algo
-        if not algo.has_critic:
+        """Build the value head that the estimator needs, if it needs one."""
+        if not needs(self.estimator, "critic"):
             return None
         return Critic(
             hidden_size(self.policy.model),
             scale=self.env.spec.reward_success or 1.0,
-            rate=algo.value_lr,
-            coef=algo.value_coef,
+            rate=self.estimator.value_lr,
+            coef=self.estimator.value_coef,
         ).to(self.device)
 
 
-def collect_settings(config: Config, *, max_live: int = 0) -> CollectSettings:
-    """Translate the config for a collector; `max_live` 0 takes the config's."""
-    agent = config.agent
-    return CollectSettings(
-        max_live=max_live or config.rollout.max_live,
-        max_prompt=config.model.max_prompt,
-        penalties=Penalties(invalid=agent.invalid_penalty, malformed=agent.format_penalty),
-    )
+class EvalComponents:
+    """Engines, environment and collector of an evaluation; nothing here learns.
+
+    Args:
+        config: the evaluation's settings.
+        planner: Hugging Face name, folder or endpoint that plans.
+        executor: the same, that acts. When the two are equal they are one engine.
+
+    Raises:
+        ConfigError: two models for a method that has one role.
+        MissingExtraError: an endpoint, and the package openai is not installed.
+    """
+
+    def __init__(self, config: Config, *, planner: str, executor: str) -> None:
+        self.config = config
+        endpoint = config.endpoint
+        if planner != executor and not getattr(agent_class(config), "plans", False):
+            raise ConfigError(
+                f"method {config.algo.method!r} has no planner, got {planner!r} beside {executor!r}",
+                hint="name one model, or method=himac",
+            )
+        torch.set_num_threads(config.run.threads)
+        self.env = build_env(config)
+        self.usage = Usage(max_requests=endpoint.max_requests, max_tokens=endpoint.max_tokens)
+        engine, chat = self._engine_for(executor)
+        planner_chat: Format | None = None
+        self._engines = [engine]
+        if planner != executor:
+            planning, planner_chat = self._engine_for(planner, key_env=endpoint.planner_key_env)
+            self._engines.append(planning)
+            engine = EngineByRole({"planner": planning, "executor": engine})
+        max_live = config.rollout.max_live
+        if is_endpoint(planner) or is_endpoint(executor):  # what is under way is lost when the budget ends
+            max_live = min(max_live, endpoint.concurrency)
+        self.collector = build_collector(
+            config, self.env, engine, chat, planner_chat=planner_chat, max_live=max_live
+        )
+
+    def close(self) -> None:
+        """Close environments and connections."""
+        self.collector.close()
+        for engine in self._engines:
+            engine.close()
+
+    def _engine_for(self, name: str, *, key_env: str = "") -> tuple[Engine, Format]:
+        """Return what generates for a model's name, and how it is talked to."""
+        if is_endpoint(name):
+            return OpenAIEngine(
+                name, self.config.endpoint, usage=self.usage, key_env=key_env
+            ), MessageFormat()
+        policy = Policy.load(name, self.config.model, device=pick_device(self.config.run.device))
+        return _local_engine(self.config, policy), policy.chat
 
 
 def build_env(config: Config) -> Env:
@@ -102,6 +156,17 @@ def build_env(config: Config) -> Env:
         ConfigError: a setting that this environment does not take.
     """
     return make_env(config.env.name, **config.env.settings)
+
+
+def agent_class(config: Config) -> Callable[..., Agent]:
+    """Return what builds the method's agents."""
+    found: Callable[..., Agent] = resolve("agents", config.algo.method)
+    return found
+
+
+def trials_of(config: Config) -> int:
+    """Return the attempts a task that an evaluation makes: more than one with Reflexion alone."""
+    return config.eval.trials if config.algo.method == "reflexion" else 1
 
 
 def pick_device(name: str) -> torch.device:
@@ -119,3 +184,42 @@ def pick_device(name: str) -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ConfigError(f"run.device is {name!r}, but torch sees no CUDA device", hint="run.device=auto")
     return device
+
+
+def _local_engine(config: Config, policy: Policy) -> Engine:
+    """Generate with a policy's own module; a role with an adapter of its own has a cache of its own."""
+    make: Callable[..., Engine] = resolve("engines", config.rollout.engine)
+
+    def one() -> Engine:
+        return make(policy.model, policy.tokenizer, max_batch=config.rollout.max_live)
+
+    return EngineByRole({role: one() for role in ROLES}, play=policy.play) if policy.per_role else one()
+
+
+def build_collector(
+    config: Config,
+    env: Env,
+    engine: Engine,
+    chat: Format,
+    *,
+    planner_chat: Format | None = None,
+    max_live: int = 0,
+) -> LocalCollector:
+    """Build what runs episodes of the configured method; `max_live` 0 takes the config's."""
+    runner = EpisodeRunner(
+        lambda: build_env(config),
+        engine,
+        chat=chat,
+        cfg=config.agent,
+        max_live=max_live or config.rollout.max_live,
+        max_prompt=config.model.max_prompt,
+        planner_chat=planner_chat,
+    )
+    return LocalCollector(
+        runner,
+        env.spec,
+        agent_class(config),
+        agent=config.agent,
+        rollout=config.rollout,
+        seed=config.run.seed,
+    )

@@ -1,57 +1,37 @@
-"""A training run from its folder's point of view: start, warm start, iterate, evaluate, save, resume.
+"""A training run from its folder's point of view: start, warm start, train, evaluate, save, resume.
 
-One idea: a run is its config and its folder. Whatever is random is derived from the config's seed and the
-iteration, and whatever grows is cut back to the last checkpoint, so a run that was killed goes on to
-the numbers it would have had.
+A run is its config and its folder. Whatever is random is derived from the config's seed and the iteration, and
+whatever grows is cut back to the last checkpoint, so a run that was killed goes on to the numbers it would have had.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
-from himac.config import Config, check_trainable, to_toml
+from himac.config import Config, to_toml
 from himac.envs.base import make_expert, provenance
 from himac.errors import ConfigError, RunError
 from himac.learner import checkpoint as ckpt
-from himac.learner.policy import Policy
-from himac.models.load import save_model
+from himac.learner.learner import Learner
 from himac.models.tiny import build_tiny
 from himac.rollout.evaluate import evaluate
-from himac.runs.folder import CONFIG, MACHINE, RunWriter, write_text
+from himac.runs.console import Console, Silent
+from himac.runs.folder import CONFIG, MACHINE, RECIPE, START, RunWriter, write_text
+from himac.runs.log import RunLog
 from himac.runs.machine import describe_machine
+from himac.runs.sinks import make_sinks
 from himac.seeds import derive
-from himac.train.coevolve import Log, Loop
-from himac.train.components import Workbench, build_env, pick_device
+from himac.train.checks import check, check_trainable
+from himac.train.components import Components, build_env, pick_device
 from himac.train.warm_start import demo_samples, demo_texts, demonstrations, warm_start
-from himac.types import Episode, Task
-
-START = "start"  # folder of the model the run starts from, when the run itself made it
-
-
-class Console(Log, Protocol):
-    """What a run tells a person; also takes the loop's rows."""
-
-    def say(self, text: str) -> None:
-        """Take one line."""
-        ...
-
-    def attach(self, writer: RunWriter, iterations: int) -> None:
-        """Begin writing rows to a run."""
-        ...
-
-    def warm_start(self, step: int, steps: int, metrics: dict[str, float]) -> None:
-        """Take one step of the warm start."""
-        ...
-
-    def evaluation(self, row: dict[str, Any], episodes: Sequence[Episode]) -> None:
-        """Take one evaluation."""
-        ...
+from himac.types import Task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,13 +39,13 @@ class Outcome:
     """What a finished run has to show."""
 
     folder: Path
-    progress: ckpt.Progress
+    state: ckpt.TrainState
     before: dict[str, Any] | None  # evaluation of the final split at iteration 0
     after: dict[str, Any] | None  # and at the end
 
 
-def new_run(folder: Path, config: Config) -> None:
-    """Make a run folder and save its config.
+def new_run(folder: Path, config: Config, *, recipe: str = "") -> None:
+    """Make a run folder and save its config, and the text of the recipe it came from.
 
     Raises:
         RunError: the folder already holds a run, or cannot be written.
@@ -80,58 +60,50 @@ def new_run(folder: Path, config: Config) -> None:
         raise RunError(f"cannot make the run folder {str(folder)!r}: {error}") from error
     machine = describe_machine() | _accelerator(config.run.device)
     write_text(folder / MACHINE, json.dumps(machine, indent=1) + "\n")
+    if recipe:
+        write_text(folder / RECIPE, recipe)
     write_text(folder / CONFIG, to_toml(config))
 
 
-def _accelerator(name: str) -> dict[str, str]:
-    """Name the GPU that `run.device` means here; nothing where it means none."""
-    device = pick_device(name)
-    return {"gpu": torch.cuda.get_device_name(device)} if device.type == "cuda" else {}
-
-
-def train(config: Config, folder: Path, console: Console) -> Outcome:
+def train(config: Config, folder: Path, console: Console | None = None) -> Outcome:
     """Train, or go on training, the run in `folder` (see `new_run`).
+
+    Args:
+        config: the run's settings, as its folder has them.
+        folder: the run's.
+        console: told what happens; None: nobody is.
 
     Raises:
         ConfigError: the config describes an evaluation.
     """
+    console = console or Silent()
     check_trainable(config)
-    start = starting_model(config, folder, console)
-    saved = ckpt.find(folder)
-    bench = Workbench(config, ckpt.model_folder(saved) if saved else start)
-    _note_world(folder, bench)
-    learner = bench.learner()
+    parts = Components(config, starting_model(config, folder, console))
+    _note_world(folder, parts)
     if config.algo.kl_coef:
-        if saved:
-            bench.policy.adopt_reference(Policy.load(start, config.model, device=bench.device).model)
-        else:
-            bench.policy.freeze_reference()
-    progress = ckpt.Progress()
+        parts.policy.freeze_reference()  # before a checkpoint is loaded: the reference is where the run began
+    learner = parts.learner()
+    state, saved = ckpt.TrainState(), ckpt.find(folder)
     if saved:
-        progress = ckpt.read_progress(saved)
-        ckpt.load_learner(saved, learner)
-        console.say(f"resuming {folder.name} after iteration {progress.iteration}")
-    writer = RunWriter(folder, lengths=progress.lengths)
-    console.attach(writer, config.run.iterations)
+        state = ckpt.read_state(saved)
+        learner.load(saved)
+        console.say(f"resuming {folder.name} after iteration {state.iteration}")
+    writer = RunWriter(folder, lengths=state.lengths)
+    log = RunLog(
+        writer,
+        console,
+        iterations=config.run.iterations,
+        sinks=make_sinks(config.run.sinks, folder),
+        save_episodes=config.run.save_episodes,
+    )
     try:
-        return _Session(config, folder, console, bench, learner, writer).go(
-            progress, resumed=saved is not None
-        )
+        return _Session(config, folder, parts, learner, log, writer).go(state, resumed=saved is not None)
     finally:
-        writer.close()
-        bench.collector.close()
+        log.close()
+        parts.close()
 
 
-def _note_world(folder: Path, bench: Workbench) -> None:
-    """Write beside the machine's description what results of this world have to be reported with."""
-    told = provenance(bench.env)
-    if told:
-        path = folder / MACHINE
-        found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        write_text(path, json.dumps(found | {"world": told}, indent=1) + "\n")
-
-
-def starting_model(config: Config, folder: Path, console: Console) -> str | Path:
+def starting_model(config: Config, folder: Path, console: Console | None = None) -> str | Path:
     """Return what the run starts from: the named model, or the one a warm start makes in the folder.
 
     Raises:
@@ -140,9 +112,8 @@ def starting_model(config: Config, folder: Path, console: Console) -> str | Path
     made = folder / START
     if made.is_dir():
         return made
-    is_tiny = config.model.name == "tiny"
     if not config.sft.demonstrations:
-        if is_tiny:
+        if config.model.name == "tiny":
             raise ConfigError(
                 'model.name = "tiny" needs a warm start', hint="set sft.demonstrations, say 2000"
             )
@@ -153,12 +124,18 @@ def starting_model(config: Config, folder: Path, console: Console) -> str | Path
     return made
 
 
-def build_start(config: Config, target: Path, console: Console) -> None:
+def build_start(config: Config, target: Path, console: Console | None = None) -> None:
     """Make the warm-started model: demonstrations, a tiny model where asked for, imitation."""
+    console, sft, seed = console or Silent(), check(config).sft, config.run.seed
     env = build_env(config)
-    expert = make_expert(config.env.name, env)
-    count = config.sft.demonstrations
-    demos = demonstrations(config, env, expert, progress=console.collecting("demonstrations", count))
+    demos = demonstrations(
+        env,
+        make_expert(config.env.name, env),
+        sft,
+        split=config.env.train_split,
+        seed=seed,
+        progress=console.collecting("demonstrations", sft.demonstrations),
+    )
     base: str | Path = config.model.name
     if base == "tiny":
         base = target
@@ -166,119 +143,132 @@ def build_start(config: Config, target: Path, console: Console) -> None:
         heads = max(1, m.tiny_hidden // 64)
         build_tiny(
             target,
-            demo_texts(config, demos, env),
+            demo_texts(demos, env, sft=sft, agent=config.agent),
             hidden=m.tiny_hidden,
             layers=m.tiny_layers,
             heads=heads,
             kv_heads=max(1, heads // 2),
             head_dim=64,
             vocab=m.tiny_vocab,
-            seed=derive(config.run.seed, "tiny") % 2**31,
+            seed=derive(seed, "tiny") % 2**31,
         )
-    bench = Workbench(config, base)
-    console.say(
-        f"warm start: {count} demonstrations, model of {bench.policy.num_parameters / 1e6:.2f} M parameters"
-    )
-    samples = demo_samples(
-        config, demos, env, bench.policy.chat, progress=console.collecting("replaying demonstrations", count)
-    )
-    warm_start(config, bench.learner(), samples, report=console.warm_start)
-    save_model(bench.policy.model, bench.policy.tokenizer, target)
+    parts = Components(config, base)
+    size = parts.policy.num_parameters / 1e6
+    console.say(f"warm start: {sft.demonstrations} demonstrations, model of {size:.2f} M parameters")
+    tick = console.collecting("replaying demonstrations", sft.demonstrations)
+    samples = demo_samples(demos, env, parts.chat, sft=sft, agent=config.agent, progress=tick)
+    warm_start(parts.learner(), samples, sft, seed=seed, report=_steps_to(console))
+    parts.policy.save(target)
+
+
+def _steps_to(console: Console) -> Callable[[int, int, dict[str, float]], None]:
+    """Return what says a line every few seconds of the warm start."""
+    spoke_s = 0.0
+
+    def report(step: int, steps: int, metrics: dict[str, float]) -> None:
+        nonlocal spoke_s
+        if time.monotonic() - spoke_s > 5 or step in (1, steps):
+            spoke_s = time.monotonic()
+            console.say(
+                f"warm start {step}/{steps} | loss {metrics['loss']:.4f} | grad {metrics['grad']:.2f}"
+            )
+
+    return report
+
+
+def _accelerator(name: str) -> dict[str, str]:
+    """Name the GPU that `run.device` means here; nothing where it means none."""
+    device = pick_device(name)
+    return {"gpu": torch.cuda.get_device_name(device)} if device.type == "cuda" else {}
+
+
+def _note_world(folder: Path, parts: Components) -> None:
+    """Write beside the machine's description what results of this world have to be reported with."""
+    told = provenance(parts.env)
+    if told:
+        path = folder / MACHINE
+        found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        write_text(path, json.dumps(found | {"world": told}, indent=1) + "\n")
 
 
 class _Session:
-    """One process's share of a run."""
+    """One process's share of a run: what the loop leaves to the outside (clock, evaluation, files)."""
 
     def __init__(
         self,
         config: Config,
         folder: Path,
-        console: Console,
-        bench: Workbench,
-        learner: Any,
+        parts: Components,
+        learner: Learner,
+        log: RunLog,
         writer: RunWriter,
     ) -> None:
-        self._config, self._folder, self._console = config, folder, console
-        self._bench, self._learner, self._writer = bench, learner, writer
+        self._config, self._folder = config, folder
+        self._parts, self._learner, self._log, self._writer = parts, learner, log, writer
+        self._lap_began = time.perf_counter()
 
-    def go(self, progress: ckpt.Progress, *, resumed: bool) -> Outcome:
-        """Iterate to the end."""
-        config = self._config
-        tasks = self._bench.env.tasks(config.env.train_split)
-        loop = Loop(config=config, bench=self._bench, learner=self._learner, tasks=tasks, log=self._console)
-        before, saved_at = None, progress.iteration
+    def go(self, state: ckpt.TrainState, *, resumed: bool) -> Outcome:
+        """Evaluate, train, evaluate."""
+        loop = self._parts.loop(self._learner, log=self._log, outside=self)
+        before = None
         if not resumed:
-            before = self._evaluate_final(progress)
-            progress = self._save(self._evaluate(progress), is_best=False)
-        while progress.iteration < config.run.iterations and not self._budget_spent(progress):
-            progress = loop.iterate(progress)
-            best_before = progress.best_success
-            if config.eval.every and progress.iteration % config.eval.every == 0:
-                progress = self._evaluate(progress)
-            is_best = progress.best_success > best_before
-            if is_best or progress.iteration % config.run.save_every == 0:
-                progress, saved_at = self._save(progress, is_best=is_best), progress.iteration
-        if saved_at != progress.iteration:
-            progress = self._save(progress, is_best=False)
-        after = self._evaluate_final(progress)  # not part of the checkpoint: a killed one is told again
-        return Outcome(folder=self._folder, progress=progress, before=before, after=after)
+            before = self._evaluate_final(state)
+            state = self.save(self.evaluate(state) if self._config.eval.every else state, is_best=False)
+        state = loop.train(state)
+        after = self._evaluate_final(state)  # not part of the checkpoint: a killed one is told again
+        return Outcome(folder=self._folder, state=state, before=before, after=after)
 
-    def _budget_spent(self, progress: ckpt.Progress) -> bool:
-        run = self._config.run
-        spent = (
-            (run.max_minutes * 60, progress.train_s),
-            (run.max_env_steps, progress.env_steps),
-            (run.max_tokens, progress.tokens),
-        )
-        return any(limit and so_far >= limit for limit, so_far in spent)
+    def lap(self) -> float:
+        """Return the seconds since the last lap."""
+        began, self._lap_began = self._lap_began, time.perf_counter()
+        return self._lap_began - began
 
-    def _evaluate(self, progress: ckpt.Progress) -> ckpt.Progress:
-        """Evaluate on the first tasks of the validation split; return the progress with its best."""
+    def out_of_time(self, state: ckpt.TrainState) -> bool:
+        """Whether the run has trained for as many minutes as it may."""
+        limit_s = self._config.run.max_minutes * 60
+        return bool(limit_s) and state.train_s >= limit_s
+
+    def evaluate(self, state: ckpt.TrainState) -> ckpt.TrainState:
+        """Evaluate on the first tasks of the validation split; return the state with its best."""
         settings = self._config.eval
-        if not settings.every:
-            return progress
-        tasks = self._bench.env.tasks(settings.split)
+        tasks = self._parts.env.tasks(settings.split)
         chosen = tasks[: settings.tasks] if settings.tasks else tasks
-        summary = self._run_evaluation(progress, chosen, settings.split)
-        best = max(progress.best_success, summary["success"])
-        return replace(progress, best_success=best, evaluated=progress.iteration)
+        summary = self._run_evaluation(state, chosen, settings.split)
+        best = max(state.best_success, summary["success"])
+        return replace(state, best_success=best, evaluated=state.iteration)
 
-    def _evaluate_final(self, progress: ckpt.Progress) -> dict[str, Any] | None:
+    def save(self, state: ckpt.TrainState, *, is_best: bool) -> ckpt.TrainState:
+        """Write a checkpoint; it remembers how long the run's files were."""
+        state = replace(state, lengths=self._writer.lengths())
+        ckpt.save(self._folder, state, self._learner, is_best=is_best)
+        return state
+
+    def _evaluate_final(self, state: ckpt.TrainState) -> dict[str, Any] | None:
         split = self._config.eval.final
-        return self._run_evaluation(progress, self._bench.env.tasks(split), split) if split else None
+        return self._run_evaluation(state, self._parts.env.tasks(split), split) if split else None
 
-    def _run_evaluation(self, progress: ckpt.Progress, tasks: Sequence[Task], split: str) -> dict[str, Any]:
+    def _run_evaluation(self, state: ckpt.TrainState, tasks: Sequence[Task], split: str) -> dict[str, Any]:
+        parts = self._parts
         summary, episodes = evaluate(
-            self._bench.phases,
+            parts.collector,
             tasks,
             temperature=self._config.eval.temperature,
             seed=self._config.run.seed,
-            progress=self._console.collecting(f"evaluating {split}", len(tasks)),
+            progress=self._log.collecting(f"evaluating {split}", len(tasks)),
         )
-        self._bench.refresh(self._learner.num_steps)  # a resumed run has nothing cached here either
+        # a resumed run has nothing cached after an evaluation, so this one may not have either
+        parts.collector.load_weights(None, version=self._learner.version)
         row = {
-            "iteration": progress.iteration,
+            "iteration": state.iteration,
             "phase": "eval",
             "split": split,
-            "total_env_steps": progress.env_steps,
-            "total_tokens": progress.tokens,
-            "total_train_s": round(progress.train_s, 2),
+            "total_env_steps": state.env_steps,
+            "total_tokens": state.tokens,
+            "total_train_s": round(state.train_s, 2),
             **summary,
         }
-        told = provenance(self._bench.env)
+        told = provenance(parts.env)
         if told:
             row["provenance"] = told
-        self._console.evaluation(row, episodes)
+        self._log.evaluation(row, episodes)
         return row
-
-    def _save(self, progress: ckpt.Progress, *, is_best: bool) -> ckpt.Progress:
-        progress = replace(progress, lengths=self._writer.lengths())
-        ckpt.save(
-            self._folder,
-            progress,
-            policy=self._bench.policy,
-            learner=self._learner,
-            keep_last=self._config.run.keep_last,
-            is_best=is_best,
-        )
-        return progress

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
 
 import numpy as np
 
@@ -18,49 +19,62 @@ from himac.agents.base import Agent
 from himac.agents.flat import FlatAgent
 from himac.agents.grammar import SUB_DONE, write_blueprint
 from himac.agents.hierarchical import HierarchicalAgent
-from himac.chat import ChatFormat
-from himac.config import Config, SftConfig
+from himac.chat import ChatFormat, Format, MessageFormat
+from himac.config import AgentConfig, SftConfig
 from himac.envs.base import CarelessExpert, Env, Expert
 from himac.errors import ConfigError, RunError, closest
-from himac.learner.learner import Learner
-from himac.rollout.episode import Job, LiveEpisode, Penalties
-from himac.rollout.phases import flat_settings, hierarchy_settings, next_tasks
+from himac.rollout.episode import Job, LiveEpisode
+from himac.rollout.phases import TaskStream
 from himac.seeds import derive, generator
-from himac.types import Completion, Context, Demonstration, Episode, Sample, Task
+from himac.types import Completion, Demonstration, Episode, Sample, Task
+
+
+class Imitates(Protocol):
+    """What learns from demonstrations."""
+
+    def imitate(self, samples: Sequence[Sample], *, lr: float) -> dict[str, float]:
+        """Take one step of cross-entropy on samples whose weights sum to 1; return metrics."""
+        ...
 
 
 def demonstrations(
-    config: Config, env: Env, expert: Expert, *, progress: Callable[[int], None] | None = None
+    env: Env,
+    expert: Expert,
+    sft: SftConfig,
+    *,
+    split: str,
+    seed: int,
+    progress: Callable[[int], None] | None = None,
 ) -> list[Demonstration]:
-    """Ask the expert for the configured number of demonstrations on training tasks.
+    """Ask the expert for the configured number of demonstrations on tasks of a split.
 
     Raises:
-        ConfigError: no training task is of a kind in `sft.kinds`.
+        ConfigError: no task of the split is of a kind in `sft.kinds`.
         RunError: the expert solves too few tasks to go on.
     """
-    wanted, tried = config.sft.demonstrations, 0
+    wanted, tried = sft.demonstrations, 0
     found: list[Demonstration] = []
-    tasks = _demonstrated(env.tasks(config.env.train_split), config.sft.kinds)
+    stream = TaskStream(tasks=_demonstrated(env.tasks(split), sft.kinds), seed=derive(seed, "sft"))
     while len(found) < wanted:
-        task = next_tasks(tasks, start=tried, count=1, seed=derive(config.run.seed, "sft"))[0]
-        careless = generator(config.run.seed, "sft careless", tried).random() < config.sft.careless
-        show = _careless(config, expert) if careless else expert.demonstrate
-        demo = show(task, seed=derive(config.run.seed, "sft", tried), noise=config.sft.noise)
+        (task,) = stream.at(tried, 1)
+        careless = generator(seed, "sft careless", tried).random() < sft.careless
+        show = _careless(expert, env.spec.name, sft) if careless else expert.demonstrate
+        demo = show(task, seed=derive(seed, "sft", tried), noise=sft.noise)
         tried += 1
         if demo is not None:
             found.append(demo)
             if progress is not None:
                 progress(1)
         if tried >= 100 and len(found) < tried / 20:
-            raise RunError(f"the expert of {config.env.name!r} solved {len(found)} of {tried} tasks")
+            raise RunError(f"the expert of {env.spec.name!r} solved {len(found)} of {tried} tasks")
     return found
 
 
-def _careless(config: Config, expert: Expert) -> Callable[..., Demonstration | None]:
+def _careless(expert: Expert, name: str, sft: SftConfig) -> Callable[..., Demonstration | None]:
     """Return what plays, and leaves something out."""
     if not isinstance(expert, CarelessExpert):
         raise ConfigError(
-            f"sft.careless is {config.sft.careless:g}, but the expert of {config.env.name!r} leaves nothing out",
+            f"sft.careless is {sft.careless:g}, but the expert of {name!r} leaves nothing out",
             hint="set sft.careless = 0",
         )
     return expert.careless
@@ -98,73 +112,94 @@ def script(demo: Demonstration, *, flat: bool) -> list[tuple[str, bool]]:
 
 
 def replay(
-    demo: Demonstration, agent: Agent, env: Env, chat: ChatFormat, lines: Sequence[tuple[str, bool]]
+    demo: Demonstration,
+    agent: Agent,
+    env: Env,
+    chat: Format,
+    lines: Sequence[tuple[str, bool]],
+    *,
+    hear: Callable[[str], None] | None = None,
 ) -> tuple[Episode, list[bool]]:
-    """Play a demonstration through agent and environment; return its episode and what to imitate."""
-    job = Job(task=demo.task, replica=0, agent=agent, seed=0)
-    live = LiveEpisode(job, env, chat, penalties=Penalties())
+    """Play a demonstration through agent and environment; return its episode and what to imitate.
+
+    Args:
+        demo: says which task.
+        agent: asks; the lines answer.
+        env: where it happens.
+        chat: turns the lines into tokens, or keeps them as text.
+        lines: from `script`.
+        hear: called with every message and every line, in order.
+    """
+    live = LiveEpisode(Job(task=demo.task, replica=0, agent=agent, seed=0), env, chat, cfg=AgentConfig())
     live.begin()
     wanted = []
     for text, imitate in lines:
-        if live.finished or live.ask(1_000_000) is None:
+        if live.finished or live.ask(1_000_000) is None or live.query is None:
             break
-        ids = chat.answer(text)
-        action = live.take(Completion(ids=tuple(ids), logps=(0.0,) * len(ids), finish="stop"))
+        if hear is not None:
+            for message in live.query.messages:
+                hear(message.content)
+            hear(text)
+        action = live.take(_said(text, chat))
         wanted.append(imitate)
         if action is not None:
-            live.see(action, live.act(action))
+            live.see(live.act(action))
     return live.record(cut_short=True), wanted
 
 
 def demo_samples(
-    config: Config,
     demos: Sequence[Demonstration],
     env: Env,
     chat: ChatFormat,
     *,
+    sft: SftConfig,
+    agent: AgentConfig,
     progress: Callable[[int], None] | None = None,
 ) -> list[list[Sample]]:
     """Return, per demonstration, its training samples (weights 1 a token, normalised by the batch)."""
     all_samples = []
     for demo in demos:
         samples: list[Sample] = []
-        for agent, lines in _played_by(config, env, demo):
-            episode, wanted = replay(demo, agent, env, chat, lines)
-            samples += _imitated(episode, wanted, config.sft)
+        for player, lines in _played_by(env, demo, sft, agent):
+            episode, wanted = replay(demo, player, env, chat, lines)
+            samples += _imitated(episode, wanted, sft)
         all_samples.append(samples)
         if progress is not None:
             progress(1)
     return all_samples
 
 
-def demo_texts(config: Config, demos: Sequence[Demonstration], env: Env, *, most: int = 500) -> list[str]:
+def demo_texts(
+    demos: Sequence[Demonstration], env: Env, *, sft: SftConfig, agent: AgentConfig, most: int = 500
+) -> list[str]:
     """Return what a tiny tokenizer learns its words from: all that is read and written in some demonstrations."""
     texts: list[str] = []
     for demo in demos[:most]:
-        for agent, lines in _played_by(config, env, demo):
-            texts += _conversation(demo, agent, env, lines)
+        for player, lines in _played_by(env, demo, sft, agent):
+            replay(demo, player, env, MessageFormat(), lines, hear=texts.append)
     return texts
 
 
 def warm_start(
-    config: Config,
-    learner: Learner,
+    learner: Imitates,
     samples: Sequence[Sequence[Sample]],
+    sft: SftConfig,
     *,
+    seed: int,
     report: Callable[[int, int, dict[str, float]], None] | None = None,
 ) -> dict[str, float]:
     """Imitate the demonstrations; return the last step's metrics.
 
     Args:
-        config: the [sft] section.
         learner: takes the steps.
         samples: per demonstration, from `demo_samples`.
+        sft: the [sft] section.
+        seed: of the order of the demonstrations.
         report: called after each step with (step, steps, metrics).
     """
-    sft = config.sft
     steps = max(1, round(sft.epochs * len(samples) / sft.batch))
     metrics: dict[str, float] = {}
-    for step, members in enumerate(_batches(len(samples), sft.batch, steps, config.run.seed)):
+    for step, members in enumerate(_batches(len(samples), sft.batch, steps, seed)):
         batch = [sample for i in members for sample in samples[i]]
         metrics = learner.imitate(_normalised(batch), lr=sft.lr * _cosine(step, steps))
         if report is not None:
@@ -172,66 +207,47 @@ def warm_start(
     return metrics
 
 
+def _said(text: str, chat: Format) -> Completion:
+    """Return a line as what a model wrote."""
+    if isinstance(chat, ChatFormat):
+        ids = chat.answer(text)
+        return Completion(ids=tuple(ids), logps=(0.0,) * len(ids), finish="stop")
+    return Completion(text=text, finish="stop")
+
+
 def _played_by(
-    config: Config, env: Env, demo: Demonstration
+    env: Env, demo: Demonstration, sft: SftConfig, cfg: AgentConfig
 ) -> Iterator[tuple[Agent, list[tuple[str, bool]]]]:
     """Yield, per style to be demonstrated, a fresh agent and what the expert says in its place."""
-    if config.sft.style in ("both", "himac"):
-        agent = HierarchicalAgent(env.spec, hierarchy_settings(config, env.spec, 0.0, 0.0))
-        yield agent, script(demo, flat=False)
-    if config.sft.style in ("both", "flat"):
-        flat_agent = FlatAgent(env.spec, flat_settings(config, env.spec, 0.0))
-        yield flat_agent, script(demo, flat=True)
-
-
-def _conversation(
-    demo: Demonstration, agent: Agent, env: Env, lines: Sequence[tuple[str, bool]]
-) -> list[str]:
-    """Return the messages of a demonstration as plain text."""
-    texts = []
-    agent.start(env.reset(demo.task))
-    for text, _ in lines:
-        if agent.stop is not None:
-            break
-        texts += [message.content for message in agent.prompt().messages] + [text]
-        reply = agent.receive(text)
-        if reply.action is not None:
-            agent.observe(env.step(reply.action))
-    return texts
+    if sft.style in ("both", "himac"):
+        yield HierarchicalAgent(env.spec, cfg), script(demo, flat=False)
+    if sft.style in ("both", "flat"):
+        yield FlatAgent(env.spec, cfg), script(demo, flat=True)
 
 
 def _imitated(episode: Episode, wanted: Sequence[bool], sft: SftConfig) -> list[Sample]:
-    """One sample per context, its weights on what is to be imitated and, more lightly, foreseen."""
-    weights = [_foreseen(context, sft.context_weight) for context in episode.contexts]
+    """One sample per context, its weights on what is to be imitated."""
+    weights = [np.zeros(len(context.ids), np.float32) for context in episode.contexts]
     for turn, imitate in zip(episode.turns, wanted, strict=True):
-        worth = sft.macro_weight if turn.role == "macro" else 1.0
+        worth = sft.planner_weight if turn.role == "planner" else 1.0
         weights[turn.context][turn.start : turn.end] = worth if imitate else 0.0
     roles = {turn.context: turn.role for turn in episode.turns}
     samples = []
-    for place, (context, weights_T) in enumerate(zip(episode.contexts, weights, strict=True)):
+    for index, (context, weights_T) in enumerate(zip(episode.contexts, weights, strict=True)):
         if weights_T.any():
-            last = int(np.flatnonzero(weights_T)[-1]) + 1
+            last = int(np.flatnonzero(weights_T)[-1]) + 1  # nothing after the last imitated token matters
             zeros_T = np.zeros(last, np.float32)
-            mask_T, kept_T = weights_T[:last] > 0, weights_T[:last]
             samples.append(
                 Sample(
                     ids=context.ids[:last],
-                    mask=mask_T,
+                    mask=weights_T[:last] > 0,
                     logps=zeros_T,
                     advantages=zeros_T,
-                    weights=kept_T,
-                    role=roles[place],
+                    weights=weights_T[:last],
+                    role=roles[index],
                 )
             )
     return samples
-
-
-def _foreseen(context: Context, weight: float) -> np.ndarray:
-    """(T,) `weight` on the world's answers: whatever follows the first thing said, sampled or not."""
-    weights_T = np.zeros(len(context.ids), np.float32)
-    if context.sampled.any():
-        weights_T[int(context.sampled.argmax()) :] = weight
-    return weights_T
 
 
 def _normalised(samples: Sequence[Sample]) -> list[Sample]:
@@ -241,13 +257,13 @@ def _normalised(samples: Sequence[Sample]) -> list[Sample]:
 
 
 def _batches(count: int, size: int, steps: int, seed: int) -> Iterator[list[int]]:
-    """Yield `steps` batches of places, reshuffling at every pass."""
+    """Yield `steps` batches of indices, reshuffled every epoch."""
     order: list[int] = []
-    turn = 0
+    epoch = 0
     for _ in range(steps):
         while len(order) < size:
-            order += generator(seed, "sft order", turn).permutation(count).tolist()
-            turn += 1
+            order += generator(seed, "sft order", epoch).permutation(count).tolist()
+            epoch += 1
         yield order[:size]
         order = order[size:]
 

@@ -136,7 +136,7 @@ function phaseLines(curve, family, phase, number) {
     const at = new Map();
     for (const run of family.runs)
       for (const row of run.metrics) {
-        const told = isNumber(row[curve.key]) && !(PLANNED.includes(curve.key) && phase === "micro");
+        const told = isNumber(row[curve.key]) && !(PLANNED.includes(curve.key) && phase === "executor");
         if (row.phase === phase && (split === null || row.split === split) && told)
           at.set(row.iteration, [...(at.get(row.iteration) ?? []), row]);
       }

@@ -4,8 +4,8 @@
 const DATA = JSON.parse(document.getElementById("data").textContent);
 const RUNS = DATA.runs;
 const PHASES = {
-  macro: { name: "phase A", long: "phase A, planner explores", colour: "var(--a)", dash: "" },
-  micro: { name: "phase B", long: "phase B, executor adapts", colour: "var(--b)", dash: "5 3" },
+  planner: { name: "phase A", long: "phase A, planner explores", colour: "var(--a)", dash: "" },
+  executor: { name: "phase B", long: "phase B, executor adapts", colour: "var(--b)", dash: "5 3" },
   joint: { name: "joint", long: "both levels together", colour: "var(--c)", dash: "" },
   flat: { name: "flat", long: "flat agent", colour: "var(--c)", dash: "" },
   eval: { name: "evaluation", long: "evaluation", colour: "var(--ink)", dash: "" },

@@ -59,10 +59,10 @@ async function episodePage(main, run, id) {
 
 // Every turn with its advantage, in the order of the file: the blueprint's first.
 function turnsOf(e, detail) {
-  const list = [...(detail.plan ? [detail.plan] : []), ...detail.segments.flatMap((segment) => segment.turns)];
+  const list = [...(detail.planning ? [detail.planning] : []), ...detail.segments.flatMap((segment) => segment.turns)];
   const logps = detail.contexts.map(logpsOf);
   return list.map((turn, place) => {
-    const isTrained = !(e.copy && turn.role === "micro");
+    const isTrained = !(e.copy && turn.role === "executor");
     const advantage = isTrained ? (detail.advantages?.[place] ?? null) : null;
     const context = detail.contexts[turn.context];
     const tokens = (context?.ids.slice(turn.start, turn.end) ?? []).map((token, i) => ({
@@ -179,7 +179,7 @@ function timeline(e, detail, turns, stage) {
   const most = Math.max(...turns.map((turn) => Math.abs(turn.advantage ?? 0)), 1e-9);
   const story = el("section.timeline", el("h2", "Timeline"), el("p.note", trainedNote(e)));
   let place = 0;
-  if (detail.plan) {
+  if (detail.planning) {
     story.append(el("div.segment", el("h3", "The planner writes"), turnOf(e, turns[0], most, stage)));
     place = 1;
   }
@@ -205,8 +205,8 @@ function timeline(e, detail, turns, stage) {
 
 function trainedNote(e) {
   if (e.advantage === null) return "An evaluation: nothing here was trained on.";
-  if (e.phase === "macro") return "Phase A trains the blueprint's tokens; what the executor wrote is shown plain.";
-  return e.phase === "micro"
+  if (e.phase === "planner") return "Phase A trains the blueprint's tokens; what the executor wrote is shown plain.";
+  return e.phase === "executor"
     ? "Phase B trains the executor's tokens; its blueprint was given."
     : "Every turn with an advantage was trained on.";
 }

@@ -183,18 +183,18 @@ async function groupPage(main, run, id) {
     el("h1", `Task ${first.index} of ${first.split}, iteration ${first.iteration}`),
     goalOf(RUNS[run].world, instruction) ?? "",
   );
-  if (["macro", "micro"].includes(first.phase)) {
+  if (["planner", "executor"].includes(first.phase)) {
     await side(
       main,
       "Phase A: the blueprints",
       "Each was run greedily by the executor; compared with one another.",
-      all.filter((e) => same(e, "macro")),
+      all.filter((e) => same(e, "planner")),
     );
     await side(
       main,
       "Phase B: executions of z*",
       "The best blueprint, sampled; compared with one another.",
-      all.filter((e) => same(e, "micro")),
+      all.filter((e) => same(e, "executor")),
     );
   } else await side(main, `${PHASES[first.phase]?.long ?? first.phase}`, "Compared with one another.", peers);
 }

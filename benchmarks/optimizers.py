@@ -1,11 +1,11 @@
 """AdamW against Muon on 6x6 Sokoban: a warm start at equal demonstrations, and training at equal iterations.
 
-    python benchmarks/optimisers.py --jobs 2
+    python benchmarks/optimizers.py --jobs 2
 
-Warm starts differ in the optimiser of the weight matrices alone, see src/himac/learner/optimizer.py. With `--start MODEL`
-training is compared too, both optimisers with the same iterations on the same tasks. Success is greedy, on the first
+Warm starts differ in the optimizer of the weight matrices alone, see src/himac/learner/optimizer.py. With `--start MODEL`
+training is compared too, both optimizers with the same iterations on the same tasks. Success is greedy, on the first
 256 validation levels. Commands and run folders are a user's; what is there already is read. Writes
-results/optimisers.json.
+results/optimizers.json.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ RECIPE = "configs/demo.toml"
 SMALL = [  # the demo as it was when this was measured: smaller rooms, the board shown, careful demonstrations alone
     "env.size=[6,6]",
     "env.observation=near",
-    "agent.macro_tokens=160",
+    "agent.planner_tokens=160",
     "sft.careless=0",
 ]
-ADAMW = ["optim.name=adamw"]
+ADAMW = ["optimizer.name=adamw"]
 RATES = (1.0, 2.5, 5.0, 10.0)
 
 
 def muon(rate: float) -> list[str]:
     """Return the words that ask for Muon at a rate."""
-    return ["optim.name=muon", f"optim.muon_rate={rate}"]
+    return ["optimizer.name=muon", f"optimizer.muon_rate={rate}"]
 
 
 def warm(root: Path, name: str, words: list[str]) -> dict[str, Any]:
@@ -45,7 +45,7 @@ def warm(root: Path, name: str, words: list[str]) -> dict[str, Any]:
         himac("eval", str(folder / "start"), "split=val", "eval.tasks=256", "--out", str(target))
     row = json.loads(target.read_text(encoding="utf-8"))
     return {
-        "optimiser": name,
+        "optimizer": name,
         "success": row["success"],
         "low": row["success_low"],
         "high": row["success_high"],
@@ -61,7 +61,7 @@ def train(root: Path, name: str, words: list[str], start: Path, iterations: int)
         himac("train", RECIPE, f"run.dir={root}", f"run.name={folder.name}", *given, *judged, *words)
     rows = evaluations(folder, "val")
     return {
-        "optimiser": name,
+        "optimizer": name,
         "curve": [(row["iteration"], row["total_env_steps"], row["success"]) for row in rows],
         "training_minutes": round(rows[-1]["total_train_s"] / 60, 2),
     }
@@ -79,12 +79,12 @@ def main() -> None:
         "--start", type=Path, help="model that training starts from; none leaves training out"
     )
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--root", type=Path, default=Path("runs") / "optimisers")
+    parser.add_argument("--root", type=Path, default=Path("runs") / "optimizers")
     args = parser.parse_args()
     fewer = [*SMALL, f"sft.demonstrations={args.demonstrations}"]
     trainings = {
-        "adamw": [*SMALL, *ADAMW, f"optim.lr={args.lr[0]}"],
-        "muon": [*SMALL, *muon(4.0), f"optim.lr={args.lr[1]}"],
+        "adamw": [*SMALL, *ADAMW, f"optimizer.lr={args.lr[0]}"],
+        "muon": [*SMALL, *muon(4.0), f"optimizer.lr={args.lr[1]}"],
     }
     with ThreadPoolExecutor(args.jobs) as pool:
         starts = {"adamw": ADAMW, **{f"muonx{rate:g}": muon(rate) for rate in RATES}}
@@ -95,10 +95,10 @@ def main() -> None:
         ]
         found = {"warm_starts": [f.result() for f in warmed], "training": [f.result() for f in trained]}
     for row in found["warm_starts"]:
-        print(f"{row['optimiser']:<10} {row['success']:.3f} [{row['low']:.3f}, {row['high']:.3f}]")
+        print(f"{row['optimizer']:<10} {row['success']:.3f} [{row['low']:.3f}, {row['high']:.3f}]")
     for row in found["training"]:
         print(
-            f"{row['optimiser']:<10} "
+            f"{row['optimizer']:<10} "
             + "  ".join(f"{iteration}: {success:.3f}" for iteration, _, success in row["curve"])
         )
     settings = {
@@ -108,7 +108,7 @@ def main() -> None:
         "start": str(args.start),
         "lr": list(args.lr),
     }
-    save("optimisers", settings | found)
+    save("optimizers", settings | found)
 
 
 if __name__ == "__main__":

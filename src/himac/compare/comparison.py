@@ -2,7 +2,7 @@
 
 One idea: a plan is written in the words of recipes, and whatever could make a comparison unfair has one place in it. The
 environment's recipe says how all are evaluated and where all start; the budget is the plan's; a method may change the
-agent, the rollout, the algorithm and the optimiser, and nothing else.
+agent, the rollout, the algorithm and the optimizer, and nothing else.
 
     seeds = [0, 1, 2]
     target = 0.75                  # success whose cost is told
@@ -23,20 +23,22 @@ agent, the rollout, the algorithm and the optimiser, and nothing else.
 
 from __future__ import annotations
 
-import json
+import contextlib
 import re
 import tomllib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from himac.config import Config, check_trainable, load_config
+from himac.config import Config, load_config
 from himac.errors import ConfigError, HimacError, MissingFileError, closest
+from himac.toml import flat, write_value
 
 Tree = dict[str, Any]
 """Settings as nested tables, as in a recipe."""
 
-_OF_METHOD = ("agent", "rollout", "algo", "optim", "model")
+_OF_METHOD = ("agent", "rollout", "algo", "optimizer", "model")
 _OF_PLAN = {
     "model.name": "the start is the environment's",
     "run.seed": "say seeds = [...]",
@@ -99,7 +101,7 @@ class Start:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class Comparison:
     """A comparison to make."""
 
     name: str
@@ -111,8 +113,12 @@ class Plan:
     target: float  # success whose cost is told; 0: found from the curves
 
 
-def read_plan(path: Path) -> Plan:
+def read_comparison(path: Path, *, check: Callable[[Config], object] | None = None) -> Comparison:
     """Read and check a plan, every run of it included.
+
+    Args:
+        path: the plan.
+        check: refuses a config that cannot be trained; called with each run's.
 
     Raises:
         MissingFileError: no such plan, or a recipe it names is absent.
@@ -127,7 +133,7 @@ def read_plan(path: Path) -> Plan:
     known = ("name", "seeds", "reference", "target", "budget", "environments", "methods")
     _refuse_unknown(tree, known, "of the plan")
     methods = _table(tree, "methods")
-    plan = Plan(
+    plan = Comparison(
         name=tree.get("name", path.stem),
         worlds=tuple(
             _world(name, table, path.parent) for name, table in _table(tree, "environments").items()
@@ -139,15 +145,17 @@ def read_plan(path: Path) -> Plan:
         target=_share(tree.get("target", 0.0), "target"),
     )
     _check_names(plan)
-    folders = [
-        run.folder for run in planned_runs(plan, Path())[1]
-    ]  # a wrong setting is said before anything runs
+    runs = planned_runs(plan, Path())[1]  # a wrong setting is said before anything runs
+    for run in runs if check else ():
+        with _said_of(f"method {run.method!r} in environment {run.environment!r}"):
+            check(run.config)  # type: ignore[misc]
+    folders = [run.folder for run in runs]
     if len(set(folders)) < len(folders):
         raise ConfigError("two runs of the plan would share a folder; rename an environment or a method")
     return plan
 
 
-def planned_runs(plan: Plan, out: Path) -> tuple[list[Start], list[PlannedRun]]:
+def planned_runs(plan: Comparison, out: Path) -> tuple[list[Start], list[PlannedRun]]:
     """Return every warm start and run of a plan, in the order they are worth having: seed by seed.
 
     Args:
@@ -169,11 +177,7 @@ def words_of(tree: Tree, prefix: str = "") -> list[str]:
     >>> words_of({"algo": {"method": "flat"}, "env": {"size": [6, 6]}})
     ['algo.method="flat"', 'env.size=[6, 6]']
     """
-    words: list[str] = []
-    for key, value in tree.items():
-        inside = isinstance(value, dict)
-        words += words_of(value, f"{prefix}{key}.") if inside else [f"{prefix}{key}={_toml(value)}"]
-    return words
+    return [f"{key}={write_value(value)}" for key, value in flat(tree, prefix).items()]
 
 
 def _start(world: World, seed: int, out: Path) -> Start | None:
@@ -182,7 +186,7 @@ def _start(world: World, seed: int, out: Path) -> Start | None:
         return None
     name = f"{world.name}-{seed}"
     folder = out / "starts" / name
-    own = [f"run.seed={seed}", f"run.dir={_toml(str(folder.parent))}", f"run.name={_toml(name)}"]
+    own = [f"run.seed={seed}", f"run.dir={write_value(str(folder.parent))}", f"run.name={write_value(name)}"]
     words = [*_recipe_words(world), *own]
     config = _resolved(words, f"environment {world.name!r}")
     return (
@@ -192,19 +196,21 @@ def _start(world: World, seed: int, out: Path) -> Start | None:
     )
 
 
-def _run(plan: Plan, world: World, method: str, seed: int, start: Start | None, out: Path) -> PlannedRun:
+def _run(
+    plan: Comparison, world: World, method: str, seed: int, start: Start | None, out: Path
+) -> PlannedRun:
     name = f"{world.name}-{method}-{seed}"
     model = world.start.replace("{seed}", str(seed)) or (str(start.model) if start else "")
     budget = plan.budget
     own = [
-        *([f"model.name={_toml(model)}", "sft.demonstrations=0"] if model else []),
+        *([f"model.name={write_value(model)}", "sft.demonstrations=0"] if model else []),
         f"run.iterations={budget.iterations or _FOREVER}",
         f"run.max_env_steps={budget.env_steps}",
         f"run.max_tokens={budget.tokens}",
         "run.max_minutes=0",
         f"run.seed={seed}",
-        f"run.dir={_toml(str(out))}",
-        f"run.name={_toml(name)}",
+        f"run.dir={write_value(str(out))}",
+        f"run.name={write_value(name)}",
     ]
     words = [*_recipe_words(world), *words_of(plan.methods[method]), *own]
     where = f"method {method!r} in environment {world.name!r}"
@@ -227,10 +233,15 @@ def _recipe_words(world: World) -> list[str]:
 
 def _resolved(words: list[str], where: str) -> Config:
     recipe = words[0] if words and "=" not in words[0] else None
+    with _said_of(where):
+        return load_config(recipe, words[1:] if recipe else words)
+
+
+@contextlib.contextmanager
+def _said_of(where: str) -> Iterator[None]:
+    """Say of which run of the plan an error is."""
     try:
-        config = load_config(recipe, words[1:] if recipe else words)
-        check_trainable(config)
-        return config
+        yield
     except HimacError as error:
         raise type(error)(f"{where}: {error}", hint=error.hint) from error
 
@@ -261,7 +272,7 @@ def _world(name: str, table: Any, folder: Path) -> World:
     )
 
 
-def _check_names(plan: Plan) -> None:
+def _check_names(plan: Comparison) -> None:
     for name in [*plan.methods, *(world.name for world in plan.worlds)]:
         if not _NAME.fullmatch(name):
             raise ConfigError(f"{name!r} cannot name a folder; allowed: letters, digits, '_', '-' and '.'")
@@ -328,8 +339,3 @@ def _refuse_unknown(tree: Tree, known: tuple[str, ...], where: str) -> None:
     for key in tree:
         if key not in known:
             raise ConfigError(f"unknown key {key!r} {where}; known: {', '.join(known)}{closest(key, known)}")
-
-
-def _toml(value: Any) -> str:
-    """Return a value as TOML; JSON's strings, numbers and lists are TOML's too."""
-    return json.dumps(value, ensure_ascii=False)

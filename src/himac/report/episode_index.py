@@ -6,7 +6,6 @@ episodes then reads those lines and no others. So a file of gigabytes costs memo
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from himac.runs.folder import EPISODES
+from himac.runs.formats import ROLES, read_line
 
 _HEAD = re.compile(
     rb'\{"iteration":(\d+),"phase":"(\w+)","group":(\d+),"chosen":(?:true|false)(?:,"split":"([^"\\]*)")?'
@@ -116,21 +116,21 @@ def _lines(folder: Path) -> Iterator[bytes]:
 
 def _episode(line: bytes) -> dict[str, Any] | None:
     """Return a line's episode; None when it is broken or holds something else."""
-    try:
-        row = json.loads(line.decode("utf-8", "replace"))
-    except json.JSONDecodeError:
-        return None
-    return row if isinstance(row, dict) and "task" in row and "segments" in row else None
+    row = read_line(line)
+    return row if row is not None and "task" in row and "segments" in row else None
 
 
 def _head(line: bytes) -> tuple[Key, int] | None:
     """Return (key, group) of a line: from its head alone where that looks as himac writes it, else from the whole."""
     if head := _HEAD.match(line):
-        return (int(head[1]), head[2].decode(), (head[4] or b"").decode("utf-8", "replace")), int(head[3])
+        phase = head[2].decode()
+        return (int(head[1]), ROLES.get(phase, phase), (head[4] or b"").decode("utf-8", "replace")), int(
+            head[3]
+        )
+    row = read_line(line) or {}
     try:
-        row = json.loads(line)
         return (row["iteration"], row["phase"], row.get("split", "")), row["group"]
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError):
+    except (KeyError, TypeError):
         return None
 
 

@@ -1,4 +1,4 @@
-"""The optimiser moves what its name says, and goes on where it was saved."""
+"""The optimizer moves what its name says, and goes on where it was saved."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import copy
 import pytest
 import torch
 
-from himac.config import OptimConfig
-from himac.learner.optimizer import Optimiser, matrices_of
+from himac.config import OptimizerConfig
+from himac.learner.optimizer import Optimizer, matrices_of
 
 
 class Reader(torch.nn.Module):
-    """As much of a language model as an optimiser asks about."""
+    """As much of a language model as an optimizer asks about."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,18 +35,18 @@ class Reader(torch.nn.Module):
         return logits
 
 
-def _optimiser(model: Reader, name: str, **settings: float) -> Optimiser:
-    optim = OptimConfig(name=name, weight_decay=0.0, **settings)  # type: ignore[arg-type]
-    return Optimiser(model, [{"params": list(model.parameters())}], optim)
+def _optimiser(model: Reader, name: str, **settings: float) -> Optimizer:
+    optim = OptimizerConfig(name=name, weight_decay=0.0, **settings)  # type: ignore[arg-type]
+    return Optimizer(model, [{"params": list(model.parameters())}], optim)
 
 
-def _learn(model: Reader, optimiser: Optimiser, steps: int, lr: float = 0.01) -> None:
+def _learn(model: Reader, optimizer: Optimizer, steps: int, lr: float = 0.01) -> None:
     ids = torch.arange(11)
     for step in range(steps):
         loss = torch.nn.functional.cross_entropy(model(ids), (ids * 3 + step) % 11)
         loss.backward()
-        optimiser.step(lr)
-        optimiser.zero_grad()
+        optimizer.step(lr)
+        optimizer.zero_grad()
 
 
 def test_only_matrices_go_by_muon() -> None:
@@ -71,39 +71,39 @@ def test_muon_moves_every_direction_of_a_matrix_alike_and_all_else_as_adamw_does
 @pytest.mark.parametrize("name", ["adamw", "muon"])
 def test_a_saved_optimiser_goes_on_to_the_digit(name: str) -> None:
     model = Reader()
-    optimiser = _optimiser(model, name)
-    _learn(model, optimiser, 3)
+    optimizer = _optimiser(model, name)
+    _learn(model, optimizer, 3)
     other = Reader()
     other.load_state_dict(copy.deepcopy(model.state_dict()))
     again = _optimiser(other, name)
-    again.load_state_dict(copy.deepcopy(optimiser.state_dict()))
-    _learn(model, optimiser, 2)
+    again.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    _learn(model, optimizer, 2)
     _learn(other, again, 2)
     for key, value in model.state_dict().items():
         assert torch.equal(value, other.state_dict()[key]), key
     fresh = Reader()
     fresh.load_state_dict(model.state_dict())
     _learn(fresh, _optimiser(fresh, name), 2)
-    _learn(model, optimiser, 2)
+    _learn(model, optimizer, 2)
     assert not torch.equal(fresh.wide.weight, model.wide.weight)  # so what was saved matters
 
 
 def test_muon_learns_what_it_is_shown() -> None:
     model, ids = Reader(), torch.arange(11)
-    optimiser = _optimiser(model, "muon")
+    optimizer = _optimiser(model, "muon")
     for _ in range(150):
         torch.nn.functional.cross_entropy(model(ids), (ids * 3) % 11).backward()
-        optimiser.step(0.03)
-        optimiser.zero_grad()
+        optimizer.step(0.03)
+        optimizer.zero_grad()
     assert torch.equal(model(ids).argmax(-1), (ids * 3) % 11)
 
 
 def test_adapters_alone_are_all_matrices_and_that_is_well() -> None:
     model = Reader()
-    optim = OptimConfig(name="muon", weight_decay=0.0)
-    optimiser = Optimiser(model, [{"params": [model.wide.weight]}], optim)
+    optim = OptimizerConfig(name="muon", weight_decay=0.0)
+    optimizer = Optimizer(model, [{"params": [model.wide.weight]}], optim)
     before = copy.deepcopy(model.state_dict())
-    _learn(model, optimiser, 1)
+    _learn(model, optimizer, 1)
     changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
     assert changed == {"wide.weight"}
-    optimiser.load_state_dict(optimiser.state_dict())
+    optimizer.load_state_dict(optimizer.state_dict())

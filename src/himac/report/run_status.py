@@ -13,18 +13,18 @@ from typing import Any, Literal
 from himac.config import Config
 
 _RECENT = 10  # iterations that tell the pace: late ones are often shorter or longer than the first
-_CLOSING = ("micro", "flat", "joint")  # the phase that ends an iteration
+_CLOSING = ("executor", "flat", "joint")  # the phase that ends an iteration
 
-Stage = Literal["starting", "training", "evaluating", "done"]
+EvalComponents = Literal["starting", "training", "evaluating", "done"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
+class RunStatus:
     """A run at one moment."""
 
     iteration: int  # the last one that is whole
     iterations: int  # planned
-    stage: Stage  # "starting": before the first iteration; "evaluating": the final evaluation
+    stage: EvalComponents  # "starting": before the first iteration; "evaluating": the final evaluation
     spent_s: float  # seconds of the training and the evaluations told so far
     pace_s: float  # seconds an iteration lately took; 0 before there is one
     part_s: float  # seconds the part under way should take, the longest it can be; 0 when not known
@@ -32,7 +32,7 @@ class Progress:
     limit: str = ""  # the budget that ended training before its last iteration; "" when none did
 
 
-def read_progress(rows: Sequence[dict[str, Any]], config: Config, *, since_s: float = 0.0) -> Progress:
+def read_status(rows: Sequence[dict[str, Any]], config: Config, *, since_s: float = 0.0) -> RunStatus:
     """Tell how far a run is.
 
     Args:
@@ -43,8 +43,8 @@ def read_progress(rows: Sequence[dict[str, Any]], config: Config, *, since_s: fl
     >>> from himac.config import load_config
     >>> config = load_config(None, ["run.iterations=4", "eval.every=0", "eval.final=test"])
     >>> start = {"phase": "eval", "split": "test", "iteration": 0, "seconds": 30.0}
-    >>> train = [{"phase": "micro", "iteration": i, "collect_s": 8.0, "learn_s": 2.0} for i in (1, 2, 3)]
-    >>> read_progress([start, *train], config).left_s  # an iteration of 10 s, an evaluation of 30 s
+    >>> train = [{"phase": "executor", "iteration": i, "collect_s": 8.0, "learn_s": 2.0} for i in (1, 2, 3)]
+    >>> read_status([start, *train], config).left_s  # an iteration of 10 s, an evaluation of 30 s
     40.0
     """
     trained = [row for row in rows if row["phase"] != "eval"]
@@ -58,7 +58,7 @@ def read_progress(rows: Sequence[dict[str, Any]], config: Config, *, since_s: fl
     for row in evaluated:
         if row["iteration"] == iteration and row["split"] in wanted:
             wanted.remove(row["split"])
-    stage: Stage = "training" if iteration else "starting"
+    stage: EvalComponents = "training" if iteration else "starting"
     if is_trained:
         stage = "evaluating" if wanted else "done"
     takes_s = {row["split"]: row["seconds"] for row in evaluated}
@@ -66,7 +66,7 @@ def read_progress(rows: Sequence[dict[str, Any]], config: Config, *, since_s: fl
         [takes_s.get(split, 0.0) for split in wanted or (config.eval.split,)]
         + ([] if is_trained else [pace_s])
     )
-    return Progress(
+    return RunStatus(
         iteration=iteration,
         iterations=config.run.iterations,
         stage=stage,

@@ -10,7 +10,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from himac.compare.plan import Plan, planned_runs
+from himac.compare.comparison import Comparison, planned_runs
 from himac.errors import DataError
 from himac.runs.folder import write_text
 
@@ -18,7 +18,7 @@ FILE = "plan.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
+class Criteria:
     """The terms of a comparison."""
 
     name: str
@@ -35,10 +35,10 @@ class Terms:
         return self.targets.get(environment, 0.0) or self.target
 
 
-def terms_of(plan: Plan) -> Terms:
+def criteria_of(plan: Comparison) -> Criteria:
     """Return a plan's terms."""
     runs = planned_runs(plan, Path())[1]
-    return Terms(
+    return Criteria(
         name=plan.name,
         reference=plan.reference,
         target=plan.target,
@@ -48,12 +48,12 @@ def terms_of(plan: Plan) -> Terms:
     )
 
 
-def write_terms(terms: Terms, folder: Path) -> None:
+def write_criteria(terms: Criteria, folder: Path) -> None:
     """Save the terms beside the runs."""
     write_text(folder / FILE, json.dumps(asdict(terms), indent=1) + "\n")
 
 
-def read_terms(folder: Path) -> Terms:
+def read_criteria(folder: Path) -> Criteria:
     """Return the terms saved in a folder of runs; without any, only its name.
 
     Raises:
@@ -61,10 +61,10 @@ def read_terms(folder: Path) -> Terms:
     """
     path = folder / FILE
     if not path.is_file():
-        return Terms(name=folder.resolve().name)
+        return Criteria(name=folder.resolve().name)
     try:
         tree = json.loads(path.read_text(encoding="utf-8"))
         names = {name: (pair[0], pair[1]) for name, pair in tree.pop("names").items()}
-        return Terms(**tree, names=names)
+        return Criteria(**tree, names=names)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise DataError(f"cannot read {str(path)!r}: {error}") from error

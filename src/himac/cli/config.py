@@ -1,0 +1,36 @@
+"""`himac config`."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from himac.cli.given import config_of, examples, words_argument
+
+
+@click.command(
+    "config",
+    epilog=examples(
+        "himac config configs/sokoban.toml optimizer.lr=2e-6",
+        "himac config configs/sokoban.toml --diff",
+        "himac config --schema > himac.schema.json",
+    ),
+)
+@words_argument
+@click.option("--diff", is_flag=True, help="Only what differs from the defaults.")
+@click.option("--schema", is_flag=True, help="Print the JSON schema of recipes, for editors.")
+def show_config(words: tuple[str, ...], diff: bool, schema: bool) -> None:
+    """Print the resolved config, checked as a run would check it."""
+    from himac import config as settings
+    from himac.train.checks import check
+
+    if schema:
+        print(json.dumps(settings.schema(), indent=1))
+        return
+    config = check(config_of(words))
+    if diff:
+        for key, (default, value) in settings.differences(config, settings.Config()).items():
+            print(f"{key} = {value!r}  (default {default!r})")
+    else:
+        print(settings.to_toml(config), end="")

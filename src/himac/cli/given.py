@@ -1,0 +1,84 @@
+"""What a command was given: a recipe and `key=value` words, or a run, a checkpoint, a model's name.
+
+Words are completed by the shell: recipes, then the settings of every section.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+if TYPE_CHECKING:
+    from himac.config import Config
+
+Which = Literal["last", "best", "start"]
+
+
+def complete_words(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """Return what a word may become: a recipe's file name, or `section.key=`."""
+    from dataclasses import asdict
+
+    from himac.config import SHORT, Config
+    from himac.toml import flat
+
+    keys = [f"{key}=" for key in (*SHORT, *flat(asdict(Config())))]
+    recipes = [str(path) for path in (*Path().glob("*.toml"), *Path("configs").glob("*.toml"))]
+    return [word for word in (*recipes, *keys) if word.startswith(incomplete)]
+
+
+def complete_runs(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """Return the runs whose name begins so."""
+    runs = [path.parent.name for path in Path("runs").glob("*/config.toml")]
+    return [name for name in runs if name.startswith(incomplete)]
+
+
+words_argument = click.argument(
+    "words", nargs=-1, metavar="[RECIPE] [KEY=VALUE]...", shell_complete=complete_words
+)
+"""A TOML recipe, then settings laid over it; without a recipe, over the defaults."""
+checkpoint_option = click.option(
+    "--checkpoint",
+    type=click.Choice(["last", "best", "start"]),
+    default="last",
+    show_default=True,
+    help="Which of a run's checkpoints.",
+)
+dry_run_option = click.option("--dry-run", is_flag=True, help="Print the resolved config and stop.")
+
+
+def examples(*lines: str) -> str:
+    """Return the end of a help page."""
+    return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])
+
+
+def split_recipe(words: Sequence[str]) -> tuple[str | None, list[str]]:
+    """Return (recipe, overrides); a first word without "=" is a recipe."""
+    first, *rest = words or ("",)
+    if first and "=" not in first:
+        return first, rest
+    return None, list(words)
+
+
+def config_of(words: Sequence[str]) -> Config:
+    """Read a recipe and overrides."""
+    from himac.config import load_config
+
+    return load_config(*split_recipe(words))
+
+
+def run_name(recipe: str | None, config: Config, suffix: str = "") -> str:
+    """Return a name for a run that was given none: its recipe, or world and method, and the time."""
+    method = config.algo.method.rpartition(":")[2]
+    stem = Path(recipe).stem if recipe else f"{config.env.name.rpartition(':')[2]}-{method}"
+    return "-".join(part for part in (stem, suffix, time.strftime("%Y%m%d-%H%M%S")) if part)
+
+
+def quiet_libraries() -> None:
+    """Keep the libraries' own progress bars out of ours."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()

@@ -1,0 +1,122 @@
+"""`himac train` and `himac sft`."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from himac.cli.given import (
+    complete_runs,
+    config_of,
+    dry_run_option,
+    examples,
+    quiet_libraries,
+    run_name,
+    split_recipe,
+    words_argument,
+)
+from himac.errors import ConfigError
+
+if TYPE_CHECKING:
+    from himac.config import Config
+
+
+@click.command(
+    epilog=examples(
+        "himac train configs/demo.toml",
+        "himac train configs/sokoban.toml env.size=[7,7] optimizer.lr=2e-6",
+        "himac train env=my_world:MyEnv model=tiny sft.demonstrations=2000",
+        "himac train --resume demo-20260301-101500",
+    )
+)
+@words_argument
+@click.option(
+    "--resume",
+    metavar="RUN",
+    default="",
+    help="Go on with a run that was stopped.",
+    shell_complete=complete_runs,
+)
+@dry_run_option
+def train(words: tuple[str, ...], resume: str, dry_run: bool) -> None:
+    """Train a run: warm start where asked for, iterations, evaluations."""
+    from himac.runs.folder import CONFIG, find_run
+    from himac.runs.formats import load_saved
+
+    if resume:
+        if words:
+            raise ConfigError(
+                f"--resume takes no further settings, got {words[0]!r}", hint="a run keeps its config"
+            )
+        folder = find_run(resume)
+        _run(load_saved(folder / CONFIG), folder)
+        return
+    from himac.toml import call
+    from himac.train.checks import check_trainable
+
+    config = check_trainable(config_of(words))
+    if dry_run:
+        _print_config(config)
+        return
+    from himac.plugins import resolve
+    from himac.train.run import new_run
+
+    # a world that cannot be opened is said before a folder exists
+    call(resolve("envs", config.env.name), config.env.settings, "env").close()
+    recipe, _ = split_recipe(words)
+    folder = Path(config.run.dir) / (config.run.name or run_name(recipe, config))
+    new_run(folder, config, recipe=Path(recipe).read_text(encoding="utf-8") if recipe else "")
+    _run(config, folder)
+
+
+@click.command(epilog=examples("himac sft configs/demo.toml sft.demonstrations=500"))
+@words_argument
+@dry_run_option
+def sft(words: tuple[str, ...], dry_run: bool) -> None:
+    """Make a warm-started model from an expert's demonstrations."""
+    from himac.train.checks import check
+
+    config = check(config_of(words))
+    if not config.sft.demonstrations:
+        raise ConfigError("sft.demonstrations must be at least 1, got 0", hint="say sft.demonstrations=2000")
+    if dry_run:
+        _print_config(config)
+        return
+    from himac.runs.console import Terminal
+    from himac.train.run import new_run, starting_model
+
+    recipe, _ = split_recipe(words)
+    folder = Path(config.run.dir) / (config.run.name or run_name(recipe, config, suffix="sft"))
+    quiet_libraries()
+    new_run(folder, config)
+    console = Terminal()
+    print(starting_model(config, folder, console))
+    console.close()
+
+
+def _run(config: Config, folder: Path) -> None:
+    """Train the run in a folder, draw its curve, and say where everything lies."""
+    from himac.report.curves import plot_run
+    from himac.report.tables import run_table
+    from himac.runs.console import Terminal
+    from himac.train.run import train
+
+    quiet_libraries()
+    console, began = Terminal(), time.monotonic()
+    try:
+        train(config, folder, console)
+    finally:
+        console.close()
+    curve = plot_run(folder)
+    print(run_table(folder))
+    print(f"\nrun    {folder}\ncurve  {curve}\ntable  {folder / 'table.md'}")
+    print(f"took   {(time.monotonic() - began) / 60:.1f} minutes")
+
+
+def _print_config(config: Config) -> None:
+    from himac.config import to_toml
+
+    print(to_toml(config), end="")

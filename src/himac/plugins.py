@@ -1,0 +1,103 @@
+"""A name may be yours: what a recipe's names mean.
+
+Wherever a recipe names an environment, an estimator, an agent, an engine or a sink, it takes
+
+    sokoban                         a short name of himac's own
+    my_package.worlds:CountEnv      an import path: module, colon, object
+    count                           an entry point of an installed package, in the group himac.envs (or .estimators, ...)
+
+in this order. The current folder is importable, so a file beside the recipe needs no installation.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from himac.errors import ConfigError, closest
+
+KNOWN: dict[str, dict[str, str]] = {
+    "envs": {
+        "toy": "himac.envs.toy:make",
+        "sokoban": "himac.envs.sokoban:make",
+        "alfworld": "himac.envs.alfworld:make",
+        "webshop": "himac.envs.webshop:make",
+    },
+    "estimators": {
+        "group_relative": "himac.algo.group:GroupRelative",
+        "group_mean": "himac.algo.group:GroupMean",
+        "rloo": "himac.algo.group:LeaveOneOut",
+        "gigpo": "himac.algo.gigpo:GiGPO",
+        "gigpo_mean": "himac.algo.gigpo:GiGPOMean",
+        "ppo": "himac.algo.ppo:GeneralizedAdvantage",
+        "subgoal": "himac.algo.subgoal:SubgoalRelative",
+    },
+    "agents": {
+        "himac": "himac.agents.hierarchical:HierarchicalAgent",
+        "flat": "himac.agents.flat:FlatAgent",
+        "react": "himac.agents.react:ReActAgent",
+        "reflexion": "himac.agents.reflexion:ReflexionAgent",
+    },
+    "engines": {"transformers": "himac.engines.transformers:TransformersEngine"},
+    "sinks": {
+        "tensorboard": "himac.runs.sinks:TensorBoard",
+        "wandb": "himac.runs.sinks:Wandb",
+    },
+}
+"""Short name -> import path, by kind."""
+
+
+def resolve(kind: str, name: str) -> Any:
+    """Return what a name of a kind ("envs", "estimators", "agents", "engines", "sinks") stands for.
+
+    Raises:
+        ConfigError: nothing has this name, or its module cannot be imported.
+    """
+    path = KNOWN[kind].get(name, name)
+    if ":" in path:
+        return _load(kind, name, path)
+    installed = {point.name: point for point in _entry_points(kind)}
+    if name in installed:
+        return _load(kind, name, installed[name].value)
+    known = [*KNOWN[kind], *installed]
+    raise ConfigError(
+        f"unknown {kind.removesuffix('s')} {name!r}; known: {', '.join(known)}{closest(name, known)}",
+        hint=f"to use your own, give its import path: package.module:Object, or an entry point in himac.{kind}",
+    )
+
+
+def register(kind: str, name: str, path: str) -> None:
+    """Make `name` stand for an import path `package.module:Object` in this process."""
+    KNOWN[kind][name] = path
+
+
+def add_current_folder() -> None:
+    """Make modules of the current folder importable: a console script does not look there, `python -m` does."""
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+
+
+def _load(kind: str, name: str, path: str) -> Any:
+    module, _, attribute = path.partition(":")
+    add_current_folder()
+    try:
+        found = importlib.import_module(module)
+        for part in attribute.split("."):
+            found = getattr(found, part)
+    except ModuleNotFoundError as error:
+        is_own = error.name is not None and f"{module}.".startswith(f"{error.name}.")
+        hint = "the current folder and installed packages are searched"
+        raise ConfigError(
+            f"{kind.removesuffix('s')} {name!r}: no module {error.name!r}",
+            hint=hint if is_own else f"{module} imports it: install it",
+        ) from error
+    except AttributeError as error:
+        raise ConfigError(f"{kind.removesuffix('s')} {name!r}: {error}") from error
+    return found
+
+
+def _entry_points(kind: str) -> list[EntryPoint]:
+    return list(entry_points(group=f"himac.{kind}"))

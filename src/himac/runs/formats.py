@@ -1,0 +1,96 @@
+"""A run's files, today's and those of earlier formats, read as today's.
+
+    format 1   0.1.0: phases and roles are "macro" and "micro"; the turn that wrote a blueprint is "plan"
+    format 2   "planner" and "executor"; "planning"
+
+A run's config says its format; where it says none, it is 1. The old words appear nowhere in format 2, so a line
+is known by itself and readers need not look up where it came from.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from himac.config import FORMAT, GONE, RENAMED, Config, config_from_dict, read_toml
+from himac.errors import ConfigError
+
+ROLES = {"macro": "planner", "micro": "executor"}
+"""What format 1 called the roles, and the phases that train them."""
+
+
+_PARAMETERS_1 = {
+    "gigpo": ("gamma", "step_weight"),
+    "gigpo_mean": ("gamma", "step_weight"),
+    "subgoal": ("gamma", "step_weight"),
+    "ppo": ("gamma", "gae_lambda", "value_lr", "value_coef"),
+}
+"""Which of format 1's [algo] keys an estimator took: every run had them all."""
+
+
+def read_line(line: str | bytes) -> dict[str, Any] | None:
+    """Return a line's row in today's words; None where it is broken or no row."""
+    try:
+        row = json.loads(line if isinstance(line, str) else line.decode("utf-8", "replace"))
+    except json.JSONDecodeError:
+        return None
+    return modern(row) if isinstance(row, dict) else None
+
+
+def modern(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row in today's words.
+
+    >>> modern({"iteration": 1, "phase": "macro"})
+    {'iteration': 1, 'phase': 'planner'}
+    """
+    phase = row.get("phase")
+    if isinstance(phase, str):
+        row["phase"] = ROLES.get(phase, phase)
+    if "plan" in row and "segments" in row:
+        row["planning"] = row.pop("plan")
+        turns = [row["planning"], *(t for segment in row["segments"] for t in segment.get("turns", ()))]
+        for turn in turns:
+            if isinstance(turn, dict) and "role" in turn:
+                turn["role"] = ROLES.get(turn["role"], turn["role"])
+    return row
+
+
+def load_saved(path: str | Path) -> Config:
+    """Read the config that a run's folder holds, of whatever format.
+
+    Raises:
+        MissingFileError: no such file.
+        ConfigError: damaged, or written by a newer himac.
+    """
+    tree = read_toml(Path(path))
+    written = tree.get("format", 1)
+    if not isinstance(written, int) or not 1 <= written <= FORMAT:
+        raise ConfigError(
+            f"{str(path)!r} has format {written!r}; this himac reads 1 to {FORMAT}", hint="upgrade himac"
+        )
+    return config_from_dict(_upgraded(tree) if written == 1 else tree)
+
+
+def _upgraded(tree: dict[str, Any]) -> dict[str, Any]:
+    """Return the tree of a format 1 config in today's words."""
+    found: dict[str, Any] = {}
+    for section, table in tree.items():
+        for key, value in table.items():
+            old = f"{section}.{key}"
+            if old not in GONE:
+                *path, leaf = RENAMED.get(old, old).split(".")
+                at = found
+                for name in path:
+                    at = at.setdefault(name, {})
+                at[leaf] = value
+    algo, was = found.setdefault("algo", {}), tree.get("algo", {})
+    if "clip_low" in was and "clip_high" in was:
+        algo["clip"] = [was["clip_low"], was["clip_high"]]
+    base = algo.get("estimator", "group_relative")
+    if was.get("credit") == "subgoal":
+        algo["estimator"] = "subgoal"
+    given = algo.pop("estimator_settings", {})
+    kept = {key: given[key] for key in _PARAMETERS_1.get(algo.get("estimator", ""), ()) if key in given}
+    algo["estimator_settings"] = kept | ({"base": base} if algo.get("estimator") == "subgoal" else {})
+    return found

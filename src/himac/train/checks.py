@@ -1,0 +1,79 @@
+"""What a run would refuse, refused before it starts: names, their settings, and what goes with what. Loads no torch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from himac.agents.prompts import load_prompts
+from himac.algo.estimators import make_estimator, needs
+from himac.config import Config, is_endpoint
+from himac.envs.base import check_env_settings
+from himac.errors import ConfigError
+from himac.plugins import resolve
+
+
+def check(config: Config) -> Config:
+    """Return the config, or refuse what no training run and no evaluation could use.
+
+    Raises:
+        ConfigError: a name that stands for nothing, a setting that its part does not take, or two settings that
+            contradict one another.
+    """
+    check_env_settings(config.env.name, config.env.settings)
+    agent = resolve("agents", config.algo.method)
+    estimator = make_estimator(config.algo.estimator, config.algo.estimator_settings)
+    load_prompts(config.agent.prompts)
+    for sink in config.run.sinks:
+        resolve("sinks", sink)
+    _check_peers(config, estimator)
+    _check_blueprints(config, estimator, plans=getattr(agent, "plans", False))
+    return config
+
+
+def check_trainable(config: Config) -> Config:
+    """Return the config, or refuse also what cannot be trained: prompting methods, and models behind endpoints.
+
+    Raises:
+        ConfigError: the config describes an evaluation.
+    """
+    check(config)
+    if not getattr(resolve("agents", config.algo.method), "is_trained", True):
+        raise ConfigError(
+            f"algo.method = {config.algo.method!r} prompts a frozen model and is not trained",
+            hint="himac eval MODEL method=" + config.algo.method,
+        )
+    if is_endpoint(config.model.name):
+        raise ConfigError(
+            "model.name is an endpoint, which shows no tokens and no log-probabilities and cannot be trained",
+            hint="himac eval takes endpoints; himac train takes local models",
+        )
+    for key in ("planner", "executor"):
+        if name := getattr(config.eval, key):
+            raise ConfigError(f"eval.{key} is for himac eval; training has one model, got {name!r}")
+    return config
+
+
+def _check_peers(config: Config, estimator: Any) -> None:
+    """Refuse what would compare an episode with nobody."""
+    algo, rollout = config.algo, config.rollout
+    for key in ("group_size", "executor_group_size"):
+        size = getattr(rollout, key)
+        if size < 2 and needs(estimator, "peers"):
+            raise ConfigError(
+                f"rollout.{key} must be at least 2 for estimator {algo.estimator!r}, got {size}",
+                hint='it compares an episode with its peers; estimator = "ppo" needs none',
+            )
+    if rollout.group_size < 2 and rollout.dynamic_sampling:
+        raise ConfigError(
+            f"rollout.dynamic_sampling must be 0 with rollout.group_size = 1, got {rollout.dynamic_sampling}",
+            hint="it replaces groups without variance, and a group of one has none",
+        )
+
+
+def _check_blueprints(config: Config, estimator: Any, *, plans: bool) -> None:
+    """Refuse what would compare sub-goals of different blueprints."""
+    if needs(estimator, "blueprint") and not (plans and config.algo.coevolution):
+        raise ConfigError(
+            f"algo.estimator = {config.algo.estimator!r} needs a method that plans, and algo.coevolution = true",
+            hint="only phase B's executions share a blueprint, and so their sub-goals",
+        )
