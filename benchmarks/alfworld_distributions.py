@@ -15,7 +15,7 @@ from typing import Any
 
 from _machine import save
 
-from himac.envs.alfworld import make
+from himac.envs.base import make_env
 from himac.envs.alfworld.game import Game
 from himac.envs.alfworld.oracle import shortest_win
 from himac.envs.alfworld.player import AlfworldExpert
@@ -116,7 +116,7 @@ def main() -> None:
     asked = parser.parse_args()
     found = {}
     if asked.data is not None:
-        official = make(asked.data)
+        official = make_env("alfworld", path=asked.data)
         for split in official.spec.splits:
             found[f"official {split}"] = describe(official, (split,), 10**6)
     made = make("generated")

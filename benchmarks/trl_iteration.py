@@ -29,14 +29,14 @@ from himac.engines.transformers import TransformersEngine
 from himac.learner.learner import Learner
 from himac.learner.policy import Policy
 from himac.models.load import load_model
-from himac.models.tiny import build_tiny
+from himac.models.tiny import TinyShape, build_tiny
 from himac.seeds import generator
 from himac.types import PhaseSpec, Request, Sample, Sampling
 
 NUM_PROMPTS, GROUP, NEW = 4, 8, 32
 SIZES = {
-    "1m": {"hidden": 128, "layers": 4, "heads": 4, "kv_heads": 2, "head_dim": 32, "vocab": 1024},
-    "5m": {"hidden": 256, "layers": 6, "heads": 4, "kv_heads": 2, "head_dim": 64, "vocab": 2048},
+    "1m": (TinyShape(hidden=128, layers=4, heads=4, kv_heads=2, head_dim=32), 1024),
+    "5m": (TinyShape(hidden=256, layers=6, heads=4, kv_heads=2, head_dim=64), 2048),
 }
 WORDS = [
     "the",
@@ -169,7 +169,8 @@ def main() -> None:
     found: dict[str, Any] = {}
     for size in args.sizes:
         with tempfile.TemporaryDirectory() as folder:
-            build_tiny(folder, texts(50, generator("words")), **SIZES[size])
+            shape, vocab = SIZES[size]
+            build_tiny(folder, texts(50, generator("words")), shape, vocab=vocab)
             prompts = [texts(NUM_PROMPTS, generator("prompts", i)) for i in range(args.steps)]
             ours, trl, tokens = [], [], {}
             for _ in range(args.rounds):

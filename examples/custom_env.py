@@ -11,6 +11,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
+from himac.errors import ConfigError, EnvError
 from himac.types import Demonstration, EnvSpec, Observation, StepResult, Task
 
 
@@ -23,7 +24,7 @@ class Lamps:
     """
 
     def __init__(self, *, lamps: int = 5, max_steps: int = 20) -> None:
-        self._max_steps, self._lit, self._at, self._steps = max_steps, [False] * lamps, 0, 0
+        self._max_steps, self._lit, self._at, self._steps = max_steps, [True] * lamps, 0, 0
         self.spec = EnvSpec(
             name="lamps",
             rules="You walk along a corridor of lamps and light them. Actions: left, right, light.",
@@ -37,6 +38,8 @@ class Lamps:
 
     def tasks(self, split: str) -> Sequence[Task]:
         """Return the problems of a split, always the same ones in the same order."""
+        if split not in self.spec.splits:
+            raise ConfigError(f"lamps has no split {split!r}; splits: {', '.join(self.spec.splits)}")
         return [Task(env="lamps", split=split, index=index) for index in range(200)]
 
     def reset(self, task: Task, *, seed: int = 0) -> Observation:
@@ -49,6 +52,8 @@ class Lamps:
 
     def step(self, action: str) -> StepResult:
         """Carry out an action; one that cannot be done changes nothing and is not valid."""
+        if all(self._lit) or self._steps >= self._max_steps:
+            raise EnvError("Lamps.step was called after the episode's end")
         valid = action in self._actions()
         if valid and action == "light":
             self._lit[self._at] = True

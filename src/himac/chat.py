@@ -15,12 +15,11 @@ import functools
 import itertools
 from array import array
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from himac.errors import ModelError
-from himac.types import Completion, Context, Message, Request, Role, Sampling
+from himac.types import Completion, Context, Message, Request, Role, Sampling, Tokenizer
 
 _ANSWER, _QUESTION = "himac-answer-7f3a", "himac-question-91bc"
 _TALK = (
@@ -40,7 +39,7 @@ class ChatFormat:
         ModelError: there is no template, or it rewrites what was said before (not append-only).
     """
 
-    def __init__(self, tokenizer: Any) -> None:
+    def __init__(self, tokenizer: Tokenizer) -> None:
         if not getattr(tokenizer, "chat_template", None):
             raise ModelError(
                 f"the tokenizer of {tokenizer.name_or_path!r} has no chat template",
@@ -93,11 +92,11 @@ class ChatFormat:
         return tuple(self.tokenizer.encode(text, add_special_tokens=False))
 
     def _decode_ids(self, ids: tuple[int, ...]) -> str:
-        return self.tokenizer.decode(list(ids), skip_special_tokens=True)
+        return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
 
     def _render(self, messages: Sequence[Message]) -> str:
         rows = [{"role": m.role, "content": m.content} for m in messages]
-        return self.tokenizer.apply_chat_template(rows, tokenize=False, add_generation_prompt=True)
+        return str(self.tokenizer.apply_chat_template(rows, tokenize=False, add_generation_prompt=True))
 
     def _cut_template(self) -> tuple[str, str]:
         """Split what the template writes around a follow-up question into (before it, after it)."""

@@ -20,6 +20,7 @@ from himac.toml import (
     NonNegative,
     Positive,
     Share,
+    Table,
     at_least,
     build,
     flat,
@@ -73,7 +74,7 @@ class EnvConfig:
     """The world: a name and whatever `make_env` takes for it."""
 
     name: str = "sokoban"  # toy, sokoban, alfworld, webshop, or an import path: package.module:Object
-    settings: dict[str, Any] = field(default_factory=dict)  # every other key of the [env] table
+    settings: Table = field(default_factory=dict)  # every other key of the [env] table
     train_split: str = "train"
 
 
@@ -115,7 +116,7 @@ class AlgoConfig:
 
     method: str = "himac"  # himac, flat; for evaluation react, reflexion; or an import path to an agent
     estimator: str = "group_relative"  # whose advantage (docs/baselines.md), or an import path to yours
-    estimator_settings: dict[str, Any] = field(default_factory=dict)  # the estimator's own, by its own names
+    estimator_settings: Table = field(default_factory=dict)  # the estimator's own, by its own names
     coevolution: bool = True  # False: ablation, both levels updated together from one set of episodes
     planner_epochs: Count = 1  # epochs over phase A's samples
     executor_epochs: Count = 1  # epochs over phase B's samples (and over a flat iteration's)
@@ -251,7 +252,7 @@ def load_config(recipe: str | Path | None = None, overrides: list[str] | tuple[s
         MissingFileError: no such recipe.
         ConfigError: unknown key, wrong type, value out of range.
     """
-    tree: dict[str, Any] = {}
+    tree: Table = {}
     if recipe is not None:
         tree = read_toml(Path(recipe))
     for word in overrides:
@@ -262,7 +263,7 @@ def load_config(recipe: str | Path | None = None, overrides: list[str] | tuple[s
 def overlay(config: Config, overrides: list[str] | tuple[str, ...]) -> Config:
     """Lay `key=value` words over a config; naming another environment forgets the old one's settings."""
     tree = {name: dict(table) for name, table in asdict(config).items()}
-    changed: dict[str, Any] = {}
+    changed: Table = {}
     for word in overrides:
         _lay(changed, word)
     if changed.get("env", {}).get("name", config.env.name) != config.env.name:
@@ -273,7 +274,7 @@ def overlay(config: Config, overrides: list[str] | tuple[str, ...]) -> Config:
     return config_from_dict(tree)
 
 
-def config_from_dict(tree: dict[str, Any]) -> Config:
+def config_from_dict(tree: Table) -> Config:
     """Build a config from nested dicts, checking every key, type and range."""
     tree = {name: dict(table) if isinstance(table, dict) else table for name, table in tree.items()}
     tree.pop("format", None)
@@ -287,7 +288,7 @@ def config_from_dict(tree: dict[str, Any]) -> Config:
     for section, gathered in _OPEN.items():
         if isinstance(tree.get(section), dict):
             tree[section] = _gather(tree[section], EnvConfig, gathered)
-    config = build(Config, tree)
+    config: Config = build(Config, tree)
     if config.model.lora_per_role and not config.model.lora_rank:
         raise ConfigError("model.lora_per_role = true needs model.lora_rank of at least 1, got 0")
     return config
@@ -301,7 +302,7 @@ def to_toml(config: Config) -> str:
     return write_tables({"format": FORMAT, **tree})
 
 
-def schema() -> dict[str, Any]:
+def schema() -> Table:
     """Return the JSON schema of a recipe, for editors."""
     found = json_schema(Config)
     found["$defs"]["EnvConfig"]["additionalProperties"] = True  # the environment's own settings
@@ -321,14 +322,14 @@ def is_endpoint(name: str | os.PathLike[str]) -> bool:
     return str(name).startswith(("http://", "https://"))
 
 
-def override(config: Config, **sections: dict[str, Any]) -> Config:
+def override(config: Config, **sections: Table) -> Config:
     """Return a copy with some fields of some sections replaced, checked again."""
     tree = asdict(config)
     _merge(tree, sections)
     return config_from_dict(tree)
 
 
-def read_toml(path: Path) -> dict[str, Any]:
+def read_toml(path: Path) -> Table:
     """Read a TOML file that a user named.
 
     Raises:
@@ -345,7 +346,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
 
 
-def _lay(tree: dict[str, Any], word: str) -> None:
+def _lay(tree: Table, word: str) -> None:
     """Lay one `key=value` word over the tree."""
     key, found, text = word.partition("=")
     key = SHORT.get(key.strip(), key.strip())
@@ -362,7 +363,7 @@ def _lay(tree: dict[str, Any], word: str) -> None:
     table[leaf] = read_value(text.strip())
 
 
-def _merge(tree: dict[str, Any], changed: dict[str, Any]) -> None:
+def _merge(tree: Table, changed: Table) -> None:
     """Lay tables over tables, however deep."""
     for key, value in changed.items():
         if isinstance(value, dict) and isinstance(tree.get(key), dict):
@@ -372,7 +373,7 @@ def _merge(tree: dict[str, Any], changed: dict[str, Any]) -> None:
             tree[key] = value
 
 
-def _gather(table: dict[str, Any], cls: type, gathered: str) -> dict[str, Any]:
+def _gather(table: Table, cls: type, gathered: str) -> Table:
     """Keep the keys that a section's own class has; move all others into one of its fields."""
     own = {f.name for f in fields(cls)} - {gathered}
     rest = {key: value for key, value in table.items() if key not in own | {gathered}}
@@ -380,7 +381,7 @@ def _gather(table: dict[str, Any], cls: type, gathered: str) -> dict[str, Any]:
     return {**kept, gathered: {**table.get(gathered, {}), **rest}}
 
 
-def _refuse_renamed(tree: dict[str, Any]) -> None:
+def _refuse_renamed(tree: Table) -> None:
     """Say what a setting of format 1 is called now."""
     for section, table in tree.items():
         for key in table if isinstance(table, dict) else ():

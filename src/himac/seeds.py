@@ -7,6 +7,7 @@ replica), so a resumed run draws the numbers it would have drawn, and saves no g
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -21,8 +22,16 @@ def derive(*parts: int | str) -> int:
     >>> derive(0, "planner", 3, 1) == derive(0, "planner", 3, 1), derive(0, 1) == derive(1, 0)
     (True, False)
     """
-    key = "\x1f".join(str(part) for part in parts).encode()
-    return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "little") >> 1
+    return int.from_bytes(digest("\x1f", parts), "little") >> 1
+
+
+def digest(between: str, parts: Sequence[object]) -> bytes:
+    """Return 8 bytes that depend on all parts, in order; every seed of himac is made of them.
+
+    Two callers, two separators and byte orders, both kept: `derive` here, whose numbers recorded runs drew, and
+    `envs.splits.seed_from`, whose numbers decide what the levels, games and shops of every split are.
+    """
+    return hashlib.blake2b(between.join(map(str, parts)).encode(), digest_size=8).digest()
 
 
 def generator(*parts: int | str) -> np.random.Generator:

@@ -8,27 +8,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from himac.algo.estimators import Estimator
-from himac.envs.check import check_env
+from himac.envs.check import check_env, check_expert
 from himac.errors import HimacError
 from himac.types import (
     Blueprint,
     Completion,
     Episode,
     Group,
+    LanguageModel,
     Request,
     Role,
     Segment,
     StopReason,
     Task,
+    Tokenizer,
     Turn,
+    Weights,
 )
 
-__all__ = ["ScriptedEngine", "check_env", "check_estimator", "random_groups", "tiny_model"]
+__all__ = ["ScriptedEngine", "check_env", "check_estimator", "check_expert", "random_groups", "tiny_model"]
 
 
 class ScriptedEngine:
@@ -41,7 +43,9 @@ class ScriptedEngine:
         end_id: token that ends a turn; None leaves it out, as a stop string would.
     """
 
-    def __init__(self, tokenizer: Any, answer: Callable[[str], str], *, end_id: int | None = None) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, answer: Callable[[str], str], *, end_id: int | None = None
+    ) -> None:
         self._tokenizer, self._answer, self._end_id = tokenizer, answer, end_id
         self.num_calls = 0
         self.num_requests = 0
@@ -56,7 +60,7 @@ class ScriptedEngine:
     def close(self) -> None:
         """Nothing to release."""
 
-    def load_weights(self, state: Any, version: int) -> None:
+    def load_weights(self, state: Weights, version: int) -> None:
         """Remember that new weights came."""
         self.versions.append(version)
 
@@ -142,10 +146,12 @@ def _random_episode(rng: np.random.Generator, index: int, replica: int) -> Episo
     )
 
 
-def tiny_model(folder: str | Path, texts: Sequence[str], *, seed: int = 0) -> tuple[Any, Any]:
+def tiny_model(folder: str | Path, texts: Sequence[str], *, seed: int = 0) -> tuple[LanguageModel, Tokenizer]:
     """Build and load a model of some ten thousand parameters, for tests that need a real one."""
     from himac.models.load import load_model
-    from himac.models.tiny import build_tiny
+    from himac.models.tiny import TinyShape, build_tiny
 
-    build_tiny(folder, texts, hidden=32, layers=2, heads=2, kv_heads=1, head_dim=16, vocab=400, seed=seed)
+    build_tiny(
+        folder, texts, TinyShape(hidden=32, layers=2, heads=2, kv_heads=1, head_dim=16), vocab=400, seed=seed
+    )
     return load_model(str(folder))

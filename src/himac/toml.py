@@ -15,12 +15,17 @@ import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, is_dataclass
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from types import SimpleNamespace, UnionType
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
 from himac.errors import ConfigError, closest
 
+Kind: TypeAlias = Any
+"""A type, or what stands for one in an annotation."""
+Table = dict[str, Any]
+"""A table of TOML; what it holds is known once it is checked."""
 T = TypeVar("T")
 _FIELD = re.compile(r"^    (\w+): [^=#]+=.*?(?:  # (.*))?$")
 
@@ -36,7 +41,7 @@ def at_least(least: float, most: float | None = None, *, why: str = "") -> msgsp
     return msgspec.Meta(ge=least, le=most, description=why or None)
 
 
-def build(cls: Any, tree: Any, where: str = "") -> Any:
+def build(cls: Kind, tree: object, where: str = "") -> Any:
     """Make a dataclass, and the dataclasses that are its fields, from nested tables; what is left out keeps its default.
 
     Args:
@@ -51,7 +56,7 @@ def build(cls: Any, tree: Any, where: str = "") -> Any:
     return cls(**values)
 
 
-def call(factory: Callable[..., T], tree: Any, where: str) -> T:
+def call(factory: Callable[..., T], tree: object, where: str) -> T:
     """Call a class or function with a table of settings, checked against its signature.
 
     A single parameter called `settings` whose type is a dataclass takes the whole table; otherwise each key is one
@@ -74,7 +79,7 @@ def call(factory: Callable[..., T], tree: Any, where: str) -> T:
     return factory(**values)
 
 
-def check_settings(factory: Callable[..., Any], tree: Any, where: str) -> None:
+def check_settings(factory: Callable[..., Any], tree: object, where: str) -> None:
     """Refuse what `call` would refuse, without calling.
 
     Raises:
@@ -87,21 +92,21 @@ def check_settings(factory: Callable[..., Any], tree: Any, where: str) -> None:
         _checked(kinds, tree, where)
 
 
-def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat(tree: Mapping[str, Kind], prefix: str = "") -> Table:
     """Return {dotted key: value} of nested tables.
 
     >>> flat({"a": {"b": 1, "c": {"d": 2}}})
     {'a.b': 1, 'a.c.d': 2}
     """
-    leaves: dict[str, Any] = {}
+    leaves: Table = {}
     for key, value in tree.items():
         leaves |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return leaves
 
 
-def json_schema(cls: Any) -> dict[str, Any]:
+def json_schema(cls: Kind) -> Table:
     """Return the JSON schema of a dataclass of dataclasses, closed: an editor marks unknown keys and shows meanings."""
-    schema: dict[str, Any] = json.loads(msgspec.json.encode(msgspec.json.schema(cls)))
+    schema: Table = json.loads(msgspec.json.encode(msgspec.json.schema(cls)))
     for part in (cls, *(kind for kind in _hints(cls).values() if is_dataclass(kind))):
         described = schema["$defs"][part.__name__]
         described["additionalProperties"] = False
@@ -111,7 +116,7 @@ def json_schema(cls: Any) -> dict[str, Any]:
     return schema
 
 
-def comments_of(cls: Any) -> dict[str, str]:
+def comments_of(cls: Kind) -> dict[str, str]:
     """Return {field: the comment beside it} of a dataclass; a comment on a line of its own goes to the fields below it."""
     found: dict[str, str] = {}
     remark = ""
@@ -124,7 +129,7 @@ def comments_of(cls: Any) -> dict[str, str]:
     return found
 
 
-def read_value(text: str) -> Any:
+def read_value(text: str) -> Kind:
     """Read a TOML value; anything that is none is a string.
 
     >>> read_value("1e-5"), read_value("[1, 2]"), read_value("cuda:1")
@@ -136,8 +141,8 @@ def read_value(text: str) -> Any:
         return {"True": True, "False": False}.get(text, text)
 
 
-def write_value(value: Any) -> str:
-    """Write a value as TOML.
+def write_value(value: object) -> str:
+    r"""Write a value as TOML.
 
     >>> print(write_value(("a", True, 0.5)), write_value("line\\nbreak"), write_value({"a": 1}))
     ["a", true, 0.5] "line\\nbreak" {a = 1}
@@ -152,7 +157,7 @@ def write_value(value: Any) -> str:
     return repr(value)
 
 
-def write_tables(tree: Mapping[str, Any]) -> str:
+def write_tables(tree: Mapping[str, Kind]) -> str:
     """Write a tree of tables as TOML; a section's nested tables are written inline."""
     lines = []
     for section, table in tree.items():
@@ -165,21 +170,21 @@ def write_tables(tree: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def allowed(kind: Any) -> str:
+def allowed(kind: Kind) -> str:
     """Say what a setting's annotation allows.
 
     >>> allowed(Literal["a", "b"]), allowed(Positive), allowed(Share)
     ("'a', 'b'", '1 or more', '0 to 1')
     """
     plain, meta = _plain(kind)
-    if get_origin(plain) is Literal:
+    if _origin(plain) is Literal:
         return ", ".join(repr(choice) for choice in get_args(plain))
     if meta is None:
         return ""
     return f"{meta.ge:g} to {meta.le:g}" if meta.le is not None else f"{meta.ge:g} or more"
 
 
-def _checked(kinds: Mapping[str, Any], tree: Any, where: str) -> dict[str, Any]:
+def _checked(kinds: Mapping[str, Kind], tree: object, where: str) -> Table:
     """Check a table's keys and values against annotations."""
     if not isinstance(tree, dict):
         raise ConfigError(f"[{where}] must be a table, got {tree!r}")
@@ -194,7 +199,7 @@ def _checked(kinds: Mapping[str, Any], tree: Any, where: str) -> dict[str, Any]:
     return values
 
 
-def _convert(kind: Any, value: Any, where: str) -> Any:
+def _convert(kind: Kind, value: object, where: str) -> Kind:
     """Check one value; ints pass as floats, lists as tuples, nothing else bends."""
     if isinstance(value, float) and not math.isfinite(value):
         raise ConfigError(f"{where} must be finite, got {value!r}")
@@ -206,10 +211,20 @@ def _convert(kind: Any, value: Any, where: str) -> Any:
         return value
 
 
-def _refusal(kind: Any, value: Any, where: str, reason: str) -> ConfigError:
-    """Say in one line what is wrong with a value."""
+def _refusal(kind: Kind, value: object, where: str, reason: str) -> ConfigError:
+    """Say in one line what is wrong with a value; of a list, with its first wrong member."""
     plain, meta = _plain(kind)
-    if get_origin(plain) is Literal:
+    inside = [part for part in get_args(plain) if part is not type(None)]
+    if _origin(plain) in (Union, UnionType) and len(inside) == 1:
+        return _refusal(inside[0], value, where, reason)
+    if _origin(plain) is tuple and isinstance(value, list | tuple):
+        kinds = inside[:1] * len(value) if Ellipsis in inside else inside
+        for index, (part, member) in enumerate(zip(kinds, value, strict=False)):
+            try:
+                msgspec.convert(member, part)
+            except msgspec.ValidationError as error:
+                return _refusal(part, member, f"{where}[{index}]", str(error))
+    if _origin(plain) is Literal:
         near = closest(str(value), map(str, get_args(plain)))
         return ConfigError(f"{where} must be one of {allowed(kind)}, got {value!r}{near}")
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
@@ -222,22 +237,27 @@ def _refusal(kind: Any, value: Any, where: str, reason: str) -> ConfigError:
     return ConfigError(f"{where} must be {_name(plain)}, got {value!r} ({type(value).__name__})")
 
 
-def _plain(kind: Any) -> tuple[Any, msgspec.Meta | None]:
+def _origin(kind: Kind) -> Kind:
+    """Return what a parametrised type is made from; mypy knows the answers of typing's own function too well."""
+    return get_origin(kind)
+
+
+def _plain(kind: Kind) -> tuple[Kind, msgspec.Meta | None]:
     """Return an annotation without its range, and the range."""
-    if get_origin(kind) is Annotated:
+    if _origin(kind) is Annotated:
         plain, *extras = get_args(kind)
         return plain, next((e for e in extras if isinstance(e, msgspec.Meta)), None)
     return kind, None
 
 
-def _name(plain: Any) -> str:
+def _name(plain: Kind) -> str:
     """Name a type as a reader of TOML would.
 
     >>> _name(int), _name(tuple[str, ...]), _name(tuple[float, float]), _name(int | None)
     ('int', 'a list of str', 'a list of 2: float, float', 'int or left out')
     """
     parts = [_plain(part)[0] for part in get_args(plain)]
-    if get_origin(plain) is tuple:
+    if _origin(plain) is tuple:
         names = [_name(part) for part in parts if part is not Ellipsis]
         return f"a list of {names[0]}" if Ellipsis in parts else f"a list of {len(names)}: {', '.join(names)}"
     if parts:
@@ -246,20 +266,23 @@ def _name(plain: Any) -> str:
 
 
 @functools.cache
-def _hints(cls: Any) -> dict[str, Any]:
+def _hints(cls: Kind) -> Table:
     return get_type_hints(cls, include_extras=True)
 
 
-def _parameters(factory: Callable[..., Any]) -> dict[str, Any]:
+def _parameters(factory: Callable[..., Any]) -> Table:
     """Return {parameter: annotation} of a class or function, as settings may name them."""
     if is_dataclass(factory):
         own = {name for name, field in factory.__dataclass_fields__.items() if field.init}
         return {name: kind for name, kind in _hints(factory).items() if name in own}
     signature = inspect.signature(factory)
     target = factory.__init__ if inspect.isclass(factory) else factory
-    try:
-        hints = get_type_hints(target, include_extras=True)
-    except (NameError, TypeError):
+    given = {name: kind for name, kind in getattr(target, "__annotations__", {}).items() if name != "return"}
+    try:  # without what it returns, which may be imported for type checkers alone
+        hints = get_type_hints(
+            SimpleNamespace(__annotations__=given), target.__globals__, include_extras=True
+        )
+    except (NameError, TypeError, AttributeError):
         hints = {}
     named = {
         name
@@ -274,6 +297,6 @@ def _key(name: str) -> str:
 
 
 __all__ = [
-    "Count", "NonNegative", "Positive", "Share", "allowed", "asdict", "at_least", "build", "call", "check_settings", "comments_of",
+    "Count", "Kind", "NonNegative", "Positive", "Share", "Table", "allowed", "asdict", "at_least", "build", "call", "check_settings", "comments_of",
     "flat", "json_schema", "read_value", "write_tables", "write_value",
 ]  # fmt: skip

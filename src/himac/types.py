@@ -21,9 +21,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
+
+LanguageModel: TypeAlias = Any
+"""A causal language model of transformers, or one that peft has wrapped; their own annotations are partial."""
+Tokenizer: TypeAlias = Any
+"""A tokenizer of transformers."""
+Weights: TypeAlias = Any
+"""{name: tensor}, as the engine at hand takes it; None where it shares the learner's module."""
+Json: TypeAlias = Any
+"""A value out of foreign JSON, before it is checked."""
 
 Role = Literal["planner", "executor"]
 """Who wrote a turn: the one that plans or the one that acts. All turns of a flat agent are the executor's."""

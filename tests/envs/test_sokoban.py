@@ -233,12 +233,17 @@ def test_the_rules_fit_the_observation():
 
 
 def test_a_users_mistakes_are_one_clear_line():
-    with pytest.raises(ConfigError, match=r"env\.observation must be one of grid, .*did you mean 'grid'"):
+    with pytest.raises(ConfigError, match=r"env\.observation must be one of 'grid', .*did you mean 'grid'"):
         make_env("sokoban", observation="gird")
-    for size in ((4, 9), 6, (6, 6, 6), ("6", "6")):
-        with pytest.raises(ConfigError, match=r"env\.size must be two whole numbers of at least 5"):
+    for size, said in (
+        ((4, 9), r"env\.size\[0\] must be at least 5, got 4"),
+        (6, r"env\.size must be a list of 2: int, int, got 6"),
+        ((6, 6, 6), r"env\.size must be a list of 2"),
+        (("6", "6"), r"env\.size\[0\] must be int, got '6'"),
+    ):
+        with pytest.raises(ConfigError, match=said):
             make_env("sokoban", size=size)
-    with pytest.raises(ConfigError, match=r"env\.boxes must be a whole number of at least 1, got 0"):
+    with pytest.raises(ConfigError, match=r"env\.boxes must be at least 1, got 0"):
         make_env("sokoban", boxes=0)
     with pytest.raises(ConfigError, match="found no 5x5 Sokoban level with 9 boxes"):
         make_env("sokoban", size=(5, 5), boxes=9).reset(Task(env="sokoban", split="train", index=0))

@@ -270,13 +270,13 @@ def test_the_published_protocol_shuffles_per_worker_and_says_that_splits_overlap
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"observation": "html"}, "env.observation must be one of text, text_rich, got 'html'"),
+        ({"observation": "html"}, "env.observation must be one of 'text', 'text_rich', got 'html'"),
         ({"reward": "orignal"}, "did you mean 'original'"),
         ({"goals": "human"}, "env.goals='human' needs env.human=FILE"),
         ({"instructions": "x.json"}, "belong to env.items"),
-        ({"max_steps": 0}, "env.max_steps must be a whole number of at least 1, got 0"),
-        ({"generated": "many"}, "env.generated must be a whole number of at least 1, got 'many'"),
-        ({"search_cache": -1}, "env.search_cache must be a whole number of at least 0, got -1"),
+        ({"max_steps": 0}, "env.max_steps must be at least 1, got 0"),
+        ({"generated": "many"}, "env.generated must be int, got 'many'"),
+        ({"search_cache": -1}, "env.search_cache must be at least 0, got -1"),
     ],
 )
 def test_contradictory_settings_are_one_clear_line(settings: dict[str, Any], message: str) -> None:

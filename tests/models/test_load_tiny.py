@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from himac.config import ModelConfig
 from himac.errors import ModelError
 from himac.models.load import load_model, save_model
-from himac.models.tiny import TAGS, build_tiny, build_tokenizer
+from himac.models.tiny import TAGS, TinyShape, build_tiny, build_tokenizer
 
 torch.set_num_threads(1)
 TEXTS = ["push the box up onto the target\n# # # # #\n# _ O X S P #\n<action>up</action> step 1 of 12"] * 20
@@ -21,7 +21,7 @@ TOKENIZER = build_tokenizer(TEXTS, vocab=400)
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("tiny")
-    build_tiny(path, TEXTS, hidden=32, layers=2, heads=2, kv_heads=1, head_dim=16, vocab=400)
+    build_tiny(path, TEXTS, TinyShape(hidden=32, layers=2, heads=2, kv_heads=1, head_dim=16), vocab=400)
     return path
 
 
@@ -57,7 +57,9 @@ def test_a_tiny_model_is_an_ordinary_folder_and_its_seed_decides_the_weights(fol
     model = AutoModelForCausalLM.from_pretrained(folder)
     assert model.config.model_type == "qwen3" and model.config.tie_word_embeddings
     assert AutoTokenizer.from_pretrained(folder).decode(model.config.eos_token_id) == "<|im_end|>"
-    build_tiny(tmp_path, TEXTS, hidden=32, layers=2, heads=2, kv_heads=1, head_dim=16, vocab=400, seed=1)
+    build_tiny(
+        tmp_path, TEXTS, TinyShape(hidden=32, layers=2, heads=2, kv_heads=1, head_dim=16), vocab=400, seed=1
+    )
     other = AutoModelForCausalLM.from_pretrained(tmp_path)
     assert not torch.equal(model.lm_head.weight, other.lm_head.weight)
 

@@ -44,10 +44,10 @@ def test_one_row_holds_each_unique_prefix_once(given_sequences):
 @given(sequences)
 def test_runs_cover_the_row_and_know_what_comes_before_them(given_sequences):
     for batch in pack(given_sequences, max_tokens=10_000):
-        assert np.concatenate([np.arange(r.start, r.start + r.length) for r in batch.runs]).tolist() == list(
-            range(batch.num_tokens)
-        )
-        for run in batch.runs:
+        assert np.concatenate(
+            [np.arange(r.start, r.start + r.length) for r in batch.pieces]
+        ).tolist() == list(range(batch.num_tokens))
+        for run in batch.pieces:
             before = [n for start, end in run.ancestors for n in range(start, end)]
             assert batch.positions[before].tolist() == list(range(batch.positions[run.start]))
             path = batch.ids[[*before, *range(run.start, run.start + run.length)]].tolist()

@@ -13,8 +13,8 @@ import pytest
 from driving import errors, find, open_page, wait, width_of
 from scripted import HOUSEHOLD
 
-from himac.envs.alfworld import make
 from himac.envs.alfworld.world import World
+from himac.envs.base import make_env
 from himac.report.page import build_report
 from himac.runs.folder import CONFIG, EPISODES, read_rows
 from himac.types import Task
@@ -56,7 +56,7 @@ def _truth(world: World) -> dict[str, Any]:
 def test_the_panel_is_the_world_as_far_as_it_was_seen(
     browser: Any, page: str, household_folder: Path
 ) -> None:
-    env = make(**HOUSEHOLD)
+    env = make_env("alfworld", **HOUSEHOLD)
     rows = list(read_rows(household_folder / EPISODES))
     compared = opened = carried = changed = 0
     for place in (0, 2, 4):

@@ -9,7 +9,7 @@ import pytest
 from driving import errors, open_page
 from scripted import buyer, write_run
 
-from himac.envs.webshop import make
+from himac.envs.base import make_env
 from himac.report.page import build_report
 from himac.runs.folder import EPISODES, read_rows
 from himac.types import Task
@@ -32,7 +32,7 @@ def test_the_page_shows_what_the_shop_offers(browser: Any, tmp_path: Path, mode:
         model=buyer(3),
     )
     page = build_report([folder], tmp_path / "report.html").as_uri()
-    env = make(**SETTINGS, observation=mode)
+    env = make_env("webshop", **SETTINGS, observation=mode)
     listed = offered = bought = chosen = 0
     for place, row in enumerate(read_rows(folder / EPISODES)):
         if place % 3 != 1:

@@ -16,7 +16,7 @@ from looping import Rows
 from himac.config import Config, load_config, override
 from himac.envs.base import make_expert
 from himac.learner.checkpoint import TrainState
-from himac.models.tiny import build_tiny
+from himac.models.tiny import TinyShape, build_tiny
 from himac.rollout.evaluate import evaluate
 from himac.train.components import Components, build_collector, build_env
 from himac.train.warm_start import demo_samples, demo_texts, demonstrations, warm_start
@@ -54,8 +54,7 @@ def half_taught(config: Config, tmp_path_factory: pytest.TempPathFactory) -> Pat
     build_tiny(
         folder,
         demo_texts(demos, env, sft=config.sft, agent=config.agent),
-        hidden=64,
-        layers=2,
+        TinyShape(hidden=64, layers=2),
         vocab=400,
         seed=1,
     )

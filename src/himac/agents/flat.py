@@ -53,6 +53,7 @@ class FlatAgent:
         self._calls = self._steps = 0
 
     def start(self, observation: Observation) -> None:
+        """Take the first observation."""
         # where the first observation states the task, it stays in the context, and need not be said twice
         states_itself = not self._spec.goal and self._context != "step"
         task = "" if states_itself else f"Task: {self._spec.goal or observation.text}"
@@ -60,10 +61,12 @@ class FlatAgent:
         self._memory.open_segment(head, observation_view(self._spec, observation))
 
     def ask(self) -> Query:
+        """Say what to ask next."""
         fresh, messages = self._memory.next_messages()
         return Query(role="executor", fresh=fresh, messages=messages, sampling=self._sampling)
 
     def receive(self, text: str) -> Reply:
+        """Take what the model wrote."""
         self._calls += 1
         action, _ = read_turn(text)
         if action is None:
@@ -74,6 +77,7 @@ class FlatAgent:
         return Reply(action=action)
 
     def observe(self, result: StepResult) -> None:
+        """Take what the environment answered."""
         self._memory.remember(self._answer, observation_view(self._spec, result.observation))
         if result.terminated or result.truncated:
             self.stop = ending(result)

@@ -36,7 +36,7 @@ def write_blueprint(subgoals: Sequence[str]) -> str:
 
 
 def read_blueprint(text: str, *, fallback: str, max_subgoals: int) -> Blueprint:
-    """Read a blueprint from what a model wrote.
+    r"""Read a blueprint from what a model wrote.
 
     Inside the tag every non-empty line is a sub-goal, numbered or not; without the tag, only numbered or
     bulleted lines count. Nothing readable gives the one-sub-goal blueprint `fallback`, marked malformed.
@@ -86,7 +86,7 @@ def read_turn(text: str) -> tuple[str | None, bool]:
 
 
 def read_note(text: str) -> str:
-    """Read what a model noted after a failed attempt, as one line; "" when there is nothing to read.
+    r"""Read what a model noted after a failed attempt, as one line; "" when there is nothing to read.
 
     >>> read_note("<think>hm</think>I took\\nthe wrong key. <action>go</action>")
     'I took the wrong key. go'

@@ -58,12 +58,14 @@ class HierarchicalAgent:
         return goals[self.segment] if self.segment < len(goals) else self._prompts.finish
 
     def start(self, observation: Observation) -> None:
+        """Take the first observation."""
         self._task = self._spec.goal or observation.text
         self._current = observation
         if self.blueprint is not None:
             self._open_segment(0)
 
     def ask(self) -> Query:
+        """Say what to ask next."""
         if self.blueprint is None:
             task = f"{self._spec.goal}\n{self._current.text}" if self._spec.goal else self._task
             messages = self._prompts.planner_messages(self._spec, task, max_subgoals=self._cfg.max_subgoals)
@@ -72,6 +74,7 @@ class HierarchicalAgent:
         return Query(role="executor", fresh=fresh, messages=messages, sampling=self._acting)
 
     def receive(self, text: str) -> Reply:
+        """Take what the model wrote."""
         self._calls += 1
         if self.blueprint is None:
             return self._receive_blueprint(text)
@@ -89,6 +92,7 @@ class HierarchicalAgent:
         return Reply(action=action)
 
     def observe(self, result: StepResult) -> None:
+        """Take what the environment answered."""
         self._current = result.observation
         self._memory.remember(self._answer, observation_view(self._spec, result.observation))
         if result.terminated or result.truncated:

@@ -57,9 +57,11 @@ class ReflexionAgent:
         self._sampling = Sampling(max_tokens=cfg.planner_tokens, temperature=assignment.executor_temperature)
 
     def start(self, observation: Observation) -> None:
+        """Take the first observation."""
         self._actor.start(observation)
 
     def ask(self) -> Query:
+        """Say what to ask next."""
         ask = self._actor.ask()
         if self._actor.stop is None:
             return ask
@@ -72,6 +74,7 @@ class ReflexionAgent:
         )
 
     def receive(self, text: str) -> Reply:
+        """Take what the model wrote."""
         if self._actor.stop is not None:
             self.stop = self._actor.stop
             return Reply(readable=bool(read_note(text)))
@@ -80,6 +83,7 @@ class ReflexionAgent:
         return reply
 
     def observe(self, result: StepResult) -> None:
+        """Take what the environment answered."""
         self._actor.observe(result)
         self._end()
 

@@ -34,10 +34,12 @@ def group_relative(
     [0.0, 0.0, 0.0]
     """
     returns_G = np.asarray(returns_G, np.float64)
-    centred_G = returns_G - returns_G.mean()
+    centred_G: np.ndarray = returns_G - returns_G.mean()
     if not has_variance(returns_G):
         return np.zeros_like(centred_G)
-    return centred_G if normalise == "mean" else centred_G / (returns_G.std() + eps)
+    scale = 1.0 if normalise == "mean" else float(returns_G.std()) + eps
+    scaled_G: np.ndarray = centred_G / scale
+    return scaled_G
 
 
 def leave_one_out(returns_G: np.ndarray) -> np.ndarray:
@@ -52,7 +54,8 @@ def leave_one_out(returns_G: np.ndarray) -> np.ndarray:
     num_peers = len(returns_G)
     if num_peers < 2:
         return np.zeros_like(returns_G)
-    return (returns_G - returns_G.mean()) * num_peers / (num_peers - 1)
+    advantages_G: np.ndarray = (returns_G - returns_G.mean()) * num_peers / (num_peers - 1)
+    return advantages_G
 
 
 def discounted(rewards_N: np.ndarray, *, gamma: float) -> np.ndarray:

@@ -42,6 +42,7 @@ class GiGPO:
     normalise: Normalise = "mean_std"  # what both levels divide by
 
     def __call__(self, groups: Sequence[Group], role: Role) -> list[list[TurnAdvantages]]:
+        """Return, for each group and each of its episodes, one advantage per turn of `role`."""
         whole = GroupRelative(normalise=self.normalise)(groups, role)
         if role == "planner":
             return whole

@@ -24,6 +24,7 @@ class GroupRelative:
     normalise: Normalise = "mean_std"  # "mean" does not divide by the deviation
 
     def __call__(self, groups: Sequence[Group], role: Role) -> list[list[TurnAdvantages]]:
+        """Return, for each group and each of its episodes, one advantage per turn of `role`."""
         return [
             broadcast_to_turns(group, group_relative(returns_of(group), normalise=self.normalise), role)
             for group in groups
@@ -42,4 +43,5 @@ class LeaveOneOut:
     """RLOO's advantage, the same for every trained turn of an episode."""
 
     def __call__(self, groups: Sequence[Group], role: Role) -> list[list[TurnAdvantages]]:
+        """Return, for each group and each of its episodes, one advantage per turn of `role`."""
         return [broadcast_to_turns(group, leave_one_out(returns_of(group)), role) for group in groups]

@@ -47,6 +47,7 @@ class GeneralizedAdvantage:
     needs_critic: ClassVar[bool] = True
 
     def __call__(self, groups: Sequence[Group], role: Role) -> list[list[TurnAdvantages]]:
+        """Return, for each group and each of its episodes, one advantage per turn of `role`."""
         episodes = [episode for group in groups for episode in group]
         if not episodes:
             return [[] for _ in groups]

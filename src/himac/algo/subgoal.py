@@ -40,6 +40,7 @@ class SubgoalRelative:
     needs_blueprint: ClassVar[bool] = True
 
     def __call__(self, groups: Sequence[Group], role: Role) -> list[list[TurnAdvantages]]:
+        """Return, for each group and each of its episodes, one advantage per turn of `role`."""
         whole = _BASES[self.base](groups, role)
         if role == "planner":
             return whole
@@ -62,7 +63,8 @@ class SubgoalRelative:
     def _from_each_subgoal(self, episode: Episode) -> np.ndarray:
         """(S,) discounted return from each segment's first turn on."""
         firsts_S = np.cumsum([0, *_lengths(episode)])[:-1]
-        return discounted(rewards_of(episode, "executor"), gamma=self.gamma)[firsts_S]
+        from_each_S: np.ndarray = discounted(rewards_of(episode, "executor"), gamma=self.gamma)[firsts_S]
+        return from_each_S
 
 
 _BASES: dict[str, Estimator] = {

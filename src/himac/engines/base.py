@@ -7,9 +7,9 @@ whatever prefix they have already computed; callers need not know how.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
-from himac.types import Completion, Request
+from himac.types import Completion, Request, Weights
 
 
 class Engine(Protocol):
@@ -22,7 +22,7 @@ class Engine(Protocol):
         """
         ...
 
-    def load_weights(self, state: Any, version: int) -> None:
+    def load_weights(self, state: Weights, version: int) -> None:
         """Take new weights. Cached prefixes of older versions are dropped.
 
         Args:

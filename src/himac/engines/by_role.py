@@ -7,10 +7,9 @@ each role has an engine with its own cache, and a batch is split by who is asked
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from himac.engines.base import Engine
-from himac.types import Completion, Request, Role
+from himac.types import Completion, Request, Role, Weights
 
 
 class EngineByRole:
@@ -42,7 +41,7 @@ class EngineByRole:
         for engine in self.engines.values():
             engine.close()
 
-    def load_weights(self, state: Any, version: int) -> None:
+    def load_weights(self, state: Weights, version: int) -> None:
         """See `Engine.load_weights`; every role's engine is told."""
         for engine in self.engines.values():
             engine.load_weights(state, version)

@@ -34,7 +34,7 @@ from himac.engines.endpoint import (
     whole,
 )
 from himac.errors import EndpointError, ModelError, missing_extra
-from himac.types import Completion, Request
+from himac.types import Completion, Json, Request, Weights
 
 _MAX_ASKED_WAIT_S = 300.0  # an endpoint that asks for more is not waited for
 _TRY_AGAIN = {408, 409, 425, 429}  # and everything from 500 on
@@ -107,7 +107,7 @@ class OpenAIEngine:
             )
         return self._runner.run(self._generate(requests))
 
-    def load_weights(self, state: Any, version: int) -> None:
+    def load_weights(self, state: Weights, version: int) -> None:
         """Refuse: an endpoint's weights are its own.
 
         Raises:
@@ -163,7 +163,8 @@ class OpenAIEngine:
         assert self._places is not None
         async with self._places:
             try:
-                return await self._persist(lambda: self._ask(request))
+                completion: Completion = await self._persist(lambda: self._ask(request))
+                return completion
             except _Refused as refusal:
                 return Completion(finish="refused", text="", error=str(refusal))
 
@@ -182,9 +183,9 @@ class OpenAIEngine:
             raise _TryAgain(f"status {error.status_code}: {said}") from None
         return self._read(answer, request)
 
-    def _body(self, request: Request) -> dict[str, Any]:
+    def _body(self, request: Request) -> dict[str, Json]:
         sampling = request.sampling
-        body: dict[str, Any] = {
+        body: dict[str, Json] = {
             "model": self._model,
             "messages": [{"role": m.role, "content": m.content} for m in request.messages],
             "temperature": sampling.temperature,
@@ -197,7 +198,7 @@ class OpenAIEngine:
             body["stop"] = stops
         return {key: value for key, value in body.items() if key not in self._dropped}
 
-    def _read(self, answer: Any, request: Request) -> Completion:
+    def _read(self, answer: Json, request: Request) -> Completion:
         choices = getattr(answer, "choices", None)
         choice = choices[0] if isinstance(choices, list) and choices else None
         message = getattr(choice, "message", None)
@@ -213,7 +214,7 @@ class OpenAIEngine:
             num_tokens=num_tokens,
         )
 
-    def _count(self, usage: Any, request: Request, text: str) -> int:
+    def _count(self, usage: Json, request: Request, text: str) -> int:
         """Count an answer's tokens; return those of the completion."""
         asked, written = getattr(usage, "prompt_tokens", None), getattr(usage, "completion_tokens", None)
         if not (isinstance(asked, int) and isinstance(written, int)):
@@ -266,7 +267,7 @@ class OpenAIEngine:
         except (openai.APIError, ValueError) as error:  # a body that is no JSON, or not what it should be
             raise _TryAgain(f"an answer that cannot be read: {self._said(error)}") from None
 
-    def _meaning(self, error: Any) -> Exception:
+    def _meaning(self, error: Json) -> Exception:
         """Sort an answer with an error status."""
         status, said, url = error.status_code, self._said(error), self.address.url
         if (status in _TRY_AGAIN or status >= 500) and error.code != "insufficient_quota":
@@ -289,7 +290,7 @@ class OpenAIEngine:
             f"{url} refused the request (status {status}): {said}", hint=hints.get(status, "")
         )
 
-    def _adapt(self, body: dict[str, Any], said: str) -> bool:
+    def _adapt(self, body: dict[str, Json], said: str) -> bool:
         """Give up a field of the body that the endpoint does not take, where nothing is lost; say whether there was one."""
         if "max_tokens" in body and "max_tokens" in said and "max_completion_tokens" in said:
             self._length_field = "max_completion_tokens"
@@ -298,7 +299,7 @@ class OpenAIEngine:
         self._dropped.update(found)
         return bool(found)
 
-    def _said(self, error: Any) -> str:
+    def _said(self, error: Json) -> str:
         """Return the first line of what went wrong, without the key."""
         body = getattr(error, "body", None)
         message = body.get("message") or body.get("detail") if isinstance(body, dict) else None

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ from himac.engines.prefixes import Placement, place
 from himac.engines.sampling import draw, stream
 from himac.errors import ModelError
 from himac.models.attention import no_mask, use_packed_attention
-from himac.types import Completion, Request, Sampling
+from himac.types import Completion, LanguageModel, Request, Sampling, Tokenizer, Weights
 
 _PREFILL_TOKENS = 4096  # tokens of one prefill forward
 _END_OF_TURN = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>")  # of the common chat templates
@@ -72,7 +72,12 @@ class TransformersEngine:
     """
 
     def __init__(
-        self, model: Any, tokenizer: Any, *, max_batch: int = 128, max_kv_tokens: int = 262_144
+        self,
+        model: LanguageModel,
+        tokenizer: Tokenizer,
+        *,
+        max_batch: int = 128,
+        max_kv_tokens: int = 262_144,
     ) -> None:
         use_packed_attention(model)
         self.model, self.tokenizer = model, tokenizer
@@ -110,7 +115,7 @@ class TransformersEngine:
             for row in rows
         ]
 
-    def load_weights(self, state: Any, version: int) -> None:
+    def load_weights(self, state: Weights, version: int) -> None:
         """Take new weights (None: the shared module has them already) and drop all cached prefixes.
 
         Raises:
@@ -319,7 +324,7 @@ class TransformersEngine:
 
     @property
     def _device(self) -> torch.device:
-        return next(self.model.parameters()).device
+        return torch.device(next(self.model.parameters()).device)
 
     def close(self) -> None:
         """Nothing to release: the module belongs to the learner."""
@@ -359,7 +364,7 @@ def _chunks(spans: list[tuple[int, Span]], max_tokens: int) -> Iterator[list[tup
         yield chunk
 
 
-def _end_ids(model: Any, tokenizer: Any) -> set[int]:
+def _end_ids(model: LanguageModel, tokenizer: Tokenizer) -> set[int]:
     """Return every token id that ends a turn: the model's, the tokenizer's, the chat templates'."""
     found: set[int] = set()
     for source in (getattr(model, "generation_config", None), model.config, tokenizer):

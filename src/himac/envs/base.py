@@ -7,18 +7,21 @@ prompts are the agents' affair, save for the one `EnvSpec` that tells an agent w
 
 from __future__ import annotations
 
-import importlib
-import inspect
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
-from himac.errors import ConfigError, closest
+from himac.errors import ConfigError
+from himac.plugins import KNOWN, register, resolve
+from himac.toml import Table, call, check_settings
 from himac.types import Demonstration, EnvSpec, Observation, StepResult, Task
 
 
 @runtime_checkable
 class Env(Protocol):
     """One world holding one episode at a time.
+
+    It may also offer `expert() -> Expert`, a solver whose demonstrations start a model, and a property `provenance`.
 
     Cheap to construct: whatever is heavy (indices, catalogues, parsed games) is shared by all instances
     that were made with the same arguments.
@@ -53,7 +56,7 @@ class Env(Protocol):
 
 @runtime_checkable
 class Expert(Protocol):
-    """A solver that can demonstrate. Environments that have one expose it as `module.expert(env)`."""
+    """A solver that can demonstrate."""
 
     def demonstrate(self, task: Task, *, seed: int, noise: float) -> Demonstration | None:
         """Play the task to its end, or return None when the expert cannot solve it.
@@ -93,14 +96,6 @@ __all__ = [
     "register_env",
 ]
 
-_MODULES = {
-    "toy": "himac.envs.toy",
-    "sokoban": "himac.envs.sokoban",
-    "alfworld": "himac.envs.alfworld",
-    "webshop": "himac.envs.webshop",
-}
-"""Name -> module. Each module has `make(**settings) -> Env`; most have `expert(env) -> Expert`."""
-
 
 def make_env(name: str, **settings: Any) -> Env:
     """Make an environment by name.
@@ -108,22 +103,26 @@ def make_env(name: str, **settings: Any) -> Env:
     >>> make_env("sokoban", size=(6, 6), boxes=1).spec.max_steps
     15
 
+    Args:
+        name: a short name, `package.module:Object`, or an entry point in himac.envs. The object is a class or function
+            that takes settings by keyword, or one dataclass of them called `settings`.
+        **settings: the world's own.
+
     Raises:
-        ConfigError: unknown name or setting.
+        ConfigError: unknown name or setting, or a value it does not allow.
         MissingExtraError: the environment needs a package that is not installed.
     """
-    make = _module(name).make
-    known = inspect.signature(make).parameters
-    for key in settings:
-        if key not in known:
-            raise ConfigError(
-                f"environment {name!r} has no setting {key!r}; known: {', '.join(known)}{closest(key, known)}"
-            )
-    return make(**settings)
+    env: Env = call(resolve("envs", name), _plain(settings), "env")
+    return env
 
 
-def check_env_settings(name: str, settings: dict[str, Any]) -> None:
-    _module(name)
+def check_env_settings(name: str, settings: Table) -> None:
+    """Refuse what `make_env` would refuse of names, types and ranges, without opening the world.
+
+    Raises:
+        ConfigError: as for `make_env`.
+    """
+    check_settings(resolve("envs", name), _plain(settings), "env")
 
 
 def make_expert(name: str, env: Env) -> Expert:
@@ -132,13 +131,13 @@ def make_expert(name: str, env: Env) -> Expert:
     Raises:
         ConfigError: the environment has no expert.
     """
-    module = _module(name)
-    if not hasattr(module, "expert"):
+    offered: Callable[[], Expert] | None = getattr(env, "expert", None)
+    if offered is None:
         raise ConfigError(f"environment {name!r} has no expert", hint="bring demonstrations of your own")
-    return module.expert(env)
+    return offered()
 
 
-def provenance(env: Env) -> dict[str, Any]:
+def provenance(env: Env) -> Table:
     """Return what every result made in a world has to be reported with; {} where the world has nothing to say.
 
     A world says it with a property `provenance`: data, variant of the reward, protocol of the splits. A true
@@ -147,19 +146,21 @@ def provenance(env: Env) -> dict[str, Any]:
     return dict(getattr(env, "provenance", {}))
 
 
-def register_env(name: str, module: str) -> None:
-    """Make an environment of your own known under `name`; `module` is its dotted path."""
-    _MODULES[name] = module
+def register_env(name: str, path: str) -> None:
+    """Make an environment of your own known under `name` in this process.
+
+    Args:
+        name: what recipes call it.
+        path: `package.module:Object`; without an object, the module's `make`.
+    """
+    register("envs", name, path if ":" in path else f"{path}:make")
 
 
 def env_names() -> tuple[str, ...]:
-    """Return the known environment names."""
-    return tuple(_MODULES)
+    """Return the known short names."""
+    return tuple(KNOWN["envs"])
 
 
-def _module(name: str) -> Any:
-    if name not in _MODULES:
-        raise ConfigError(
-            f"unknown environment {name!r}; known: {', '.join(_MODULES)}{closest(name, _MODULES)}"
-        )
-    return importlib.import_module(_MODULES[name])
+def _plain(settings: Table) -> Table:
+    """Return settings as a recipe would hold them: paths are text."""
+    return {key: os.fspath(v) if isinstance(v, os.PathLike) else v for key, v in settings.items()}

@@ -1,6 +1,6 @@
-"""`check_env`: does an environment keep the Env protocol?
+"""Does an environment keep the Env protocol, and can its expert be imitated?
 
-One idea: play a few tasks of every split twice with the same seeded actions, nonsense included, and compare.
+`check_env`: play a few tasks of every split twice with the same seeded actions, nonsense included, and compare.
 Whatever breaks is named in one line: which task, which step, what was seen, what the protocol asks for.
 It finds no flaw in the world itself (an unsolvable task, a wrong reward), only in how it is served.
 """
@@ -12,10 +12,10 @@ from collections.abc import Callable, Hashable, Sequence
 
 import numpy as np
 
-from himac.envs.base import Env
+from himac.envs.base import Env, Expert
 from himac.envs.splits import pick, rng_from
 from himac.errors import ConfigError, EnvError
-from himac.types import EnvSpec, Observation, StepResult, Task
+from himac.types import Demonstration, EnvSpec, Observation, StepResult, Task
 
 _NONSENSE = ("", "   ", "no such action", "\u0000\ud83d", "go " * 2000)
 _P_NONSENSE = 0.1  # share of nonsense among the actions tried
@@ -208,3 +208,88 @@ def _equal_observations(one: Observation, two: Observation) -> bool:
 
 def _name(task: Task) -> str:
     return f"{task.env} {task.split} task {task.index}"
+
+
+def check_expert(
+    env: Env, expert: Expert, *, split: str = "train", num_tasks: int = 5, noise: float = 0.2
+) -> None:
+    """Check that an expert's demonstrations can be imitated; return nothing when they can. The env is closed after.
+
+    Played again in the world, each action is valid, noise aside the play wins, every sub-goal has an action of its
+    own and ends where the next one begins, and the same seed gives the same play.
+
+    Args:
+        env: where it plays.
+        expert: what demonstrates.
+        split: whose first tasks are demonstrated.
+        num_tasks: how many; a task that the expert declines (None) is passed over, but not all may be.
+        noise: share of random actions in the second half of the check.
+
+    Raises:
+        EnvError: the first breach found, in one line.
+    """
+    tasks = list(env.tasks(split)[:num_tasks])
+    played = 0
+    for task in tasks:
+        for share in (0.0, noise):
+            demo = expert.demonstrate(task, seed=task.index, noise=share)
+            if demo is None:
+                continue
+            played += 1
+            if demo != expert.demonstrate(task, seed=task.index, noise=share):
+                raise EnvError(
+                    f"{_name(task)}: the expert plays otherwise when it is asked again with the same seed"
+                )
+            _check_demonstration(demo, task, noise=share)
+            _check_replay(env, demo)
+    if not played:
+        raise EnvError(f"the expert of {env.spec.name} demonstrated none of {len(tasks)} tasks of {split!r}")
+    env.close()
+
+
+def _check_demonstration(demo: Demonstration, task: Task, *, noise: float) -> None:
+    """Check that the parts of a demonstration fit together."""
+    where = _name(task)
+    if demo.task != task:
+        raise EnvError(f"{where}: the expert demonstrated {_name(demo.task)}")
+    if not demo.actions:
+        raise EnvError(
+            f"{where}: a demonstration without actions; return None where there is nothing to show"
+        )
+    lengths = (len(demo.actions), len(demo.segment_of), len(demo.is_noise))
+    if len(set(lengths)) > 1:
+        raise EnvError(
+            f"{where}: {lengths[0]} actions, {lengths[1]} segment_of and {lengths[2]} is_noise must be equal"
+        )
+    if list(demo.segment_of) != sorted(demo.segment_of):
+        raise EnvError(f"{where}: segment_of must never decrease, got {demo.segment_of}")
+    idle = [name for index, name in enumerate(demo.subgoals) if index not in demo.segment_of]
+    if idle or not set(demo.segment_of) <= set(range(len(demo.subgoals))):
+        what = (
+            f"sub-goal {idle[0]!r} has no action"
+            if idle
+            else f"segment_of goes beyond {len(demo.subgoals)} sub-goals"
+        )
+        raise EnvError(f"{where}: {what}")
+    if any(not name.strip() for name in demo.subgoals):
+        raise EnvError(f"{where}: a sub-goal is empty")
+    if noise == 0 and any(demo.is_noise):
+        raise EnvError(f"{where}: an action is marked as noise, and none was asked for")
+
+
+def _check_replay(env: Env, demo: Demonstration) -> None:
+    """Check that the world takes every action, and that the play wins."""
+    env.reset(demo.task)
+    result: StepResult | None = None
+    for number, (action, is_noise) in enumerate(zip(demo.actions, demo.is_noise, strict=True), start=1):
+        if result is not None and (result.terminated or result.truncated):
+            raise EnvError(
+                f"{_name(demo.task)}: the episode ends before the expert's action {number}, {action!r}"
+            )
+        result = env.step(action)
+        if not result.valid and not is_noise:
+            raise EnvError(
+                f"{_name(demo.task)}: the world does not take the expert's action {number}, {action!r}"
+            )
+    if result is None or not result.success:
+        raise EnvError(f"{_name(demo.task)}: the expert's actions do not solve the task")

@@ -10,6 +10,8 @@ from __future__ import annotations
 import random
 from hashlib import blake2b
 
+from himac.seeds import digest
+
 SPLITS = ("train", "val", "test")
 
 
@@ -21,8 +23,7 @@ def seed_from(*parts: object) -> int:
     >>> seed_from("sokoban", "train", 0) == seed_from("sokoban", "val", 0)
     False
     """
-    text = "/".join(str(part) for part in parts)
-    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big")
+    return int.from_bytes(digest("/", parts), "big")
 
 
 def rng_from(*parts: object) -> random.Random:

@@ -16,9 +16,11 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Annotated
 
 from himac.envs.splits import SPLITS, pick, rng_from, shuffled, split_of
 from himac.errors import ConfigError, EnvError, closest
+from himac.toml import Positive, at_least
 from himac.types import Demonstration, EnvSpec, Observation, StepResult, Task
 
 ROOMS = ("hall", "kitchen", "library", "garden", "cellar", "attic", "study", "tower", "barn", "porch")
@@ -280,6 +282,10 @@ class ToyEnv:
             valid=valid,
         )
 
+    def expert(self) -> ToyExpert:
+        """Return the solver that demonstrates."""
+        return ToyExpert(self)
+
     def close(self) -> None:
         """Release nothing: there is nothing to release."""
 
@@ -332,31 +338,21 @@ class ToyExpert:
         )
 
 
-def make(
-    *, doors: int = 3, max_steps: int = 20, train: int = 2000, val: int = 200, test: int = 200
-) -> ToyEnv:
-    """Make a toy world.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToySettings:
+    """A toy world's settings."""
 
-    Args:
-        doors: locked doors on the way to the treasure, 1 to 4.
-        max_steps: environment steps until the episode is truncated.
-        train, val, test: number of tasks in each split.
-
-    Raises:
-        ConfigError: a number is out of range.
-    """
-    if not isinstance(doors, int) or not 1 <= doors <= MAX_DOORS:
-        raise ConfigError(f"env.doors must be a whole number from 1 to {MAX_DOORS}, got {doors!r}")
-    sizes = {"train": train, "val": val, "test": test}
-    for name, number in {"max_steps": max_steps, **sizes}.items():
-        if not isinstance(number, int) or number < 1:
-            raise ConfigError(f"env.{name} must be a whole number of at least 1, got {number!r}")
-    return ToyEnv(doors=doors, max_steps=max_steps, sizes=sizes)
+    doors: Annotated[int, at_least(1, MAX_DOORS)] = 3  # locked doors on the way to the treasure
+    max_steps: Positive = 20  # environment steps until the episode is truncated
+    train: Positive = 2000  # tasks of each split
+    val: Positive = 200
+    test: Positive = 200
 
 
-def expert(env: ToyEnv) -> ToyExpert:
-    """Return the solver that demonstrates in `env`."""
-    return ToyExpert(env)
+def make(settings: ToySettings) -> ToyEnv:
+    """Make a toy world."""
+    sizes = {"train": settings.train, "val": settings.val, "test": settings.test}
+    return ToyEnv(doors=settings.doors, max_steps=settings.max_steps, sizes=sizes)
 
 
 def _neighbours(layout: Layout, state: State) -> list[str]:

@@ -11,12 +11,11 @@ Left out: a critic of its own size, which the published PPO trains beside the po
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from himac.types import Role
+from himac.types import LanguageModel, Role
 
 _COLUMN: dict[Role, int] = {"planner": 0, "executor": 1}
 
@@ -43,9 +42,10 @@ class Critic(torch.nn.Module):
         still = states.detach()
         reached = (still + self.coef * (states - still)).float()
         columns_M = torch.tensor([_COLUMN[role] for role in roles], device=states.device)
-        return self.scale * self.head(reached).gather(1, columns_M[:, None])[:, 0]
+        values_M: Tensor = self.head(reached).gather(1, columns_M[:, None])[:, 0]
+        return self.scale * values_M
 
 
-def hidden_size(model: Any) -> int:
+def hidden_size(model: LanguageModel) -> int:
     """Return the width of what a model's output head reads."""
     return int(model.config.get_text_config().hidden_size)

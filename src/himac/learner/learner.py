@@ -300,6 +300,7 @@ class UpdateMetrics:
         self._came: list[np.ndarray] = []
 
     def add(self, parts: dict[str, torch.Tensor], gap_N: torch.Tensor, row: _Pack) -> None:
+        r"""Add one pack\'s share of the losses, and how far learner and engine are apart."""
         for name, value in parts.items():
             self._parts[name] = self._parts.get(name, 0.0) + float(value)
         if self.steps == 0:  # before any step the learner should agree with the engine
@@ -317,10 +318,12 @@ class UpdateMetrics:
             self._came.append(targets_M.cpu().numpy())
 
     def step(self, grad: float) -> None:
+        """Count an optimizer step and its gradient norm before clipping."""
         self.steps += 1
         self._grads.append(grad)
 
     def summary(self, samples: int) -> dict[str, float]:
+        """Return the means; sums over tokens and samples."""
         parts = {name: value / max(self.steps, 1) for name, value in self._parts.items()}
         if self._came:
             parts["value_explained"] = _explained(np.concatenate(self._foreseen), np.concatenate(self._came))

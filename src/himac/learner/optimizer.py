@@ -20,6 +20,7 @@ import torch
 
 from himac.config import OptimizerConfig
 from himac.errors import ConfigError
+from himac.types import LanguageModel
 
 
 class Optimizer:
@@ -34,7 +35,7 @@ class Optimizer:
         ConfigError: this PyTorch has no Muon.
     """
 
-    def __init__(self, model: Any, groups: Sequence[dict[str, Any]], cfg: OptimizerConfig) -> None:
+    def __init__(self, model: LanguageModel, groups: Sequence[dict[str, Any]], cfg: OptimizerConfig) -> None:
         betas = (cfg.betas[0], cfg.betas[1])
         matrices: list[torch.nn.Parameter] = []
         if cfg.name == "muon":
@@ -81,7 +82,7 @@ class Optimizer:
             part.load_state_dict(state)
 
 
-def matrices_of(model: Any, parameters: Iterable[torch.nn.Parameter]) -> list[torch.nn.Parameter]:
+def matrices_of(model: LanguageModel, parameters: Iterable[torch.nn.Parameter]) -> list[torch.nn.Parameter]:
     """Return the parameters that are weight matrices: two-dimensional, neither embedding nor output layer."""
     layers = (model.get_input_embeddings(), model.get_output_embeddings())
     looked_up = {id(p) for layer in layers if layer is not None for p in layer.parameters()}

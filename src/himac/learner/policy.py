@@ -11,14 +11,13 @@ import contextlib
 import copy
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from himac.chat import ChatFormat
 from himac.config import ModelConfig
 from himac.models.load import load_model, load_weights, save_model
-from himac.types import Role
+from himac.types import LanguageModel, Role, Tokenizer
 
 ROLES: tuple[Role, Role] = ("planner", "executor")
 
@@ -32,10 +31,10 @@ class Policy:
         per_role: the model has one adapter named after each role.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, *, per_role: bool = False) -> None:
+    def __init__(self, model: LanguageModel, tokenizer: Tokenizer, *, per_role: bool = False) -> None:
         self.model, self.tokenizer, self.per_role = model, tokenizer, per_role
         self.chat = ChatFormat(tokenizer)
-        self._reference: Any = None
+        self._reference: LanguageModel = None
         if per_role:
             self.model.set_adapter(ROLES[0])  # even where it is active already: the other one must not learn
 
@@ -48,10 +47,12 @@ class Policy:
 
     @property
     def device(self) -> torch.device:
-        return next(self.model.parameters()).device
+        """Where the weights are."""
+        return torch.device(next(self.model.parameters()).device)
 
     @property
     def num_parameters(self) -> int:
+        """How many weights there are, trained or not."""
         return sum(p.numel() for p in self.model.parameters())
 
     @property
@@ -82,7 +83,7 @@ class Policy:
             self._reference = copy.deepcopy(self.model).requires_grad_(False).eval()
 
     @contextlib.contextmanager
-    def reference(self) -> Iterator[Any]:
+    def reference(self) -> Iterator[LanguageModel]:
         """Yield the reference model."""
         if self._has_adapter:
             with self.model.disable_adapter():

@@ -23,6 +23,7 @@ from transformers.masking_utils import sdpa_mask
 
 from himac.errors import ModelError
 from himac.models.packing import PackedBatch, pack
+from himac.types import LanguageModel
 
 NAME = "himac"
 _BLOCK = 128  # queries at a time after a prefix
@@ -70,7 +71,7 @@ AttentionInterface.register(NAME, packed_attention)
 AttentionMaskInterface.register(NAME, sdpa_mask)
 
 
-def use_packed_attention(model: Any) -> None:
+def use_packed_attention(model: LanguageModel) -> None:
     """Route the model's attention through this module; calls without a pattern go on as before.
 
     The first time, a handful of tokens is run both ways and compared, so that a family that only seems to
@@ -115,36 +116,36 @@ def packed_inputs(batch: PackedBatch, device: torch.device) -> dict[str, Any]:
 class TreePattern:
     """Prefix-tree attention over a `PackedBatch`, differentiable.
 
-    Each run's queries see their ancestors' keys and, causally, their own; nothing of size T x T exists.
+    Each piece's queries see their ancestors' keys and, causally, their own; nothing of size T x T exists.
     """
 
     def __init__(self, batch: PackedBatch) -> None:
-        self.runs = batch.runs
+        self.pieces = batch.pieces
         cuts = {0, batch.num_tokens}
-        for run in batch.runs:
-            cuts.add(run.start)
-            cuts.update(edge for span in run.ancestors for edge in span)
+        for piece in batch.pieces:
+            cuts.add(piece.start)
+            cuts.update(edge for span in piece.ancestors for edge in span)
         edges = sorted(cuts)
         self._sizes: list[int] = np.diff(edges).tolist()
-        self._piece = {start: number for number, start in enumerate(edges)}
+        self._chunk = {start: number for number, start in enumerate(edges)}
         self._masks: dict[tuple[int, int, torch.dtype], Tensor] = {}
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, *, scale: float) -> Tensor:
         """See `AttentionPattern.attend`."""
-        keys, values = key.split(self._sizes, dim=1), value.split(self._sizes, dim=1)
-        queries = query.split([run.length for run in self.runs], dim=1)
+        keys, values = torch.split(key, self._sizes, dim=1), torch.split(value, self._sizes, dim=1)
+        queries = torch.split(query, [piece.length for piece in self.pieces], dim=1)
         grouped = query.shape[0] != key.shape[0]
         outputs = []
-        for run, query_T in zip(self.runs, queries):
-            spans = (*run.ancestors, (run.start, run.start + run.length))
-            pieces = [n for start, end in spans for n in range(self._piece[start], self._piece[end])]
-            key_S = torch.cat([keys[n] for n in pieces], dim=1)
-            value_S = torch.cat([values[n] for n in pieces], dim=1)
-            past = key_S.shape[1] - run.length
-            # a run after a prefix goes in blocks, each over the keys that it can see; without one, the
+        for piece, query_T in zip(self.pieces, queries):
+            spans = (*piece.ancestors, (piece.start, piece.start + piece.length))
+            chunks = [n for start, end in spans for n in range(self._chunk[start], self._chunk[end])]
+            key_S = torch.cat([keys[n] for n in chunks], dim=1)
+            value_S = torch.cat([values[n] for n in chunks], dim=1)
+            past = key_S.shape[1] - piece.length
+            # a piece after a prefix goes in blocks, each over the keys that it can see; without one, the
             # kernel itself leaves out what lies above the diagonal
-            block = _BLOCK if past else run.length
-            for first in range(0, run.length, block):
+            block = _BLOCK if past else piece.length
+            for first in range(0, piece.length, block):
                 query_B = query_T[:, first : first + block]
                 length = query_B.shape[1]
                 seen = past + first + length
@@ -179,7 +180,7 @@ def _unsupported(config: Any) -> str | None:
     return None
 
 
-def _probe(model: Any) -> str | None:
+def _probe(model: LanguageModel) -> str | None:
     """Run two short sequences packed and plain; say what differs, or None."""
     sequences = [np.array([3, 1, 4, 1, 5]), np.array([3, 1, 4, 2])]
     (batch,) = pack(sequences, max_tokens=16)

@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from himac.config import ModelConfig
 from himac.errors import ConfigError, ModelError, missing_extra
 from himac.models.attention import use_packed_attention
+from himac.types import LanguageModel, Tokenizer
 
 ROLES_1 = {"macro": "planner", "micro": "executor"}
 """What himac 0.1.0 called the adapters of the roles."""
@@ -31,7 +32,7 @@ def load_model(
     *,
     device: torch.device | str = "cpu",
     adapters: tuple[str, ...] = ("default",),
-) -> tuple[Any, Any]:
+) -> tuple[LanguageModel, Tokenizer]:
     """Return (model, tokenizer), the model in evaluation mode with packed attention.
 
     Args:
@@ -71,13 +72,13 @@ def load_model(
     return model.to(device).eval(), tokenizer
 
 
-def save_model(model: Any, tokenizer: Any, folder: str | Path) -> None:
+def save_model(model: LanguageModel, tokenizer: Tokenizer, folder: str | Path) -> None:
     """Save an ordinary Hugging Face folder (for an adapter: the adapter and the name of its base)."""
     model.save_pretrained(str(folder))
     tokenizer.save_pretrained(str(folder))
 
 
-def load_weights(model: Any, folder: str | Path) -> None:
+def load_weights(model: LanguageModel, folder: str | Path) -> None:
     """Put the weights that `save_model` wrote into a model of the same shape, in place.
 
     Raises:
@@ -128,7 +129,7 @@ def _saved_adapters(folder: Path) -> dict[str, Path]:
     return {name: path for path, name in names.items()}
 
 
-def _load_adapters(folder: str, saved: dict[str, Path], dtype: torch.dtype) -> Any:
+def _load_adapters(folder: str, saved: dict[str, Path], dtype: torch.dtype) -> LanguageModel:
     try:
         from peft import PeftConfig, PeftModel
     except ImportError as error:
@@ -145,7 +146,7 @@ def _load_adapters(folder: str, saved: dict[str, Path], dtype: torch.dtype) -> A
     return model
 
 
-def _add_adapters(model: Any, cfg: ModelConfig, adapters: tuple[str, ...]) -> Any:
+def _add_adapters(model: LanguageModel, cfg: ModelConfig, adapters: tuple[str, ...]) -> LanguageModel:
     """Put low-rank adapters (arXiv 2106.09685) on every linear layer."""
     try:
         from peft import LoraConfig, get_peft_model

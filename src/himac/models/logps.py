@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +17,7 @@ from torch.utils.checkpoint import checkpoint
 
 from himac.models.attention import packed_inputs, use_packed_attention
 from himac.models.packing import PackedBatch
+from himac.types import LanguageModel
 
 _CHUNK_ELEMENTS = 2**25  # logits turned to float32 at a time (128 MiB)
 
@@ -34,7 +34,7 @@ class TokenLogps:
 
 
 def token_logps(
-    model: Any,
+    model: LanguageModel,
     batch: PackedBatch,
     masks: Sequence[np.ndarray],
     *,
@@ -70,7 +70,7 @@ def token_logps(
 
 
 @contextmanager
-def _reading_head(model: Any, *, wanted: bool) -> Iterator[list[Tensor]]:
+def _reading_head(model: LanguageModel, *, wanted: bool) -> Iterator[list[Tensor]]:
     """Yield a list into which the next forward puts what the output head reads, (1, K, hidden)."""
     read: list[Tensor] = []
     if not wanted:
@@ -100,7 +100,7 @@ def _normalise(logits_KV: Tensor, temperature: float, *, entropy_grad: bool) -> 
     num_rows = max(_CHUNK_ELEMENTS // logits_KV.shape[-1], 1)
     if len(logits_KV) <= num_rows:
         return rows(logits_KV)
-    parts = [checkpoint(rows, chunk, use_reentrant=False) for chunk in logits_KV.split(num_rows)]
+    parts = [checkpoint(rows, chunk, use_reentrant=False) for chunk in torch.split(logits_KV, num_rows)]
     normalisers, entropies = zip(*parts)
     return torch.cat(normalisers), torch.cat(entropies)
 

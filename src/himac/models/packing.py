@@ -1,8 +1,8 @@
 """Many token sequences in one row, every common prefix once; numpy alone.
 
 One idea: sort the sequences, and each one adds only what it does not share with the one before it. The new
-tokens of a sequence are a *run*; a run attends to its ancestors (the shared prefix, which lies in earlier
-runs) and causally to itself. So a group's prompt passes through the model once, forward and backward,
+tokens of a sequence are a *piece*; a piece attends to its ancestors (the shared prefix, which lies in earlier
+pieces) and causally to itself. So a group's prompt passes through the model once, forward and backward,
 however many completions follow it:
 
     sequences  [1 2 3 4]  [1 2 3 5 6]  [1 7]
@@ -35,7 +35,7 @@ class PackedBatch:
 
     ids: np.ndarray  # (T,) int64 token ids
     positions: np.ndarray  # (T,) int64 position of each token in its sequences
-    runs: tuple[Piece, ...]  # cover the row in order
+    pieces: tuple[Piece, ...]  # cover the row in order
     sequences: tuple[int, ...]  # which of the sequences given to `pack` lie here
     index: tuple[np.ndarray, ...]  # per sequence (T_s,) int64: packed index of each of its tokens
 
@@ -67,7 +67,7 @@ def pack(sequences: Sequence[np.ndarray], *, max_tokens: int) -> list[PackedBatc
     >>> batch, = pack([np.array([1, 7]), np.array([1, 2, 3, 4]), np.array([1, 2, 3, 5, 6])], max_tokens=8)
     >>> batch.ids.tolist(), batch.positions.tolist(), batch.sequences
     ([1, 2, 3, 4, 5, 6, 7], [0, 1, 2, 3, 3, 4, 1], (1, 2, 0))
-    >>> [(run.start, run.length, run.ancestors) for run in batch.runs]
+    >>> [(piece.start, piece.length, piece.ancestors) for piece in batch.pieces]
     [(0, 4, ()), (4, 2, ((0, 3),)), (6, 1, ((0, 1),))]
     >>> batch.index[1].tolist()
     [0, 1, 2, 4, 5]
@@ -115,7 +115,7 @@ def lexical_key(ids: np.ndarray) -> bytes:
 
 
 def _lay_out(arrays: list[np.ndarray], members: list[int], shared: list[int]) -> PackedBatch:
-    runs: list[Piece] = []
+    pieces: list[Piece] = []
     index: list[np.ndarray] = []
     ids: list[np.ndarray] = []
     offset = 0
@@ -123,7 +123,7 @@ def _lay_out(arrays: list[np.ndarray], members: list[int], shared: list[int]) ->
         prefix = index[-1][:common] if index else np.empty(0, np.int64)
         length = len(arrays[i]) - common
         if length:
-            runs.append(Piece(start=offset, length=length, ancestors=_spans(prefix)))
+            pieces.append(Piece(start=offset, length=length, ancestors=_spans(prefix)))
         index.append(np.concatenate([prefix, np.arange(offset, offset + length)]))
         ids.append(arrays[i][common:])
         offset += length
@@ -133,7 +133,7 @@ def _lay_out(arrays: list[np.ndarray], members: list[int], shared: list[int]) ->
     return PackedBatch(
         ids=np.concatenate(ids),
         positions=positions,
-        runs=tuple(runs),
+        pieces=tuple(pieces),
         sequences=tuple(members),
         index=tuple(index),
     )

@@ -10,6 +10,7 @@ Left out: any pretraining. It knows nothing until the warm start teaches it.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -33,42 +34,43 @@ _CHATML = (
 )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TinyShape:
+    """The shape of a tiny model; its MLP is three times as wide as `hidden`."""
+
+    hidden: int = 64
+    layers: int = 3
+    # Few wide heads learn to point at a cell several times sooner than many narrow ones: with normalised queries and
+    # keys, head_dim bounds how sharp attention can become.
+    heads: int = 1
+    kv_heads: int = 1
+    head_dim: int = 64
+    max_length: int = 8192  # most positions
+
+
 def build_tiny(
-    folder: str | Path,
-    texts: Iterable[str],
-    *,
-    hidden: int = 64,
-    layers: int = 3,
-    heads: int = 1,
-    kv_heads: int = 1,
-    head_dim: int = 64,
-    vocab: int = 512,
-    max_length: int = 8192,
-    seed: int = 0,
+    folder: str | Path, texts: Iterable[str], shape: TinyShape, *, vocab: int = 512, seed: int = 0
 ) -> None:
     """Build a tokenizer from texts and a randomly initialised model, and save both.
 
     Args:
         folder: where the Hugging Face folder goes.
         texts: what the tokenizer learns its words from.
-        hidden, layers, heads, kv_heads, head_dim: the model's shape; the MLP is three times as wide. Few
-            wide heads learn to point at a cell several times sooner than many narrow ones: with normalised
-            queries and keys, head_dim bounds how sharp attention can become.
+        shape: of the model.
         vocab: most tokens; at least the 256 bytes and the tags.
-        max_length: most positions.
         seed: of the weights.
     """
     tokenizer = build_tokenizer(texts, vocab=vocab)
     config = Qwen3Config(
         vocab_size=len(tokenizer),
-        hidden_size=hidden,
-        intermediate_size=3 * hidden,
-        num_hidden_layers=layers,
-        num_attention_heads=heads,
-        num_key_value_heads=kv_heads,
-        head_dim=head_dim,
-        max_position_embeddings=max_length,
-        initializer_range=0.8 * hidden**-0.5,  # the usual 0.02 is made for models ten times as wide
+        hidden_size=shape.hidden,
+        intermediate_size=3 * shape.hidden,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.kv_heads,
+        head_dim=shape.head_dim,
+        max_position_embeddings=shape.max_length,
+        initializer_range=0.8 * shape.hidden**-0.5,  # the usual 0.02 is made for models ten times as wide
         tie_word_embeddings=True,
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,

@@ -50,7 +50,7 @@ def show_episode(row: dict[str, Any], out: Console) -> None:
 
 
 def clean(text: str) -> str:
-    """Return text whose control characters are visible and harmless; newlines and tabs stay.
+    r"""Return text whose control characters are visible and harmless; newlines and tabs stay.
 
     >>> clean("\\x1b[2Jgone")
     '␛[2Jgone'

@@ -12,14 +12,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from himac.chat import Format
 from himac.config import AgentConfig
 from himac.engines.base import Engine
 from himac.envs.base import Env
 from himac.rollout.episode import Job, LiveEpisode
-from himac.types import Episode, StopReason
+from himac.types import Episode, StopReason, Weights
 
 
 @dataclass(slots=True, kw_only=True)
@@ -105,7 +104,7 @@ class EpisodeRunner:
         self.clock.total_s += time.perf_counter() - started
         return [done[index] for index in range(len(jobs))]
 
-    def load_weights(self, state: Any, version: int) -> None:
+    def load_weights(self, state: Weights, version: int) -> None:
         """Hand new weights to the engine; None: it shares the learner's module, and only its cache has to go."""
         self._engine.load_weights(state, version)
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -22,7 +21,7 @@ from himac.config import AgentConfig, AlgoConfig, RolloutConfig
 from himac.rollout.collect import CollectClock, EpisodeRunner
 from himac.rollout.episode import Job, blueprint_logp
 from himac.seeds import COLLECT, derive, generator
-from himac.types import Blueprint, EnvSpec, Group, PhaseSpec, Role, Task
+from himac.types import Blueprint, EnvSpec, Group, PhaseSpec, Role, Task, Weights
 
 MakeAgent = Callable[[EnvSpec, AgentConfig, Assignment], Agent]
 
@@ -124,7 +123,7 @@ class LocalCollector:
         """Build an agent for one episode."""
         return self._make_agent(self.spec, self._agent, assignment)
 
-    def load_weights(self, state: Any, *, version: int) -> None:
+    def load_weights(self, state: Weights, *, version: int) -> None:
         """Sample with new weights from now on; None: the engine shares the learner's module."""
         self.runner.load_weights(state, version)
 

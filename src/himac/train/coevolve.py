@@ -28,7 +28,7 @@ from himac.rollout.collect import CollectClock
 from himac.rollout.phases import TaskStream, choose
 from himac.rollout.summary import FAILED, summarise, summarise_groups
 from himac.seeds import UPDATE, derive
-from himac.types import Blueprint, Episode, Group, PhaseSpec, Role, Sample, Task
+from himac.types import Blueprint, Episode, Group, PhaseSpec, Role, Sample, Task, Weights
 
 
 class Collector(Protocol):
@@ -47,7 +47,7 @@ class Collector(Protocol):
         """Return one group a task; with blueprints (one a task), the executions of those."""
         ...
 
-    def load_weights(self, state: Any, *, version: int) -> None:
+    def load_weights(self, state: Weights, *, version: int) -> None:
         """Sample with new weights from now on; None: they are the learner's own."""
         ...
 

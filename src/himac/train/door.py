@@ -14,7 +14,7 @@ from himac.runs.console import Console, Silent, Terminal
 from himac.runs.folder import CONFIG
 from himac.runs.formats import load_saved
 from himac.train import run as runs
-from himac.train.checks import check
+from himac.train.checks import check, check_trainable
 from himac.train.components import EvalComponents
 from himac.train.evaluate import evaluate_model, find_model
 from himac.types import Episode
@@ -47,7 +47,7 @@ def train(config: Config, *, folder: str | Path | None = None, verbose: bool = F
     >>> config = himac.load_config(None, ["env=toy", "model=tiny", "sft.demonstrations=2000"])
     >>> outcome = himac.train(config)  # doctest: +SKIP
     """
-    runs.check_trainable(config)
+    check_trainable(config)
     name = config.run.name or f"{config.env.name.rpartition(':')[2]}-{time.strftime('%Y%m%d-%H%M%S')}"
     home = Path(folder) if folder is not None else Path(config.run.dir) / name
     if (home / CONFIG).is_file():

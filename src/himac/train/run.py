@@ -20,7 +20,7 @@ from himac.envs.base import make_expert, provenance
 from himac.errors import ConfigError, RunError
 from himac.learner import checkpoint as ckpt
 from himac.learner.learner import Learner
-from himac.models.tiny import build_tiny
+from himac.models.tiny import TinyShape, build_tiny
 from himac.rollout.evaluate import evaluate
 from himac.runs.console import Console, Silent
 from himac.runs.folder import CONFIG, MACHINE, RECIPE, START, RunWriter, write_text
@@ -141,17 +141,11 @@ def build_start(config: Config, target: Path, console: Console | None = None) ->
         base = target
         m = config.model
         heads = max(1, m.tiny_hidden // 64)
-        build_tiny(
-            target,
-            demo_texts(demos, env, sft=sft, agent=config.agent),
-            hidden=m.tiny_hidden,
-            layers=m.tiny_layers,
-            heads=heads,
-            kv_heads=max(1, heads // 2),
-            head_dim=64,
-            vocab=m.tiny_vocab,
-            seed=derive(seed, "tiny") % 2**31,
+        shape = TinyShape(
+            hidden=m.tiny_hidden, layers=m.tiny_layers, heads=heads, kv_heads=max(1, heads // 2)
         )
+        texts = demo_texts(demos, env, sft=sft, agent=config.agent)
+        build_tiny(target, texts, shape, vocab=m.tiny_vocab, seed=derive(seed, "tiny") % 2**31)
     parts = Components(config, base)
     size = parts.policy.num_parameters / 1e6
     console.say(f"warm start: {sft.demonstrations} demonstrations, model of {size:.2f} M parameters")

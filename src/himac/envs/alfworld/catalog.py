@@ -19,6 +19,7 @@ from pathlib import Path
 
 from himac.envs.alfworld.game import FIELDS, compile_game
 from himac.errors import DataError, MissingFileError
+from himac.types import Json
 
 log = logging.getLogger("himac")
 
@@ -193,7 +194,7 @@ def _kind(file: Path, problem: str) -> str:
     return "pick2" if goal.count("inreceptacle") == 2 else "pick" if "inreceptacle" in goal else ""
 
 
-def _load_index(file: Path) -> dict[str, list]:
+def _load_index(file: Path) -> dict[str, list[Json]]:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
         return content["games"] if content["version"] == 1 else {}
@@ -201,7 +202,7 @@ def _load_index(file: Path) -> dict[str, list]:
         return {}
 
 
-def _save_index(file: Path, games: dict[str, list]) -> None:
+def _save_index(file: Path, games: dict[str, list[Json]]) -> None:
     """Write the index whole or not at all; a cache that cannot be written is no error."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)

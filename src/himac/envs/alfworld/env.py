@@ -7,11 +7,15 @@ refusal to be used out of order.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from himac.envs.alfworld.game import Game
 from himac.envs.alfworld.games import Playable, Source, start
 from himac.errors import ConfigError, EnvError, closest
 from himac.types import EnvSpec, Observation, StepResult, Task
+
+if TYPE_CHECKING:
+    from himac.envs.base import Expert
 
 REWARD_SUCCESS = 10.0
 """What a solved task pays, as in the published experiments; every other step pays 0."""
@@ -149,6 +153,12 @@ class AlfworldEnv:
             score=1.0 if won else 0.0,
             valid=valid,
         )
+
+    def expert(self) -> Expert:
+        """Return the solver that demonstrates."""
+        from himac.envs.alfworld.player import AlfworldExpert  # which plays in this very class
+
+        return AlfworldExpert(self)
 
     def close(self) -> None:
         """Let the world go."""

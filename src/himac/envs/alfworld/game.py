@@ -20,6 +20,7 @@ from himac.envs.alfworld.rules import Rules, read_rules
 from himac.envs.alfworld.sexpr import SExpr, read, section, typed
 from himac.envs.alfworld.wording import Wording, read_wording
 from himac.errors import DataError
+from himac.types import Json
 
 Numbers = tuple[int, ...]
 """Things of one sort, ascending."""
@@ -60,10 +61,12 @@ class Game:
     goal: goals.Goal  # atoms over numbers
     decisive: frozenset[str]  # predicates the goal depends on
     start: Start
-    commands: dict[tuple, str] = field(
+    commands: dict[tuple[str | int, ...], str] = field(
         default_factory=dict
     )  # (action, things) -> command, filled while playing
-    actions: dict[str, tuple] = field(default_factory=dict)  # command -> (action, things), likewise
+    actions: dict[str, tuple[str | int, ...]] = field(
+        default_factory=dict
+    )  # command -> (action, things), likewise
     travel: dict[int, tuple[str, ...]] = field(default_factory=dict)  # location -> its unconditional commands
 
 
@@ -87,7 +90,7 @@ def load_game(path: Path) -> Game:
     return compile_game(content, name=str(path))
 
 
-def compile_game(content: dict, *, name: str) -> Game:
+def compile_game(content: dict[str, Json], *, name: str) -> Game:
     """Compile a game from its file's fields `pddl_domain`, `grammar` and `pddl_problem`.
 
     Args:

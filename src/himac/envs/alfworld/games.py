@@ -34,9 +34,13 @@ class Playable(Protocol):
     admissible: tuple[str, ...]
     won: bool
 
-    def intro(self) -> str: ...
+    def intro(self) -> str:
+        """Begin; return the first text."""
+        ...
 
-    def step(self, command: str) -> str: ...
+    def step(self, command: str) -> str:
+        """Carry out a command; return what the world says."""
+        ...
 
 
 class Source(Protocol):
@@ -68,12 +72,15 @@ class FileGames:
         }
 
     def kinds(self, split: str) -> Sequence[str]:
+        """See `Source.kinds`."""
         return self._kinds[split]
 
     def game(self, split: str, index: int) -> Game:
+        """See `Source.game`."""
         return _loaded(str(self.file(split, index)))
 
     def file(self, split: str, index: int) -> Path:
+        """See `Source.file`."""
         return self.catalog.root / self.entry(split, index).path
 
     def entry(self, split: str, index: int) -> Entry:
@@ -91,12 +98,15 @@ class GeneratedGames:
         self._folder: tempfile.TemporaryDirectory[str] | None = None
 
     def kinds(self, split: str) -> Sequence[str]:
+        """See `Source.kinds`."""
         return kinds_of(self.settings, split, self.counts[split])
 
     def game(self, split: str, index: int) -> Game:
+        """See `Source.game`."""
         return generated_game(self.settings, split, index, self.kinds(split)[index])
 
     def file(self, split: str, index: int) -> Path:
+        """See `Source.file`."""
         if self._folder is None:
             self._folder = tempfile.TemporaryDirectory(prefix="himac-alfworld-")
         home = Path(self._folder.name) / split / str(index)

@@ -17,7 +17,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -27,6 +26,7 @@ from himac.envs.alfworld.oracle import shortest_win
 from himac.envs.alfworld.problem import NEEDS, Layout, Plan, Receptacle, game_content
 from himac.envs.alfworld.vocabulary import ROOMS, Stock, attributes, contains, layouts, p_openable, stocks
 from himac.errors import ConfigError, closest
+from himac.types import Json
 
 KINDS = {"pick": 790, "look": 308, "clean": 650, "heat": 459, "cool": 533, "pick2": 813}
 """Task type -> its number among ALFWorld's 3,553 training games; generated splits have these shares."""
@@ -112,7 +112,7 @@ def kinds_of(settings: Settings, split: str, number: int) -> tuple[str, ...]:
     return tuple(settings.kinds[i] for i in rng.choice(len(weights), size=number, p=weights / weights.sum()))
 
 
-def make_content(settings: Settings, split: str, index: int, kind: str) -> dict[str, Any]:
+def make_content(settings: Settings, split: str, index: int, kind: str) -> dict[str, Json]:
     """Generate one game.
 
     Returns:
@@ -131,7 +131,7 @@ def generated_game(settings: Settings, split: str, index: int, kind: str) -> Gam
     return _make(settings, split, index, kind)[1]
 
 
-def _make(settings: Settings, split: str, index: int, kind: str) -> tuple[dict[str, Any], Game]:
+def _make(settings: Settings, split: str, index: int, kind: str) -> tuple[dict[str, Json], Game]:
     """Draw games until one belongs to the split and can be won; returns its file's content and itself."""
     for attempt in range(400):
         rng = np.random.default_rng([settings.seed, SPLITS.index(split), index, attempt])

@@ -9,6 +9,7 @@ Left out: derived predicates and numbers, which no ALFWorld goal uses.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from himac.envs.alfworld.sexpr import SExpr, typed
 from himac.errors import DataError
@@ -30,7 +31,7 @@ CHANGING = frozenset(
 )
 """Predicates that an action changes and a goal may ask for."""
 
-Goal = bool | tuple
+Goal = bool | tuple[Any, ...]
 """True, False, ("and" | "or", Goal, ...), ("not", Goal) or an atom (predicate, argument, ...)."""
 
 Facts = Mapping[str, frozenset[tuple[str, ...]]]

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 from himac.envs.alfworld.game import Game
 from himac.envs.alfworld.goal import Goal
@@ -37,7 +38,7 @@ def shortest_win(game: Game) -> list[str] | None:
     world = World(game)
     if world.won:
         return [game.wording.commands["look"]]
-    best: list[tuple] | None = None
+    best: list[tuple[Any, ...]] | None = None
     for wish in _wishes(game):
         for plan in _plans(game, wish):
             if best is None or len(plan) < len(best):
@@ -71,7 +72,7 @@ def _wishes(game: Game) -> Iterator[Wish]:
             yield Wish(put=tuple(put), change=tuple(change), hold=hold, lamp=lamp)
 
 
-def _choices(goal: Goal) -> Iterator[tuple[tuple, ...]]:
+def _choices(goal: Goal) -> Iterator[tuple[tuple[Any, ...], ...]]:
     """Yield the sets of atoms each of which satisfies a goal (no negations)."""
     if goal is True:
         yield ()
@@ -85,7 +86,7 @@ def _choices(goal: Goal) -> Iterator[tuple[tuple, ...]]:
         yield (goal,)
 
 
-def _plans(game: Game, wish: Wish) -> Iterator[list[tuple]]:
+def _plans(game: Game, wish: Wish) -> Iterator[list[tuple[Any, ...]]]:
     """Yield the plans for one wish: every choice of where to fetch and where to change."""
     carried = [o for o, _ in wish.put] + ([wish.hold] if wish.hold >= 0 else [])
     sources = [
@@ -107,8 +108,10 @@ def _plans(game: Game, wish: Wish) -> Iterator[list[tuple]]:
                 yield _plan(game, wish, dict(zip(carried, chosen)), station, lamp_at)
 
 
-def _plan(game: Game, wish: Wish, source: dict[int, int], station: int, lamp_at: int) -> list[tuple]:
-    plan: list[tuple] = []
+def _plan(
+    game: Game, wish: Wish, source: dict[int, int], station: int, lamp_at: int
+) -> list[tuple[Any, ...]]:
+    plan: list[tuple[Any, ...]] = []
     at, opened = game.start.at, set(game.start.opened)
     changes = dict(wish.change)
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 from himac.envs.alfworld.catalog import TASK_TYPES
 from himac.envs.alfworld.rules import domain_text
 from himac.envs.alfworld.vocabulary import attributes, contains
 from himac.envs.alfworld.wording import grammar_text
+from himac.types import Json
 
 NEEDS = {"clean": "cleanable", "heat": "heatable", "cool": "coolable"}
 STATES = {"clean": "isClean", "heat": "isHot", "cool": "isCool"}
@@ -60,7 +60,8 @@ class Plan:
         return next(name for name, kind in TASK_TYPES.items() if kind == self.kind)
 
 
-def game_content(plan: Plan, name: str) -> dict[str, Any]:
+def game_content(plan: Plan, name: str) -> dict[str, Json]:
+    """Return a plan's game as its file holds it."""
     folder = f"{plan.task_type}-{plan.object}-None-{plan.target}-{plan.layout.room}{plan.layout.number}"
     lamp = plan.kind == "look"
     return {

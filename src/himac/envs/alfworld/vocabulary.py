@@ -11,8 +11,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from typing import Literal, get_args
 
-ROOMS = ("kitchen", "livingroom", "bedroom", "bathroom")
+Room = Literal["kitchen", "livingroom", "bedroom", "bathroom"]
+ROOMS: tuple[Room, ...] = get_args(Room)
 
 _LAYOUTS = """\
 kitchen

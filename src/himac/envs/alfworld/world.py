@@ -66,7 +66,8 @@ class World:
         command = command.strip()
         if command not in self.admissible:  # quirk "exact-command"
             return NOTHING_HAPPENS
-        name, *things = self.game.actions[command]
+        action, *things = self.game.actions[command]
+        name = str(action)
         text = _EFFECTS[name](self, *things)
         changed = CHANGES.get(name)
         if changed is not None:
@@ -85,7 +86,7 @@ class World:
         CleanObject, HeatObject, CoolObject: o in hand can be, r is here and of the type that does it.
         ToggleObject: o can be, it lies in a receptacle here.  SliceObject: a knife in hand, o can be, it lies here.
         """
-        game, held, kinds = self.game, self.held, self.game.kinds
+        game, held = self.game, self.held
         always = game.travel.get(self.at) or self._always(self.at)
         found: list[str] = []
         add = found.append
@@ -95,35 +96,49 @@ class World:
             if openable:
                 add(self.command("closeobject" if reachable else "openobject", r))
             if held >= 0:
-                if reachable and held in game.fits[r]:
-                    add(self.command("putobject", held, r))
-                # quirk "closed-does-not-matter": only taking and putting ask whether r is open
-                if r in game.cleaners and held in kinds["cleanable"]:
-                    add(self.command("cleanobject", held, r))
-                if r in game.heaters and held in kinds["heatable"]:
-                    add(self.command("heatobject", held, r))
-                if r in game.coolers and held in kinds["coolable"]:
-                    add(self.command("coolobject", held, r))
-            elif reachable:
-                for o in self.inside[r]:
-                    if o in kinds["pickupable"]:
-                        add(self.command("pickupobject", o, r))
-            for o in self.inside[r]:
-                if o in kinds["toggleable"]:
-                    add(self.command("toggleobject", o))
-                if reachable and game.rules.examine_in_sight:
-                    add(self.command("examineobject", o))
+                found += self._with_held(r, reachable=reachable)
+            if self.inside[r]:
+                found += self._with_contents(r, reachable=reachable)
         if held >= 0:
             add(self.command("examineobject", held))  # quirk "examine-held"
             if held in game.knives:
                 for o in self.lying[self.at]:  # quirk "slice-from-afar"
-                    if o in kinds["sliceable"]:
+                    if o in game.kinds["sliceable"]:
                         add(self.command("sliceobject", o, held))
         if not found:
             return always
         found += always
         found.sort()  # quirk "command-order"
         return tuple(dict.fromkeys(found))
+
+    def _with_held(self, r: int, *, reachable: bool) -> list[str]:
+        """List what can be done with the thing in hand at a receptacle that is here."""
+        game, held, kinds = self.game, self.held, self.game.kinds
+        found = []
+        if reachable and held in game.fits[r]:
+            found.append(self.command("putobject", held, r))
+        # quirk "closed-does-not-matter": only taking and putting ask whether r is open
+        if r in game.cleaners and held in kinds["cleanable"]:
+            found.append(self.command("cleanobject", held, r))
+        if r in game.heaters and held in kinds["heatable"]:
+            found.append(self.command("heatobject", held, r))
+        if r in game.coolers and held in kinds["coolable"]:
+            found.append(self.command("coolobject", held, r))
+        return found
+
+    def _with_contents(self, r: int, *, reachable: bool) -> list[str]:
+        """List what can be done with the things that lie in a receptacle that is here."""
+        kinds, found = self.game.kinds, []
+        can_take = reachable and self.held < 0
+        can_examine = reachable and self.game.rules.examine_in_sight
+        for o in self.inside[r]:
+            if can_take and o in kinds["pickupable"]:
+                found.append(self.command("pickupobject", o, r))
+            if o in kinds["toggleable"]:
+                found.append(self.command("toggleobject", o))
+            if can_examine:
+                found.append(self.command("examineobject", o))
+        return found
 
     def _always(self, at: int) -> tuple[str, ...]:
         """List what can be done at a location whatever else holds."""

@@ -120,7 +120,8 @@ def _cell_bytes(level: Level) -> np.ndarray:
     floor, targets, boxes = (
         _bits(mask, level.height * level.width) for mask in (level.floor, level.targets, level.boxes)
     )
-    return floor * _FLOOR | targets * _TARGET | boxes * _BOX
+    packed: np.ndarray = floor * _FLOOR | targets * _TARGET | boxes * _BOX
+    return packed
 
 
 def _bits(mask: int, num_cells: int) -> np.ndarray:

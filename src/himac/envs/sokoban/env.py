@@ -16,6 +16,7 @@ which differs only for level files that begin with a box on a target.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from himac.envs.sokoban.levels import LevelSource
 from himac.envs.sokoban.rules import (
@@ -32,6 +33,9 @@ from himac.envs.sokoban.text import FORMS
 from himac.envs.splits import SPLITS
 from himac.errors import ConfigError, EnvError, closest
 from himac.types import EnvSpec, Observation, StepResult, Task
+
+if TYPE_CHECKING:
+    from himac.envs.base import Expert
 
 _SYMBOLS = """Symbols: # wall, _ floor, O target, X box, √ box on a target, P you, S you on a target."""
 
@@ -149,6 +153,12 @@ class SokobanEnv:
             score=num_on_target(level, self._state) / level.num_boxes,
             valid=valid,
         )
+
+    def expert(self) -> Expert:
+        """Return the solver that demonstrates."""
+        from himac.envs.sokoban.expert import SokobanExpert  # which plays in this very class
+
+        return SokobanExpert(self)
 
     def close(self) -> None:
         """Release nothing: there is nothing to release."""

@@ -134,8 +134,7 @@ def _best_pulled(
                 if (boxes, ahead) not in explored:
                     todo.append((boxes, ahead, where, changes, last, displacement, depth - 1))
                 continue
-            box = where.index(behind)
-            home = homes[box]
+            home = homes[box := where.index(behind)]
             moved = boxes & ~(1 << behind | 1 << behind + num_cells)
             moved |= 1 << player | 1 << player + num_cells
             if (moved, ahead) in explored:

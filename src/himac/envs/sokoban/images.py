@@ -106,7 +106,8 @@ def draw_codes(codes: np.ndarray) -> np.ndarray:
     """Return boards of cell codes, (..., H, W), as images, (..., H * 16, W * 16, 3) uint8."""
     *batch, height, width = codes.shape
     tiles = _tiles()[codes]  # (..., H, W, 16, 16, 3)
-    return np.moveaxis(tiles, -3, -4).reshape(*batch, height * TILE, width * TILE, 3)
+    drawn: np.ndarray = np.moveaxis(tiles, -3, -4).reshape(*batch, height * TILE, width * TILE, 3)
+    return drawn
 
 
 @lru_cache(maxsize=1)

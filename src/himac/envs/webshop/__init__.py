@@ -7,12 +7,14 @@ See docs/webshop.md for the file formats, the numbers behind each choice and wha
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from himac.envs.webshop.pages import RESULTS_PER_PAGE
-from himac.errors import ConfigError, closest
+from himac.errors import ConfigError
+from himac.toml import Count, Positive, at_least
 from himac.types import EnvSpec
 
 if TYPE_CHECKING:
@@ -72,162 +74,143 @@ _EXAMPLE_PLAY = (
 """Task 0 of the generated shop's split "train"; the page of results is cut at "..."."""
 
 
-def make(
-    items: str | os.PathLike[str] | None = None,
-    instructions: str | os.PathLike[str] | None = None,
-    *,
-    human: str | os.PathLike[str] | None = None,
-    goals: str = "synthetic",
-    observation: str = "text",
-    reward: str = "corrected",
-    protocol: str = "himac",
-    protocol_seed: int = 0,
-    max_steps: int = MAX_STEPS,
-    tagger: str = "auto",
-    dense: bool = False,
-    max_products: int | None = None,
-    search_cache: int = 4096,
-    generated: int = 1000,
-    catalogue_seed: int = 0,
-    num_types: int = 36,
-    max_options: int = 2,
-    max_values: int = 5,
-    family: int = 4,
-    max_wanted: int = 2,
-    plain: bool = False,
-    results_per_page: int = RESULTS_PER_PAGE,
-    repeat_instruction: bool = True,
-    list_admissible: bool = True,
-    rules: bool = True,
-) -> WebShopEnv:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebShopSettings:
+    """WebShop's settings."""
+
+    items: str | None = None  # WebShop's items_shuffle*.json; left out: a catalogue is generated
+    instructions: str | None = None  # items_ins_v2*.json, with attributes and synthetic instructions
+    human: str | None = None  # items_human_ins.json, for goals = "human"
+    goals: Literal["synthetic", "human"] = "synthetic"
+    observation: Literal["text", "text_rich"] = "text"
+    reward: Literal["corrected", "original"] = (
+        "corrected"  # "original" has the published defect in comparing options
+    )
+    protocol: Literal["himac", "verl-agent"] = "himac"  # disjoint splits, or the published, overlapping ones
+    protocol_seed: Count = 0  # the published run's seed, with protocol = "verl-agent"
+    max_steps: Positive = MAX_STEPS  # episode limit in environment steps
+    tagger: Literal["auto", "rule", "spacy"] = "auto"  # "auto": spaCy where its model is installed
+    dense: bool = (
+        False  # reward 10 x score on buying instead of 10 for a perfect purchase and 0 for any other
+    )
+    max_products: Positive | None = None  # read this many products of `items`; left out: all
+    search_cache: Count = 4096  # queries whose results are remembered; 0 is off
+    results_per_page: Positive = RESULTS_PER_PAGE  # products on a page of results; the original shows 10
+    repeat_instruction: bool = True  # False leaves it out of all pages but the first: prompts state it anyway
+    list_admissible: bool = (
+        True  # False leaves the admissible actions out of prompts: pages name what can be clicked
+    )
+    rules: bool = (
+        True  # False leaves rules and example out of prompts, for models that learn them by imitation
+    )
+    # of a generated catalogue:
+    generated: Positive = 1000  # products
+    catalogue_seed: int = 0  # which catalogue
+    num_types: Annotated[int, at_least(1, 36)] = 36  # product types; fewer types, fewer words
+    max_options: Annotated[int, at_least(0, 2)] = 2  # options a product has at most
+    max_values: Annotated[int, at_least(2, 8)] = 5  # values an option has at most
+    family: Annotated[int, at_least(1, 8)] = 4  # near-duplicates: products of a family at most
+    max_wanted: Annotated[int, at_least(1, 2)] = 2  # attributes a goal wants at most
+    plain: bool = False  # titles in lower case and ids of syllables, so that every word has one form
+
+
+def make(settings: WebShopSettings) -> WebShopEnv:
     """Make a WebShop environment.
 
-    Args:
-        items: WebShop's `items_shuffle*.json`; None generates a catalogue.
-        instructions: WebShop's `items_ins_v2*.json`, with attributes and synthetic instructions.
-        human: WebShop's `items_human_ins.json`; needed for goals="human".
-        goals: "synthetic" or "human".
-        observation: "text" or "text_rich".
-        reward: "corrected", or "original" with the published defect in comparing options.
-        protocol: "himac" for disjoint splits, or "verl-agent" for the published, overlapping ones.
-        protocol_seed: the published run's seed, with protocol="verl-agent".
-        max_steps: episode limit in environment steps.
-        tagger: "spacy", "rule", or "auto" for spaCy where its model is installed.
-        dense: reward 10 x score on buying instead of 10 for a perfect purchase and 0 for any other.
-        max_products: read this many products of `items`; None reads all.
-        search_cache: number of queries whose results are remembered; 0 is off.
-        generated: number of products of a generated catalogue.
-        catalogue_seed: which generated catalogue.
-        num_types: product types of a generated catalogue, 1 to 36; fewer types, fewer words.
-        max_options: options a generated product has at most, 0 to 2.
-        max_values: values a generated option has at most, 2 to 8.
-        family: near-duplicates in a generated catalogue: products of a family at most, 1 to 8.
-        max_wanted: attributes a generated goal wants at most, 1 or 2.
-        plain: generated titles in lower case and ids of syllables, so that every word has one form.
-        results_per_page: products on a page of search results; the original shows 10.
-        repeat_instruction: False leaves the instruction out of all pages but the first: prompts state it anyway.
-        list_admissible: False leaves the list of admissible actions out of the prompts: pages name what can be clicked.
-        rules: False leaves the shop's rules and the example out of the prompts, for models that learn them by imitation.
-
     Raises:
-        ConfigError: a setting has an unknown value or contradicts another one.
+        ConfigError: a setting contradicts another one.
         DataError: a file cannot be used.
         MissingFileError: a file cannot be read.
     """
     from himac.envs.webshop.env import WebShopEnv
 
-    _check("observation", observation, ("text", "text_rich"))
-    _check("reward", reward, ("corrected", "original"))
-    _check("protocol", protocol, ("himac", "verl-agent"))
-    _check("goals", goals, ("synthetic", "human"))
-    _check("tagger", tagger, ("auto", "rule", "spacy"))
-    numbers = {
-        "max_steps": max_steps,
-        "generated": generated,
-        "max_products": max_products,
-        "results_per_page": results_per_page,
-    }
-    for name, number in numbers.items():
-        if name != "max_products" or number is not None:
-            _check_count(name, number, 1)
-    for name, number in {"protocol_seed": protocol_seed, "search_cache": search_cache}.items():
-        _check_count(name, number, 0)
-    if goals == "human" and human is None:
-        raise ConfigError(
-            "env.goals='human' needs env.human=FILE, got None", hint="name items_human_ins.json as env.human"
-        )
-    if items is None and (instructions is not None or human is not None):
-        raise ConfigError(
-            "env.instructions and env.human belong to env.items, which is None", hint="name env.items"
-        )
-    shop = _shop(
-        _path(items),
-        _path(instructions),
-        _path(human) if goals == "human" else None,
-        reward=reward,
-        protocol=protocol,
-        protocol_seed=protocol_seed,
-        tagger=tagger,
-        max_products=max_products,
-        search_cache=search_cache,
-        recipe=(
-            (generated, num_types, max_options, max_values, family, max_wanted, plain)
-            if items is None
-            else None
-        ),
-        catalogue_seed=catalogue_seed if items is None else 0,
-        changed=tuple(_changed(path) for path in (items, instructions, human)),
-    )
+    _check_files(settings)
+    paths = (settings.items, settings.instructions, settings.human)
+    shop = _shop(settings, tuple(_changed(path) for path in paths))
     spec = EnvSpec(
         name="webshop",
-        rules=_RULES if rules else "",
-        example_subgoals=_EXAMPLES if rules else (),
-        max_steps=max_steps,
-        list_admissible=list_admissible,
+        rules=_RULES if settings.rules else "",
+        example_subgoals=_EXAMPLES if settings.rules else (),
+        max_steps=settings.max_steps,
+        list_admissible=settings.list_admissible,
         splits=shop.splits,
         reward_success=10.0,
-        example_play=_EXAMPLE_PLAY if observation == "text" else (),
+        example_play=_EXAMPLE_PLAY if settings.observation == "text" else (),
     )
     return WebShopEnv(
         shop,
         spec,
-        observation,  # type: ignore[arg-type]
-        dense=dense,
-        page_size=results_per_page,
-        repeat_instruction=repeat_instruction,
+        settings.observation,
+        dense=settings.dense,
+        page_size=settings.results_per_page,
+        repeat_instruction=settings.repeat_instruction,
     )
 
 
-def expert(env: Any) -> Any:
-    """Make the shopper that demonstrates."""
-    from himac.envs.webshop.shopper import ShopExpert
+def _check_files(settings: WebShopSettings) -> None:
+    """Refuse files without the ones they belong to."""
+    if settings.goals == "human" and settings.human is None:
+        raise ConfigError(
+            "env.goals='human' needs env.human=FILE, got None", hint="name items_human_ins.json as env.human"
+        )
+    if settings.items is None and (settings.instructions is not None or settings.human is not None):
+        raise ConfigError(
+            "env.instructions and env.human belong to env.items, which is None", hint="name env.items"
+        )
 
-    return ShopExpert(env)
+
+def _shop(settings: WebShopSettings, changed: tuple[int | None, ...]) -> Shop:
+    """Return the shop; environments whose settings say the same of the shop share one."""
+    default = WebShopSettings()
+    told = {name: getattr(default, name) for name in _NOT_THE_SHOP_S}
+    if settings.items is not None:
+        told |= {name: getattr(default, name) for name in _GENERATOR}
+    if settings.goals != "human":
+        told["human"] = None
+    return _shared_shop(replace(settings, **told), changed)
+
+
+_NOT_THE_SHOP_S = (
+    "goals", "observation", "max_steps", "dense", "results_per_page", "repeat_instruction", "list_admissible", "rules",
+)  # fmt: skip
+_GENERATOR = (
+    "generated", "catalogue_seed", "num_types", "max_options", "max_values", "family", "max_wanted", "plain",
+)  # fmt: skip
 
 
 @lru_cache(maxsize=8)
-def _shop(items: Path | None, instructions: Path | None, human: Path | None, **settings: Any) -> Shop:
+def _shared_shop(settings: WebShopSettings, changed: tuple[int | None, ...]) -> Shop:
+    """Open a shop. `changed` says when its files were changed: one made from older files is not handed out again."""
     from himac.envs.webshop import catalogue, records
     from himac.envs.webshop.shop import Shop
 
-    if items is None:
+    if settings.items is None:
         from himac.envs.webshop import generate
 
-        names = ("num_products", "num_types", "max_options", "max_values", "family", "max_wanted", "plain")
-        recipe = generate.Recipe(**dict(zip(names, settings["recipe"], strict=True)))
-        stock = generate.catalogue(recipe, seed=settings["catalogue_seed"])
-        source = f"generated from seed {settings['catalogue_seed']}{recipe.told()}"
+        recipe = generate.Recipe(
+            num_products=settings.generated,
+            num_types=settings.num_types,
+            max_options=settings.max_options,
+            max_values=settings.max_values,
+            family=settings.family,
+            max_wanted=settings.max_wanted,
+            plain=settings.plain,
+        )
+        stock = generate.catalogue(recipe, seed=settings.catalogue_seed)
+        source = f"generated from seed {settings.catalogue_seed}{recipe.told()}"
     else:
-        stock = catalogue.from_files(items, instructions, max_products=settings["max_products"])
+        items = Path(settings.items).expanduser()
+        stock = catalogue.from_files(items, _path(settings.instructions), max_products=settings.max_products)
         source = items.name
+    human = _path(settings.human)
     return Shop(
         stock,
         human=None if human is None else records.read_mapping(human),
-        reward=settings["reward"],
-        protocol=settings["protocol"],
-        protocol_seed=settings["protocol_seed"],
-        tagger_name=settings["tagger"],
-        search_cache=settings["search_cache"],
+        reward=settings.reward,
+        protocol=settings.protocol,
+        protocol_seed=settings.protocol_seed,
+        tagger_name=settings.tagger,
+        search_cache=settings.search_cache,
         source=source,
     )
 
@@ -242,15 +225,3 @@ def _changed(path: str | os.PathLike[str] | None) -> int | None:
         return None if path is None else Path(path).expanduser().stat().st_mtime_ns
     except OSError:
         return None
-
-
-def _check(name: str, value: object, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise ConfigError(
-            f"env.{name} must be one of {', '.join(known)}, got {value!r}{closest(str(value), known)}"
-        )
-
-
-def _check_count(name: str, value: object, least: int) -> None:
-    if not isinstance(value, int) or value < least:
-        raise ConfigError(f"env.{name} must be a whole number of at least {least}, got {value!r}")

@@ -26,6 +26,7 @@ import numpy as np
 from himac.envs.webshop import bm25
 from himac.envs.webshop.records import Product, Report, clean, read_mapping, read_objects
 from himac.errors import DataError
+from himac.types import Json
 
 FORMAT = 2  # raise when what is written to the cache changes
 _KEPT_PRODUCTS = 20_000  # decoded products held in memory
@@ -34,7 +35,9 @@ _KEPT_PRODUCTS = 20_000  # decoded products held in memory
 class Catalogue:
     """Products in file order, and search over them."""
 
-    def __init__(self, records: bytearray | np.ndarray, arrays: dict[str, np.ndarray], header: dict) -> None:
+    def __init__(
+        self, records: bytearray | np.ndarray, arrays: dict[str, np.ndarray], header: dict[str, Json]
+    ) -> None:
         """Take the parts that `from_products` or the cache made."""
         self._records = records
         self._arrays = arrays

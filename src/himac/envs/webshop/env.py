@@ -18,7 +18,7 @@ import json
 import random
 import re
 from collections.abc import Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from himac.envs.splits import seed_from
 from himac.envs.webshop.goals import Goal
@@ -27,6 +27,9 @@ from himac.envs.webshop.reward import Verdict
 from himac.envs.webshop.shop import Shop
 from himac.errors import EnvError
 from himac.types import EnvSpec, Observation, StepResult, Task
+
+if TYPE_CHECKING:
+    from himac.envs.base import Expert
 
 SEARCH = "search[<your query>]"  # how the published agents' prompt announces the search bar
 SEARCH_RETURNS = 50  # products a search finds at most
@@ -89,11 +92,11 @@ class WebShopEnv:
         """Carry out `search[...]` or `click[...]`."""
         if self._goal is None:
             raise EnvError("WebShopEnv.step was called before reset")
-        if self._kind == "done" or self._steps >= self.spec.max_steps:
+        if self._is_done() or self._steps >= self.spec.max_steps:
             raise EnvError("WebShopEnv.step was called after the episode's end", hint="call reset first")
         self._steps += 1
         valid = self._act(action)
-        done = self._kind == "done"
+        done = self._is_done()
         score = self.verdict.score if self.verdict is not None else 0.0
         success = done and score == 1.0
         reward = 10.0 * (score if self.dense else success) if done else 0.0
@@ -106,6 +109,15 @@ class WebShopEnv:
             score=score,
             valid=valid,
         )
+
+    def _is_done(self) -> bool:
+        return self._kind == "done"
+
+    def expert(self) -> Expert:
+        """Return the solver that demonstrates."""
+        from himac.envs.webshop.shopper import ShopExpert  # which plays in this very class
+
+        return ShopExpert(self)
 
     def close(self) -> None:
         """Forget the session."""

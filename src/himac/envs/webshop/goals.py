@@ -18,13 +18,13 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal, overload
+from typing import Literal, overload
 
 import numpy as np
 
 from himac.envs.webshop.catalogue import Catalogue
 from himac.envs.webshop.records import Product, Report, _text, _texts
-from himac.types import Task
+from himac.types import Json, Task
 
 GoalKind = Literal["synthetic", "human"]
 
@@ -60,7 +60,7 @@ class Goal:
 class Goals:
     """All goals of one kind, before shuffling. Numbers are positions in catalogue order."""
 
-    def __init__(self, catalogue: Catalogue, human: Mapping[str, Any] | None, report: Report) -> None:
+    def __init__(self, catalogue: Catalogue, human: Mapping[str, Json] | None, report: Report) -> None:
         """Count the goals.
 
         Args:
@@ -70,7 +70,7 @@ class Goals:
         """
         self._catalogue = catalogue
         self.kind: GoalKind = "synthetic" if human is None else "human"
-        self._written: list[dict[str, Any]] = []
+        self._written: list[dict[str, Json]] = []
         if human is None:
             counts = catalogue.combinations
             self._products = np.flatnonzero(counts >= 0)
@@ -122,7 +122,7 @@ class Goals:
         """Draw a price for each product and a price limit for each product (or text) with a goal."""
         return _draw_prices(self._catalogue, self._products, seed)
 
-    def _read(self, human: Mapping[str, Any], report: Report) -> Iterator[int]:
+    def _read(self, human: Mapping[str, Json], report: Report) -> Iterator[int]:
         """Keep the usable human instructions; yield their products' numbers in catalogue order."""
         known = {asin: number for asin in human if (number := self._catalogue.find(asin)) is not None}
         for asin in human.keys() - known.keys():

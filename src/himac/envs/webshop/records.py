@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from himac.errors import DataError, MissingFileError
+from himac.types import Json
 
 NO_ATTRIBUTES = ("DUMMY_ATTR",)  # what WebShop gives a product that has no attributes
 NO_PRICE = 100.0  # dollars; what WebShop gives a product that has no price
@@ -72,7 +73,7 @@ class Report:
         return "; ".join(f"{n} x {why} (first: {self.examples[why]})" for why, n in self.counts.items())
 
 
-def read_objects(path: Path, report: Report) -> Iterator[dict[str, Any]]:
+def read_objects(path: Path, report: Report) -> Iterator[dict[str, Json]]:
     """Yield the objects of a JSON array, or of JSON lines, reading a piece at a time.
 
     A damaged object is reported and skipped; reading goes on at the next `},{` or line that begins with `{`.
@@ -108,7 +109,7 @@ def read_objects(path: Path, report: Report) -> Iterator[dict[str, Any]]:
                 report.add("not a JSON object", repr(value))
 
 
-def read_mapping(path: Path) -> dict[str, Any]:
+def read_mapping(path: Path) -> dict[str, Json]:
     """Read a JSON file that holds one object keyed by product id.
 
     Raises:
@@ -125,7 +126,7 @@ def read_mapping(path: Path) -> dict[str, Any]:
 
 
 def clean(
-    raw: Iterable[Mapping[str, Any]], instructions: Mapping[str, Any], report: Report
+    raw: Iterable[Mapping[str, Json]], instructions: Mapping[str, Json], report: Report
 ) -> Iterator[Product]:
     """Turn raw products into `Product`s; skip those without a usable id or name, and repeated ids."""
     seen: set[str] = set()
@@ -142,7 +143,7 @@ def clean(
             yield _product(item, instructions.get(asin), report)
 
 
-def _product(item: Mapping[str, Any], goal: Any, report: Report) -> Product:
+def _product(item: Mapping[str, Json], goal: Json, report: Report) -> Product:
     asin = item["asin"]
     bullets = item.get("small_description")
     goal = goal if isinstance(goal, Mapping) else {}
@@ -167,7 +168,7 @@ def _product(item: Mapping[str, Any], goal: Any, report: Report) -> Product:
     )
 
 
-def _prices(pricing: Any, asin: str, report: Report) -> tuple[float, ...]:
+def _prices(pricing: Json, asin: str, report: Report) -> tuple[float, ...]:
     """Read `$12.50` or `$12.50 - $20.00`; a missing price is 100 dollars, an unreadable one is reported too."""
     if pricing is None or pricing == "" or pricing == []:
         return (NO_PRICE,)
@@ -184,7 +185,7 @@ def _prices(pricing: Any, asin: str, report: Report) -> tuple[float, ...]:
     return (NO_PRICE,)
 
 
-def _options(raw: Any, asin: str, report: Report) -> dict[str, tuple[str, ...]]:
+def _options(raw: Json, asin: str, report: Report) -> dict[str, tuple[str, ...]]:
     """Read `{name: [{"value": ...}, ...]}`, skipping what has another form."""
     if not raw:
         return {}
@@ -206,13 +207,13 @@ def _options(raw: Any, asin: str, report: Report) -> dict[str, tuple[str, ...]]:
     return options
 
 
-def _text(value: Any) -> str:
+def _text(value: Json) -> str:
     """Return a value as text that can be encoded: half of a surrogate pair becomes "?"."""
     text = "" if value is None else value if isinstance(value, str) else str(value)
     return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
-def _texts(value: Any) -> tuple[str, ...]:
+def _texts(value: Json) -> tuple[str, ...]:
     if isinstance(value, str):
         return (_text(value),)
     return tuple(_text(part) for part in value) if isinstance(value, list | tuple) else ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections import OrderedDict
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 from himac.envs.webshop.catalogue import Catalogue
 from himac.envs.webshop.goals import (
@@ -26,7 +26,7 @@ from himac.envs.webshop.records import Report
 from himac.envs.webshop.reward import RewardName, Verdict, judge
 from himac.envs.webshop.titles import TaggerName, tagger
 from himac.errors import ConfigError, DataError, closest
-from himac.types import Task
+from himac.types import Json, Task
 
 ProtocolName = Literal["himac", "verl-agent"]
 
@@ -41,7 +41,7 @@ class Shop:
         self,
         catalogue: Catalogue,
         *,
-        human: Mapping[str, Any] | None = None,
+        human: Mapping[str, Json] | None = None,
         reward: RewardName = "corrected",
         protocol: ProtocolName = "himac",
         protocol_seed: int = 0,
