@@ -76,6 +76,8 @@ def test_commands_of_a_page_parse_and_their_recipes_resolve(
         recipe, settings = split_recipe([word for word in given if "://" not in word])
         if argv[0] == "eval" or recipe in _PLACEHOLDERS:
             recipe = None
+        if recipe and not Path(recipe).is_file():  # said to be run from the folder of examples
+            recipe = str(Path("examples", recipe))
         load_config(recipe, settings)  # unknown keys and absent recipes raise
 
 

@@ -264,7 +264,7 @@ def test_kinds_filters_files_too(folder: Path):
     [
         ({"engine": "himca"}, "did you mean 'himac'"),
         ({"kinds": ("pik",)}, "did you mean 'pick"),
-        ({"rooms": ("garage",)}, "known: kitchen"),
+        ({"rooms": ("garage",)}, r"env.rooms.0. must be one of .kitchen., "),
         ({"max_steps": 0}, "at least 1"),
         ({"games": 0}, "at least 1"),
         ({"seed": "x"}, "env.seed must be int, got 'x'"),
