@@ -33,6 +33,8 @@ Weights: TypeAlias = Any
 """{name: tensor}, as the engine at hand takes it; None where it shares the learner's module."""
 Json: TypeAlias = Any
 """A value out of foreign JSON, before it is checked."""
+Row = dict[str, Any]
+"""One JSON object of a run's files: a line of metrics or episodes, an evaluation, a comparison."""
 
 Role = Literal["planner", "executor"]
 """Who wrote a turn: the one that plans or the one that acts. All turns of a flat agent are the executor's."""

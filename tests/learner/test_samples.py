@@ -1,7 +1,7 @@
 """What the learner is given, written out: tokens, masks, advantages and weights of one small episode.
 
-    contexts[0]  <plan prompt> [1. key 2. door]                        the planner's turn
-    contexts[1]  <task, blueprint, seen> [go east] <seen> [take key]   two turns of the executor
+contexts[0]  <plan prompt> [1. key 2. door]                        the planner's turn
+contexts[1]  <task, blueprint, seen> [go east] <seen> [take key]   two turns of the executor
 """
 
 from __future__ import annotations

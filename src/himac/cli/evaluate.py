@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from himac.cli.given import checkpoint_option, complete_runs, examples, quiet_libraries
 from himac.errors import ConfigError
+from himac.types import Row
 
 if TYPE_CHECKING:
     from himac.cli.given import Which
@@ -135,7 +136,7 @@ def _split_model(words: list[str]) -> tuple[str, list[str]]:
     return "", words
 
 
-def _write(target: Path, row: dict[str, Any]) -> None:
+def _write(target: Path, row: Row) -> None:
     from himac.runs.folder import write_text
 
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -29,13 +29,13 @@ import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from himac.config import Config, load_config
 from himac.errors import ConfigError, HimacError, MissingFileError, closest
 from himac.toml import flat, write_value
+from himac.types import Json, Row
 
-Tree = dict[str, Any]
+Tree = Row
 """Settings as nested tables, as in a recipe."""
 
 _OF_METHOD = ("agent", "rollout", "algo", "optimizer", "model")
@@ -97,6 +97,7 @@ class Start:
 
     @property
     def model(self) -> Path:
+        """Folder of the model that the warm start makes."""
         return self.folder / "start"
 
 
@@ -258,7 +259,7 @@ def _check_evaluation(config: Config, where: str) -> None:
         )
 
 
-def _world(name: str, table: Any, folder: Path) -> World:
+def _world(name: str, table: Json, folder: Path) -> World:
     if not isinstance(table, dict):
         raise ConfigError(f"[environments.{name}] must be a table, got {table!r}")
     settings = {key: value for key, value in table.items() if key not in ("recipe", "start", "target")}
@@ -307,13 +308,13 @@ def _table(tree: Tree, name: str) -> Tree:
     return found
 
 
-def _seeds(value: Any) -> tuple[int, ...]:
+def _seeds(value: Json) -> tuple[int, ...]:
     if not isinstance(value, list) or not value or any(type(seed) is not int for seed in value):
         raise ConfigError(f"seeds must be a list of whole numbers, got {value!r}")
     return tuple(dict.fromkeys(value))
 
 
-def _budget(table: Any) -> Budget:
+def _budget(table: Json) -> Budget:
     known = ("iterations", "env_steps", "tokens")
     if not isinstance(table, dict) or not table:
         raise ConfigError("a plan needs a [budget]", hint=f"set at least one of {', '.join(known)}")
@@ -329,7 +330,7 @@ def _budget(table: Any) -> Budget:
     return Budget(**table)
 
 
-def _share(value: Any, where: str) -> float:
+def _share(value: Json, where: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
         raise ConfigError(f"{where} must be a success rate from 0 to 1, got {value!r}")
     return float(value)

@@ -13,6 +13,7 @@ from typing import Any
 
 from himac.errors import DataError
 from himac.report.plot_style import COLOURS, LINES, LOOK, pyplot, save
+from himac.types import Json
 
 _AXES = {
     "env_steps": "environment steps of training",
@@ -26,7 +27,7 @@ _TOGETHER = 3  # methods whose bands can be told apart in one panel
 Panel = tuple[str, Sequence[str], bool]  # (axis, methods, whether bands are drawn)
 
 
-def plot_comparison(told: Mapping[str, Any], stem: Path) -> list[Path]:
+def plot_comparison(told: Mapping[str, Json], stem: Path) -> list[Path]:
     """Draw a comparison into STEM.png and STEM.svg.
 
     Args:
@@ -77,7 +78,7 @@ def _rows(methods: Sequence[str]) -> list[list[Panel]]:
     return [panels[start : start + _COLUMNS] for start in range(0, len(panels), _COLUMNS)]
 
 
-def _draw(axes: Any, world: Mapping[str, Any], panel: Panel, looks: Mapping[str, int]) -> None:
+def _draw(axes: Any, world: Mapping[str, Json], panel: Panel, looks: Mapping[str, int]) -> None:
     axis, methods, has_bands = panel
     for turn, method in enumerate(methods):
         curve = world["curves"][axis][method]

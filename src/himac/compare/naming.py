@@ -13,6 +13,7 @@ from typing import Any
 from himac.compare.reading import Run
 from himac.config import Config
 from himac.errors import DataError
+from himac.types import Row
 
 LABELS = {
     "himac": "HiMAC", "grpo": "GRPO", "rloo": "RLOO", "gigpo": "GiGPO", "ppo": "PPO", "no_coevolution": "no co-evolution",
@@ -98,13 +99,13 @@ def name_planned(names: Mapping[str, Sequence[str]], runs: Sequence[Run]) -> lis
     ]
 
 
-def settings_of(config: Config) -> dict[str, Any]:
+def settings_of(config: Config) -> Row:
     """Return {dotted key: value} of all that makes a method, in JSON's types."""
     told = {key: _leaf(config, key) for key in _NAMED} | _leaves(config, _OF_METHOD)
     return {key: list(value) if isinstance(value, tuple) else value for key, value in told.items()}
 
 
-def _told_apart(names: Sequence[str], settings: Sequence[dict[str, Any]]) -> list[str]:
+def _told_apart(names: Sequence[str], settings: Sequence[Row]) -> list[str]:
     """Add to each name the settings in which its bearers differ.
 
     >>> _told_apart(["a", "a", "b"], [{"x": 1, "y": 0}, {"x": 2, "y": 0}, {"x": 3, "y": 0}])
@@ -119,7 +120,7 @@ def _told_apart(names: Sequence[str], settings: Sequence[dict[str, Any]]) -> lis
     return told
 
 
-def _leaves(config: Config, sections: tuple[str, ...]) -> dict[str, Any]:
+def _leaves(config: Config, sections: tuple[str, ...]) -> Row:
     """Return {dotted key: value} of some sections, without what belongs to the single run or to the name."""
     tree = asdict(config)
     tree["env"] |= tree["env"].pop("settings")

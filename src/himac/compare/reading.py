@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -18,6 +17,7 @@ from himac.errors import DataError
 from himac.report.reading import read_machine, read_metrics
 from himac.runs.folder import CONFIG, EPISODES
 from himac.runs.formats import load_saved, read_line
+from himac.types import Row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +28,7 @@ class Evaluation:
     env_steps: int  # environment steps of training so far
     tokens: int  # tokens generated in training so far
     train_s: float  # seconds of training so far
-    row: dict[str, Any]  # the whole row of metrics.jsonl
+    row: Row  # the whole row of metrics.jsonl
     index_T: np.ndarray | None  # (T,) the tasks' places in the split; None: outcomes were not kept
     success_T: np.ndarray  # (T,) 0.0 or 1.0; the mean alone where outcomes were not kept
     score_T: np.ndarray  # (T,) in [0, 1]
@@ -52,6 +52,7 @@ class Run:
 
     @property
     def seed(self) -> int:
+        """The run's seed."""
         return self.config.run.seed
 
     @property
@@ -107,7 +108,7 @@ def _is_of_curve(evaluation: Evaluation, config: Config) -> bool:
     return row["split"] == settings.split and (settings.final != settings.split or is_small)
 
 
-def _evaluation(row: dict[str, Any], told: dict[tuple[int, str], Iterator[dict[str, Any]]]) -> Evaluation:
+def _evaluation(row: Row, told: dict[tuple[int, str], Iterator[Row]]) -> Evaluation:
     kept = row.get("outcomes") or _from_episodes(row, told)
     success_T = np.array([float(c) for c in kept["success"]]) if kept else np.array([row["success"]])
     score_T = np.array(kept["score"], float) if kept and "score" in kept else success_T
@@ -125,9 +126,7 @@ def _evaluation(row: dict[str, Any], told: dict[tuple[int, str], Iterator[dict[s
     )
 
 
-def _from_episodes(
-    row: dict[str, Any], told: dict[tuple[int, str], Iterator[dict[str, Any]]]
-) -> dict[str, Any] | None:
+def _from_episodes(row: Row, told: dict[tuple[int, str], Iterator[Row]]) -> Row | None:
     """Take as many episodes as the evaluation had; None where the file does not have them."""
     episodes = told.get((row["iteration"], row["split"]))
     taken = [e for _, e in zip(range(row["episodes"]), episodes)] if episodes is not None else []
@@ -142,9 +141,9 @@ def _from_episodes(
     }
 
 
-def _outcomes_of_episodes(path: Path) -> dict[tuple[int, str], Iterator[dict[str, Any]]]:
+def _outcomes_of_episodes(path: Path) -> dict[tuple[int, str], Iterator[Row]]:
     """Return {(iteration, split): its evaluations' episodes, in order}; other lines are passed over unparsed."""
-    found: dict[tuple[int, str], list[dict[str, Any]]] = {}
+    found: dict[tuple[int, str], list[Row]] = {}
     if path.is_file():
         with open(path, "rb") as file:
             for line in file:

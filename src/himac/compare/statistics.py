@@ -81,7 +81,8 @@ def _spread(values_ST: np.ndarray) -> np.ndarray:
     if rows == 1:
         return values_ST
     offsets_S = values_ST.mean(axis=1) - values_ST.mean()
-    return values_ST + (np.sqrt(rows / (rows - 1)) - 1) * offsets_S[:, None]
+    wider_ST: np.ndarray = values_ST + (np.sqrt(rows / (rows - 1)) - 1) * offsets_S[:, None]
+    return wider_ST
 
 
 @lru_cache(maxsize=16)

@@ -19,6 +19,7 @@ from himac.compare.reading import Evaluation, Run
 from himac.compare.statistics import Interval, interval, rate
 from himac.config import Config
 from himac.errors import DataError, closest
+from himac.types import Row
 
 KIND = "himac comparison"
 AXES = ("env_steps", "iteration", "tokens")
@@ -36,7 +37,7 @@ class _Outcomes:
     values_T: np.ndarray
 
 
-def summarise(named: Sequence[Named], terms: Criteria) -> dict[str, Any]:
+def summarise(named: Sequence[Named], terms: Criteria) -> Row:
     """Judge runs under the names they are compared by.
 
     Args:
@@ -73,7 +74,7 @@ def summarise(named: Sequence[Named], terms: Criteria) -> dict[str, Any]:
     }
 
 
-def _judge(runs: dict[str, list[Run]], reference: str, target: float) -> dict[str, Any]:
+def _judge(runs: dict[str, list[Run]], reference: str, target: float) -> Row:
     """Judge one environment. `runs` has the reference first, when it is there, and seeds in order."""
     first = next(iter(runs.values()))[0].config
     has_final = any(run.final for group in runs.values() for run in group)
@@ -122,7 +123,7 @@ def _judged(group: list[Run], has_final: bool) -> dict[int, Evaluation]:
 
 def _method(
     method: str, group: list[Run], judged: dict[int, Evaluation], first: Config, has_final: bool
-) -> dict[str, Any]:
+) -> Row:
     """Return one method's results, and what sets it apart from the environment's first."""
     own, base = settings_of(group[0].config), settings_of(first)
     lasts = [judged.get(run.seed) or _last(run) for run in group]
@@ -149,7 +150,7 @@ def _method(
     }
 
 
-def _difference(a: dict[int, _Outcomes], b: dict[int, _Outcomes]) -> dict[str, Any] | None:
+def _difference(a: dict[int, _Outcomes], b: dict[int, _Outcomes]) -> Row | None:
     """Return a - b over the seeds and tasks that both have; None when they share none."""
     seeds = sorted(set(a) & set(b))
     if not seeds:
@@ -168,7 +169,7 @@ def _difference(a: dict[int, _Outcomes], b: dict[int, _Outcomes]) -> dict[str, A
     }
 
 
-def _differences(final: dict[str, dict[int, _Outcomes]], reference: str) -> list[dict[str, Any]]:
+def _differences(final: dict[str, dict[int, _Outcomes]], reference: str) -> list[Row]:
     if reference not in final:
         return []
     found = []
@@ -179,7 +180,7 @@ def _differences(final: dict[str, dict[int, _Outcomes]], reference: str) -> list
     return found
 
 
-def _at_equal(runs: dict[str, list[Run]], axis: str, reference: str) -> dict[str, Any]:
+def _at_equal(runs: dict[str, list[Run]], axis: str, reference: str) -> Row:
     """Compare on the curves at the largest budget that every run has reached."""
     drawn = {method: [run for run in group if run.curve] for method, group in runs.items()}
     drawn = {method: group for method, group in drawn.items() if group}
@@ -272,7 +273,7 @@ def _find_target(curves: dict[str, dict[str, list[float]]]) -> float:
     return round(int(least * 20 + 1e-9) / 20, 2)
 
 
-def _to_target(group: list[Run], target: float) -> dict[str, Any]:
+def _to_target(group: list[Run], target: float) -> Row:
     """Return what it cost each seed to be evaluated at the target for the first time."""
     reached = {
         run.seed: next((e for e in run.curve if e.success >= target - 1e-9), None)

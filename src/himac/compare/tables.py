@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
 
 from himac.compare.naming import label
 from himac.report.tables import markdown
+from himac.types import Json
 
 _AXES = {
     "env_steps": "{:,.0f} environment steps",
@@ -26,7 +26,7 @@ METHOD = (
 )
 
 
-def markdown_of(told: Mapping[str, Any], *, level: int = 1) -> str:
+def markdown_of(told: Mapping[str, Json], *, level: int = 1) -> str:
     """Return a comparison as a Markdown page.
 
     Args:
@@ -42,7 +42,7 @@ def markdown_of(told: Mapping[str, Any], *, level: int = 1) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def sentence(difference: Mapping[str, Any]) -> str:
+def sentence(difference: Mapping[str, Json]) -> str:
     """Return a difference and its verdict in one line.
 
     >>> sentence({"of": "himac", "to": "grpo", "mean": 0.041, "low": -0.008, "high": 0.09, "is_clear": False,
@@ -61,7 +61,7 @@ def sentence(difference: Mapping[str, Any]) -> str:
     )
 
 
-def success_table(judged: Mapping[str, Any]) -> str:
+def success_table(judged: Mapping[str, Json]) -> str:
     """Return one environment's methods with what they reached and what it cost."""
     methods = judged["methods"].values()
     has_score = any(m["score"] and m["score"] != m["success"] for m in methods)
@@ -88,7 +88,7 @@ def success_table(judged: Mapping[str, Any]) -> str:
     return markdown(head, cells)
 
 
-def _what_was_run(told: Mapping[str, Any]) -> str:
+def _what_was_run(told: Mapping[str, Json]) -> str:
     budget = ", ".join(f"{value:,} {key.replace('_', ' ')}" for key, value in told["budget"].items() if value)
     spoken = f"Each run ends with the iteration in which it has spent {budget}. " if budget else ""
     return (
@@ -97,7 +97,7 @@ def _what_was_run(told: Mapping[str, Any]) -> str:
     )
 
 
-def _environment(judged: Mapping[str, Any], reference: str, head: str) -> list[str]:
+def _environment(judged: Mapping[str, Json], reference: str, head: str) -> list[str]:
     tasks = max((m["tasks"] for m in judged["methods"].values()), default=0)
     sampled = "greedily" if not judged["temperature"] else f"at temperature {judged['temperature']:g}"
     of_tasks = f" ({tasks} tasks)" if tasks > 1 else ""
@@ -131,7 +131,7 @@ def _environment(judged: Mapping[str, Any], reference: str, head: str) -> list[s
     return parts
 
 
-def _kinds_table(judged: Mapping[str, Any]) -> str:
+def _kinds_table(judged: Mapping[str, Json]) -> str:
     """Return success by kind of task, mean over seeds."""
     kinds = judged["kinds"]
     rows = [
@@ -141,7 +141,7 @@ def _kinds_table(judged: Mapping[str, Any]) -> str:
     return markdown(["method", *kinds], rows)
 
 
-def _equal_table(judged: Mapping[str, Any], reference: str) -> str:
+def _equal_table(judged: Mapping[str, Json], reference: str) -> str:
     """Return success on the validation curves at the largest budgets that all runs have reached."""
     equal = {axis: table for axis, table in judged["equal"].items() if table}
     if not equal:
@@ -158,7 +158,7 @@ def _equal_table(judged: Mapping[str, Any], reference: str) -> str:
     return f"{told}\n\n{markdown(head, rows)}"
 
 
-def _at_cell(found: Mapping[str, Any] | None, reference: str) -> str:
+def _at_cell(found: Mapping[str, Json] | None, reference: str) -> str:
     if not found:
         return ""
     own = f"{_percent(found['mean'])} [{_percent(found['low'])}, {_percent(found['high'])}]"
@@ -169,7 +169,7 @@ def _at_cell(found: Mapping[str, Any] | None, reference: str) -> str:
     return f"{own}; {100 * lead['mean']:+.1f} [{100 * lead['low']:.1f}, {100 * lead['high']:.1f}]{mark}"
 
 
-def _target(judged: Mapping[str, Any], reference: str) -> list[str]:
+def _target(judged: Mapping[str, Json], reference: str) -> list[str]:
     """Return what the target cost each method, and the sentence about who was faster."""
     chosen = "; no target was given, this is the highest multiple of 5 % that every mean curve reaches"
     told = (
@@ -193,7 +193,7 @@ def _target(judged: Mapping[str, Any], reference: str) -> list[str]:
     return [told, table, *(["\n".join(lines)] if lines else [])]
 
 
-def quotients(own: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, float]:
+def quotients(own: Mapping[str, Json], other: Mapping[str, Json]) -> dict[str, float]:
     """Return {axis: own cost of the target over the other's}; {} where a seed of either did not get there."""
     if own["reached"] < own["seeds"] or other["reached"] < other["seeds"]:
         return {}
@@ -211,7 +211,7 @@ def cost_sentence(of: str, to: str, shares: Mapping[str, float]) -> str:
     return f"{label(of)} took {', '.join(told[:-1])}{' and ' if len(told) > 1 else ''}{told[-1]} that {label(to)} took"
 
 
-def _settings(changed: Mapping[str, Any]) -> str:
+def _settings(changed: Mapping[str, Json]) -> str:
     return ", ".join(f"`{key} = {json.dumps(value)}`" for key, value in changed.items())
 
 

@@ -17,9 +17,9 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from himac.config import Config
 from himac.engines.endpoint import Usage
@@ -34,15 +34,13 @@ from himac.runs.formats import load_saved
 from himac.toml import flat
 from himac.train.components import EvalComponents, trials_of
 from himac.train.run import new_run
-from himac.types import Episode
+from himac.types import Episode, Row, Task
 
 EVALUATION, USAGE = "evaluation.json", "usage.json"
 _SECTIONS = ("model", "env", "agent", "eval")  # of the config, that a result depends on whole
 
 
-def evaluate_in_folder(
-    config: Config, folder: Path, console: Console
-) -> tuple[dict[str, Any], EndpointError | None]:
+def evaluate_in_folder(config: Config, folder: Path, console: Console) -> tuple[Row, EndpointError | None]:
     """Evaluate `config.eval.planner` and `config.eval.executor` on the split, or go on doing so.
 
     Args:
@@ -60,20 +58,9 @@ def evaluate_in_folder(
     try:
         tasks = parts.env.tasks(config.eval.split)
         tasks = tasks[: config.eval.tasks] if config.eval.tasks else tasks
-        kept = _open_folder(config, folder)
-        if kept:
-            console.say(f"going on in {folder}: {len(kept)} episodes are there")
-        book = UsageRecord(folder, parts.usage)
-        index_of = {task: number for number, task in enumerate(tasks)}
-        writer = RunWriter(folder, lengths={EPISODES: (folder / EPISODES).stat().st_size} if kept else None)
-        known = tuple(kept)
-
-        def keep(episode: Episode) -> None:
-            kept.append(episode)
-            group, split = index_of[episode.task], config.eval.split
-            book.write()  # first: when killed in between, what was spent is counted and the episode runs again
-            writer.episodes([evaluation_row(episode, iteration=0, group=group, split=split)])
-
+        kept = EvaluationFolder(config, folder, tasks, parts.usage)
+        if kept.episodes:
+            console.say(f"going on in {folder}: {len(kept.episodes)} episodes are there")
         stopped: EndpointError | None = None
         try:
             evaluate(
@@ -83,29 +70,63 @@ def evaluate_in_folder(
                 seed=config.run.seed,
                 trials=trials_of(config),
                 progress=console.collecting(f"evaluating {config.eval.split}", len(tasks)),
-                known=known,
-                keep=keep,
+                known=tuple(kept.episodes),
+                keep=kept.keep,
             )
         except EndpointError as error:
             stopped = error
         finally:
-            book.write()
-        row = _row(
-            config,
-            kept,
-            told=provenance(parts.env),
-            num_tasks=len(tasks),
-            is_complete=stopped is None,
-            usage=book.totals(),
-        )
-        write_text(folder / EVALUATION, json.dumps(row, indent=1) + "\n")
-        if stopped is None:
-            writer.metrics({"iteration": 0, "phase": "eval", **row})
-        writer.close()
-        _say_failures(console, kept)
+            kept.record.write()
+        row = kept.finish(told=provenance(parts.env), is_complete=stopped is None)
+        _say_failures(console, kept.episodes)
         return row, stopped
     finally:
         parts.close()
+
+
+class EvaluationFolder:
+    """An evaluation's episodes on file, those of interrupted commands included.
+
+    Args:
+        config: the evaluation's.
+        folder: made when absent.
+        tasks: the split.
+        usage: counts what endpoints are asked for.
+
+    Raises:
+        RunError: the folder holds something else.
+    """
+
+    def __init__(self, config: Config, folder: Path, tasks: Sequence[Task], usage: Usage) -> None:
+        self.episodes = _open_folder(config, folder)
+        self.record = UsageRecord(folder, usage)
+        self._config, self._folder = config, folder
+        self._index_of = {task: number for number, task in enumerate(tasks)}
+        lengths = {EPISODES: (folder / EPISODES).stat().st_size} if self.episodes else None
+        self._writer = RunWriter(folder, lengths=lengths)
+
+    def keep(self, episode: Episode) -> None:
+        """Put a finished episode on file."""
+        self.episodes.append(episode)
+        group, split = self._index_of[episode.task], self._config.eval.split
+        self.record.write()  # first: when killed in between, what was spent is counted and the episode runs again
+        self._writer.episodes([evaluation_row(episode, iteration=0, group=group, split=split)])
+
+    def finish(self, *, told: Row, is_complete: bool) -> Row:
+        """Write and return the summary of what there is."""
+        row = _row(
+            self._config,
+            self.episodes,
+            told=told,
+            num_tasks=len(self._index_of),
+            is_complete=is_complete,
+            usage=self.record.totals(),
+        )
+        write_text(self._folder / EVALUATION, json.dumps(row, indent=1) + "\n")
+        if is_complete:
+            self._writer.metrics({"iteration": 0, "phase": "eval", **row})
+        self._writer.close()
+        return row
 
 
 def folder_name(config: Config) -> str:
@@ -116,7 +137,7 @@ def folder_name(config: Config) -> str:
     return f"eval-{config.env.name}-{config.eval.split}-{config.algo.method}-{digest}"
 
 
-def _identity(config: Config) -> dict[str, Any]:
+def _identity(config: Config) -> Row:
     """Return the settings that an evaluation's result depends on."""
     whole = asdict(config)
     seed, method = config.run.seed, config.algo.method
@@ -164,11 +185,11 @@ def _row(
     config: Config,
     episodes: list[Episode],
     *,
-    told: dict[str, Any],
+    told: Row,
     num_tasks: int,
     is_complete: bool,
     usage: dict[str, float],
-) -> dict[str, Any]:
+) -> Row:
     """Return an evaluation as its JSON has it."""
     ordered = sorted(episodes, key=lambda e: (e.replica, e.task.index))
     return {

@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -30,7 +30,7 @@ from himac.learner.policy import Policy
 from himac.models.logps import token_logps
 from himac.models.packing import PackedBatch, pack
 from himac.seeds import generator
-from himac.types import PhaseSpec, Role, Sample
+from himac.types import PhaseSpec, Role, Row, Sample
 
 _STATE, _STATE_1 = "optimizer.pt", "optimiser.pt"  # today's name, and format 1's
 
@@ -55,7 +55,7 @@ class Learner:
         self._rate = 1.0  # share of the learning rate, by the schedule
         self._parameters = policy.trainable
         self._warmup, self._grad_clip = cfg.warmup, cfg.grad_clip
-        groups: list[dict[str, Any]] = [{"params": self._parameters}]
+        groups: list[Row] = [{"params": self._parameters}]
         if critic is not None:
             groups.append({"params": list(critic.parameters()), "rate": critic.rate, "weight_decay": 0.0})
         self.optimizer = Optimizer(policy.model, groups, cfg)

@@ -14,13 +14,12 @@ Source: Jordan et al., Muon (2024); scaled to AdamW's step as in Liu et al., arX
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import torch
 
 from himac.config import OptimizerConfig
 from himac.errors import ConfigError
-from himac.types import LanguageModel
+from himac.types import LanguageModel, Row
 
 
 class Optimizer:
@@ -35,7 +34,7 @@ class Optimizer:
         ConfigError: this PyTorch has no Muon.
     """
 
-    def __init__(self, model: LanguageModel, groups: Sequence[dict[str, Any]], cfg: OptimizerConfig) -> None:
+    def __init__(self, model: LanguageModel, groups: Sequence[Row], cfg: OptimizerConfig) -> None:
         betas = (cfg.betas[0], cfg.betas[1])
         matrices: list[torch.nn.Parameter] = []
         if cfg.name == "muon":
@@ -72,11 +71,11 @@ class Optimizer:
         for part in self._parts:
             part.zero_grad(set_to_none=True)
 
-    def state_dict(self) -> list[dict[str, Any]]:
+    def state_dict(self) -> list[Row]:
         """Return the parts' states, in order."""
         return [part.state_dict() for part in self._parts]
 
-    def load_state_dict(self, states: Sequence[dict[str, Any]]) -> None:
+    def load_state_dict(self, states: Sequence[Row]) -> None:
         """Take the parts' states back."""
         for part, state in zip(self._parts, states, strict=True):
             part.load_state_dict(state)

@@ -14,6 +14,7 @@ from himac.errors import DataError
 from himac.report.plot_style import COLOURS, LINES, LOOK, pyplot, save
 from himac.report.reading import read_metrics
 from himac.runs.folder import CURVE
+from himac.types import Row
 
 _PHASES = {
     "planner": ("phase A: plan search (greedy executor)", "#1f5fa8", "-"),
@@ -65,9 +66,7 @@ def plot_runs(folders: Sequence[Path], stem: Path) -> list[Path]:
     return targets
 
 
-def _draw_run(
-    axes: Any, rows: list[dict[str, Any]], *, key: str = "success", label: str = "success rate"
-) -> None:
+def _draw_run(axes: Any, rows: list[Row], *, key: str = "success", label: str = "success rate") -> None:
     for phase, (name, colour, dash) in _PHASES.items():
         points = [(r["iteration"], r[key]) for r in rows if r["phase"] == phase]
         if points:
@@ -103,7 +102,7 @@ def _finish(axes: Any, key: str, label: str) -> None:
 
 def _draw_evaluations(
     axes: Any,
-    rows: list[dict[str, Any]],
+    rows: list[Row],
     key: str,
     *,
     marker: str,
@@ -131,7 +130,7 @@ def _draw_evaluations(
     )
 
 
-def _rows(folder: Path) -> list[dict[str, Any]]:
+def _rows(folder: Path) -> list[Row]:
     rows = read_metrics(folder)
     if not rows:
         raise DataError(f"run {str(folder)!r} has written no metrics: nothing to draw yet")

@@ -10,10 +10,10 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from himac.runs.folder import EPISODES
 from himac.runs.formats import ROLES, read_line
+from himac.types import Row
 
 _HEAD = re.compile(
     rb'\{"iteration":(\d+),"phase":"(\w+)","group":(\d+),"chosen":(?:true|false)(?:,"split":"([^"\\]*)")?'
@@ -87,7 +87,7 @@ def choose_sample(lines: Sequence[Line], most: int) -> Sampled:
     )
 
 
-def read_lines(folder: Path, lines: Sequence[Line]) -> Iterator[dict[str, Any]]:
+def read_lines(folder: Path, lines: Sequence[Line]) -> Iterator[Row]:
     """Yield the episodes that stand at these lines, one in memory at a time."""
     if not lines:
         return
@@ -98,7 +98,7 @@ def read_lines(folder: Path, lines: Sequence[Line]) -> Iterator[dict[str, Any]]:
                 yield row
 
 
-def stream_episodes(folder: Path, keep: Callable[[Key], bool]) -> Iterator[dict[str, Any]]:
+def stream_episodes(folder: Path, keep: Callable[[Key], bool]) -> Iterator[Row]:
     """Yield the episodes of the iterations and phases that `keep` wants; the others are not even parsed."""
     for line in _lines(folder):
         head = _head(line)
@@ -114,7 +114,7 @@ def _lines(folder: Path) -> Iterator[bytes]:
             yield from (line for line in file if line.endswith(b"\n"))
 
 
-def _episode(line: bytes) -> dict[str, Any] | None:
+def _episode(line: bytes) -> Row | None:
     """Return a line's episode; None when it is broken or holds something else."""
     row = read_line(line)
     return row if row is not None and "task" in row and "segments" in row else None

@@ -27,6 +27,7 @@ from himac.report.reading import (
 )
 from himac.report.vocabulary import find_tokenizer, token_texts
 from himac.runs.folder import write_text
+from himac.types import Json, Row
 
 _SCRIPTS = (
     "dom.js", "charts.js", "worlds.js", "household.js", "shop.js", "curves.js", "run_page.js", "episodes_page.js", "tokens.js",
@@ -58,7 +59,7 @@ def build_report(
     return target
 
 
-def run_data(folder: Path, most: int, most_bytes: int) -> dict[str, Any]:
+def run_data(folder: Path, most: int, most_bytes: int) -> Row:
     """Return everything the page shows of one run."""
     sampled, packed = sample_episodes(folder, most, most_bytes)
     ids, tokenizer = packed.pop("ids"), find_tokenizer(folder)
@@ -76,12 +77,12 @@ def run_data(folder: Path, most: int, most_bytes: int) -> dict[str, Any]:
     }
 
 
-def _summary(row: dict[str, Any]) -> dict[str, Any]:
+def _summary(row: Row) -> Row:
     """Return a row without the single tasks' outcomes, which the page does not show."""
     return {key: value for key, value in row.items() if key != "outcomes"}
 
 
-def render(data: dict[str, Any]) -> str:
+def render(data: Row) -> str:
     """Return the page for some data."""
     here = files("himac.report") / "web"
     script = "\n".join((here / name).read_text(encoding="utf-8") for name in _SCRIPTS)
@@ -109,7 +110,7 @@ def _inert(data: Any) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _finite(value: Any) -> Any:
+def _finite(value: Json) -> Any:
     if isinstance(value, dict):
         return {k: _finite(v) for k, v in value.items()}
     if isinstance(value, list | tuple):

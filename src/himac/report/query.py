@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from himac.report.episode_index import Key, stream_episodes
+from himac.types import Row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,9 +26,7 @@ class EpisodeFilter:
     stop: str | None = None
 
 
-def find_episodes(
-    folder: Path, wanted: EpisodeFilter, *, skip: int = 0, count: int = 1
-) -> Iterator[dict[str, Any]]:
+def find_episodes(folder: Path, wanted: EpisodeFilter, *, skip: int = 0, count: int = 1) -> Iterator[Row]:
     """Yield the rows that pass the filter: `count` of them, after the first `skip`."""
 
     def keep(key: Key) -> bool:
@@ -38,7 +36,7 @@ def find_episodes(
     return islice(matching, skip, skip + count)
 
 
-def subgoal_status(row: dict[str, Any]) -> list[tuple[str, str]]:
+def subgoal_status(row: Row) -> list[tuple[str, str]]:
     """Return (sub-goal, what became of it) for a blueprint: done, forced, solved here, ended here, never reached.
 
     >>> subgoal_status({"blueprint": {"subgoals": ["a", "b"]}, "success": False,
@@ -50,12 +48,12 @@ def subgoal_status(row: dict[str, Any]) -> list[tuple[str, str]]:
     return [(name, found.get(index, "never reached")) for index, name in enumerate(names)]
 
 
-def _status(segment: dict[str, Any], row: dict[str, Any]) -> str:
+def _status(segment: Row, row: Row) -> str:
     by_stop = {"sub_done": "done", "budget": "forced"}
     return by_stop.get(segment["stop"], "solved here" if row["success"] else "ended here")
 
 
-def _passes(row: dict[str, Any], wanted: EpisodeFilter) -> bool:
+def _passes(row: Row, wanted: EpisodeFilter) -> bool:
     pairs = (
         (wanted.kind, row["task"]["kind"]),
         (wanted.index, row["task"]["index"]),

@@ -19,6 +19,7 @@ from himac.config import Config, to_toml
 from himac.report.episode_index import Sampled, choose_sample, find_lines, read_lines
 from himac.runs.folder import CONFIG, EVALUATIONS, MACHINE, METRICS, RECIPE, read_rows
 from himac.toml import flat
+from himac.types import Json, Row
 
 CHUNK = 16
 """Episodes a compressed chunk holds before the next group starts a new one."""
@@ -36,13 +37,13 @@ _DETAIL = (
 )  # fmt: skip
 
 
-def read_metrics(folder: Path) -> list[dict[str, Any]]:
+def read_metrics(folder: Path) -> list[Row]:
     """Return the rows of metrics.jsonl; none when the run has not written any."""
     path = folder / METRICS
     return list(read_rows(path)) if path.is_file() else []
 
 
-def read_machine(folder: Path) -> dict[str, Any]:
+def read_machine(folder: Path) -> Row:
     """Return where a run was started; {} when it did not say."""
     try:
         found = json.loads((folder / MACHINE).read_text(encoding="utf-8"))
@@ -51,7 +52,7 @@ def read_machine(folder: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def read_evaluations(folder: Path) -> list[dict[str, Any]]:
+def read_evaluations(folder: Path) -> list[Row]:
     """Return what `himac eval` saved with the run, by file name; unreadable files are left out."""
     found = []
     for path in sorted((folder / EVALUATIONS).glob("*.json")):
@@ -64,7 +65,7 @@ def read_evaluations(folder: Path) -> list[dict[str, Any]]:
     return found
 
 
-def read_toml(path: Path) -> dict[str, Any]:
+def read_toml(path: Path) -> Row:
     """Return a TOML file as {"table.key": value}; {} when it cannot be read."""
     try:
         return flat(tomllib.loads(path.read_text(encoding="utf-8")))
@@ -84,7 +85,7 @@ def read_settings(folder: Path) -> list[tuple[str, str, str, str]]:
     return [(key, a, b, c) for key, (a, b, c) in zip(keys, texts)]
 
 
-def sample_episodes(folder: Path, most: int, most_bytes: int) -> tuple[Sampled, dict[str, Any]]:
+def sample_episodes(folder: Path, most: int, most_bytes: int) -> tuple[Sampled, Row]:
     """Choose episodes and pack them, so that what is packed stays near `most_bytes`.
 
     Where the lines may be too long for that, a few hundred episodes from all over the file are packed first, and their
@@ -120,12 +121,12 @@ def sample_episodes(folder: Path, most: int, most_bytes: int) -> tuple[Sampled, 
     return sampled, packed
 
 
-def _fitting(packed: dict[str, Any], most_bytes: int) -> int:
+def _fitting(packed: Row, most_bytes: int) -> int:
     """Return how many episodes of this size fit; at least 1."""
     return max(len(packed["rows"]) * most_bytes // max(sum(map(len, packed["chunks"])), 1), 1)
 
 
-def pack_episodes(folder: Path, sampled: Sampled) -> dict[str, Any]:
+def pack_episodes(folder: Path, sampled: Sampled) -> Row:
     """Read the sampled episodes, one at a time, into an index and compressed chunks.
 
     Returns:
@@ -153,13 +154,13 @@ def pack_episodes(folder: Path, sampled: Sampled) -> dict[str, Any]:
     return {"columns": COLUMNS, "rows": rows, "chunks": chunks, "ids": ids, "world": world}
 
 
-def mean_advantage(row: dict[str, Any]) -> float | None:
+def mean_advantage(row: Row) -> float | None:
     """Return an episode's advantage: the mean over its trained turns; None when none was trained."""
     values = [a for a in row.get("advantages") or () if a is not None]
     return round(sum(values) / len(values), 4) if values else None
 
 
-def _index_of(row: dict[str, Any]) -> list[Any]:
+def _index_of(row: Row) -> list[Any]:
     task, blueprint = row["task"], row["blueprint"]
     return [
         row["iteration"],
@@ -189,9 +190,9 @@ def _squeezed(texts: list[str]) -> str:
     return base64.b64encode(packed).decode()
 
 
-def _dumps(value: Any) -> str:
+def _dumps(value: Json) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-def _shown(tree: dict[str, Any], key: str) -> str:
+def _shown(tree: Row, key: str) -> str:
     return json.dumps(tree[key], ensure_ascii=False) if key in tree else ""

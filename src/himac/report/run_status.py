@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from himac.config import Config
+from himac.types import Row
 
 _RECENT = 10  # iterations that tell the pace: late ones are often shorter or longer than the first
 _CLOSING = ("executor", "flat", "joint")  # the phase that ends an iteration
@@ -32,7 +33,7 @@ class RunStatus:
     limit: str = ""  # the budget that ended training before its last iteration; "" when none did
 
 
-def read_status(rows: Sequence[dict[str, Any]], config: Config, *, since_s: float = 0.0) -> RunStatus:
+def read_status(rows: Sequence[Row], config: Config, *, since_s: float = 0.0) -> RunStatus:
     """Tell how far a run is.
 
     Args:
@@ -84,7 +85,7 @@ def _wanted(config: Config, iteration: int) -> list[str]:
     return [split for split in (config.eval.split if is_due else "", config.eval.final) if split]
 
 
-def _limit(config: Config, evaluated: Sequence[dict[str, Any]], iteration: int, train_s: float) -> str:
+def _limit(config: Config, evaluated: Sequence[Row], iteration: int, train_s: float) -> str:
     """Return which budget is spent; an evaluation's row tells totals exactly, the other rows nearly."""
     run, now = config.run, [row for row in evaluated if row["iteration"] == iteration and iteration]
     known_s = max([train_s, *(row.get("total_train_s", 0.0) for row in now)])
@@ -99,7 +100,7 @@ def _limit(config: Config, evaluated: Sequence[dict[str, Any]], iteration: int, 
     return ""
 
 
-def _pace(trained: Sequence[dict[str, Any]], iteration: int) -> float:
+def _pace(trained: Sequence[Row], iteration: int) -> float:
     first = max(iteration - _RECENT, 0)
     recent = [row for row in trained if first < row["iteration"] <= iteration]
     return sum(map(_seconds, recent)) / (iteration - first) if recent else 0.0
@@ -127,5 +128,5 @@ def _left(
     return max(more * pace_s - min(since_s, pace_s), 0.0) + evaluations_s
 
 
-def _seconds(row: dict[str, Any]) -> float:
+def _seconds(row: Row) -> float:
     return float(row["collect_s"] + row["learn_s"])

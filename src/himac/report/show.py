@@ -6,13 +6,12 @@ cannot write to the terminal what the reader would take for ours.
 
 from __future__ import annotations
 
-from typing import Any
-
 from rich.console import Console
 from rich.text import Text
 
 from himac.report.query import subgoal_status
 from himac.report.reading import mean_advantage
+from himac.types import Row
 
 _STYLES = {
     "done": "green",
@@ -24,7 +23,7 @@ _STYLES = {
 _SIGNS = {"done": "✓", "solved here": "★", "forced": "»", "ended here": "✗", "never reached": "·"}
 
 
-def show_episode(row: dict[str, Any], out: Console) -> None:
+def show_episode(row: Row, out: Console) -> None:
     """Print one row of episodes.jsonl."""
     task, verdict = row["task"], "success" if row["success"] else row["stop"].replace("_", " ")
     title = Text.assemble(
@@ -65,7 +64,7 @@ def _visible(character: str) -> str:
     return chr(0x2400 + code) if code < 32 else "�"
 
 
-def _show_blueprint(row: dict[str, Any], out: Console) -> None:
+def _show_blueprint(row: Row, out: Console) -> None:
     if not row["blueprint"]:
         return
     note = " (could not be read: the task itself)" if row["blueprint"]["malformed"] else ""
@@ -75,7 +74,7 @@ def _show_blueprint(row: dict[str, Any], out: Console) -> None:
         out.print(Text.assemble(head, f"{number}. {clean(subgoal)}"))
 
 
-def _show_segment(segment: dict[str, Any], row: dict[str, Any], out: Console) -> None:
+def _show_segment(segment: Row, row: Row, out: Console) -> None:
     out.print(Text(f"\n{clean(segment['subgoal']) or 'the task'}", style="bold"))
     for turn in segment["turns"]:
         said = clean(turn["text"]).strip()

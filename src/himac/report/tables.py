@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from himac.runs.folder import METRICS, read_rows, write_text
+from himac.types import Row
 
 OVERLAP = "Careful: under this protocol the splits overlap; goals of the evaluation are also trained on."
 _NAMES = {
@@ -29,7 +29,7 @@ _NAMES = {
 _FORMS = {"success": ".3f", "score": ".3f", "return": ".2f", "env_steps": ".1f", "turns": ".1f", "tokens": ".0f", "sub_done": ".2f", "fallback": ".2f"}  # fmt: skip
 
 
-def evaluation_table(rows: Sequence[dict[str, Any]]) -> str:
+def evaluation_table(rows: Sequence[Row]) -> str:
     """Return evaluations as a Markdown table: a row per trial where there were several, then one per task kind.
 
     >>> print(evaluation_table([{"split": "val", "episodes": 2, "success": 0.5, "success_low": 0.1, "success_high": 0.9}]))
@@ -50,7 +50,7 @@ def run_table(folder: Path) -> str:
     return table
 
 
-def _provenance(rows: Sequence[dict[str, Any]]) -> list[str]:
+def _provenance(rows: Sequence[Row]) -> list[str]:
     """Say below a table what its numbers have to be reported with, and warn where test tasks were trained on."""
     told = list(dict.fromkeys(json.dumps(r["provenance"]) for r in rows if r.get("provenance")))
     lines = []
@@ -68,7 +68,7 @@ def markdown(head: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
     return "\n".join([lines[0], "|" + "|".join("-" * (w + 2) for w in widths) + "|", *lines[1:]])
 
 
-def _with_kinds(row: dict[str, Any]) -> list[dict[str, Any]]:
+def _with_kinds(row: Row) -> list[Row]:
     own = {**row, "interval": f"{row['success_low']:.3f} - {row['success_high']:.3f}"}
     kinds = own.pop("kinds", {})
     trials = own.pop("after_trial", [])
@@ -81,10 +81,10 @@ def _with_kinds(row: dict[str, Any]) -> list[dict[str, Any]]:
     return [*earlier, own, *rest]
 
 
-def _best_of(row: dict[str, Any]) -> dict[str, Any]:
+def _best_of(row: Row) -> Row:
     return {"best_of": row["best_of"]} if "best_of" in row else {}
 
 
-def _cell(line: dict[str, Any], key: str) -> str:
+def _cell(line: Row, key: str) -> str:
     value = line.get(key, "")
     return f"{value:{_FORMS[key]}}" if key in _FORMS and value != "" else str(value)

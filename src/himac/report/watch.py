@@ -23,6 +23,7 @@ from himac.report.run_status import RunStatus, read_status
 from himac.runs.folder import CONFIG, EPISODES, METRICS
 from himac.runs.formats import read_line
 from himac.toml import write_value
+from himac.types import Row
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _CURVES = (
@@ -120,7 +121,7 @@ def sparkline(values: list[float], width: int = 32) -> str:
     return "".join(_BLOCKS[int((v - low) / (high - low) * (len(_BLOCKS) - 1) + 0.5)] for v in shown)
 
 
-def last_episodes(path: Path, count: int) -> list[dict[str, Any]]:
+def last_episodes(path: Path, count: int) -> list[Row]:
     """Return the last whole episodes of a file, reading only its end."""
     if not path.is_file():
         return []
@@ -137,7 +138,7 @@ def _plan_of(folder: Path) -> Config:
     return load_config(None, [f"{key}={write_value(told[key])}" for key in _PLAN if key in told])
 
 
-def _curves(trained: list[dict[str, Any]], width: int) -> Table:
+def _curves(trained: list[Row], width: int) -> Table:
     phases = list(dict.fromkeys(row["phase"] for row in trained))
     room = min(max((width - _NAMES) // len(phases) - _NUMBER, 4), 60)
     table = Table(box=None, padding=(0, 2, 0, 0), title_justify="left")
@@ -150,7 +151,7 @@ def _curves(trained: list[dict[str, Any]], width: int) -> Table:
     return table
 
 
-def _evaluation_line(row: dict[str, Any]) -> Text:
+def _evaluation_line(row: Row) -> Text:
     interval = f"[{row['success_low']:.2f}, {row['success_high']:.2f}]"
     return Text(
         f"evaluation {row['iteration']} {row['split']}: success {row['success']:.3f} {interval} of {row['episodes']}"
@@ -162,7 +163,7 @@ def _curve(values: list[Any], form: str, room: int) -> str:
     return f"{sparkline(numbers, room)} {numbers[-1]:{form}}" if numbers else ""
 
 
-def _episode_line(row: dict[str, Any]) -> Text:
+def _episode_line(row: Row) -> Text:
     sign = ("✓", "green") if row["success"] else ("✗", "red")
     task = row["task"]
     ret = row["env_return"] - row["penalty"]
@@ -170,6 +171,6 @@ def _episode_line(row: dict[str, Any]) -> Text:
     return Text.assemble(sign, f"{rest}, {row['stop'].replace('_', ' ')}")
 
 
-def _rows(text: bytes) -> list[dict[str, Any]]:
+def _rows(text: bytes) -> list[Row]:
     found = map(read_line, text.decode("utf-8", "replace").splitlines())
     return [row for row in found if row is not None]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from himac.agents.base import Assignment
 from himac.agents.reflexion import notes_of
@@ -12,7 +11,7 @@ from himac.rollout.episode import Job
 from himac.rollout.phases import LocalCollector
 from himac.rollout.summary import conclude
 from himac.seeds import derive
-from himac.types import Episode, Task
+from himac.types import Episode, Row, Task
 
 
 def evaluate(
@@ -25,7 +24,7 @@ def evaluate(
     progress: Callable[[int], None] | None = None,
     known: Sequence[Episode] = (),
     keep: Callable[[Episode], None] | None = None,
-) -> tuple[dict[str, Any], list[Episode]]:
+) -> tuple[Row, list[Episode]]:
     """Run every task once and summarise; where there are trials, run those again that are not solved.
 
     Args:

@@ -9,13 +9,13 @@ from typing import Any
 
 from himac.algo.advantages import has_variance
 from himac.algo.base import returns_of
-from himac.types import Episode, Group, StopReason, Task
+from himac.types import Episode, Group, Row, StopReason, Task
 
 FAILED = (StopReason.ENV_ERROR, StopReason.ENGINE_ERROR, StopReason.PROMPT_TOO_LONG)
 """Ends of episodes that could not be run."""
 
 
-def conclude(episodes: Sequence[Episode]) -> dict[str, Any]:
+def conclude(episodes: Sequence[Episode]) -> Row:
     """Summarise an evaluation, or what there is of one that was interrupted: a task counts once, as its trials' best.
 
     Where tasks were tried more than once, "best_of" says how often at most and "after_trial" holds the summary after
@@ -55,7 +55,7 @@ def best_of(trials: Sequence[Episode]) -> Episode:
     )
 
 
-def summarise(episodes: Sequence[Episode]) -> dict[str, Any]:
+def summarise(episodes: Sequence[Episode]) -> Row:
     """Return means over episodes; success with its 95 % Wilson interval."""
     num = len(episodes)
     wins = sum(e.success for e in episodes)
@@ -85,14 +85,14 @@ def summarise(episodes: Sequence[Episode]) -> dict[str, Any]:
     }
 
 
-def outcomes(episodes: Sequence[Episode]) -> dict[str, Any]:
+def outcomes(episodes: Sequence[Episode]) -> Row:
     """Return what became of each task, compactly: what comparisons pair, and bootstraps resample.
 
     Returns:
         {"index": the tasks' places in their split, "success": a character "0" or "1" a task, and, where scores say
         more than success, "score": one a task}.
     """
-    row: dict[str, Any] = {
+    row: Row = {
         "index": [e.task.index for e in episodes],
         "success": "".join(str(int(e.success)) for e in episodes),
     }

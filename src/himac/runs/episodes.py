@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from himac.types import Blueprint, Context, Episode, Segment, StopReason, Task, Turn
+from himac.types import Blueprint, Context, Episode, Row, Segment, StopReason, Task, Turn
 
 
-def episode_row(episode: Episode, **labels: Any) -> dict[str, Any]:
+def episode_row(episode: Episode, **labels: Any) -> Row:
     """Return an episode as JSON-ready dicts.
 
     Args:
@@ -38,13 +38,13 @@ def episode_row(episode: Episode, **labels: Any) -> dict[str, Any]:
     }
 
 
-def evaluation_row(episode: Episode, *, iteration: int, group: int, split: str) -> dict[str, Any]:
+def evaluation_row(episode: Episode, *, iteration: int, group: int, split: str) -> Row:
     """Return an evaluation's episode as JSON-ready dicts; what tells rows apart comes first, where readers look for it."""
     labels = {"iteration": iteration, "phase": "eval", "group": group, "chosen": False, "split": split}
     return episode_row(episode, **labels, advantages=None)
 
 
-def read_episode(row: dict[str, Any]) -> Episode:
+def read_episode(row: Row) -> Episode:
     """Return the Episode that `episode_row` wrote, to float rounding of the log-probabilities."""
     return Episode(
         task=Task(**row["task"]),
@@ -67,12 +67,12 @@ def read_episode(row: dict[str, Any]) -> Episode:
     )
 
 
-def _fields(value: Task | Blueprint | Segment | Turn) -> dict[str, Any]:
+def _fields(value: Task | Blueprint | Segment | Turn) -> Row:
     """Return a dataclass as a dict that shares its values, where `asdict` would copy each of them."""
     return {name: getattr(value, name) for name in value.__dataclass_fields__}
 
 
-def _context_row(context: Context) -> dict[str, Any]:
+def _context_row(context: Context) -> Row:
     """Ids, the sampled spans, and the log-probabilities of the sampled tokens alone."""
     return {
         "ids": context.ids.tolist(),
@@ -81,7 +81,7 @@ def _context_row(context: Context) -> dict[str, Any]:
     }
 
 
-def _context(row: dict[str, Any]) -> Context:
+def _context(row: Row) -> Context:
     ids = np.asarray(row["ids"], np.int32)
     sampled, logps = np.zeros(len(ids), bool), np.zeros(len(ids), np.float32)
     for start, end in row["sampled"]:
@@ -100,11 +100,11 @@ def _spans(mask_T: np.ndarray) -> list[list[int]]:
     return edges.reshape(-1, 2).tolist()
 
 
-def _blueprint(row: dict[str, Any]) -> Blueprint:
+def _blueprint(row: Row) -> Blueprint:
     return Blueprint(subgoals=tuple(row["subgoals"]), malformed=row["malformed"])
 
 
-def _segment(row: dict[str, Any]) -> Segment:
+def _segment(row: Row) -> Segment:
     turns: Sequence[Turn] = tuple(Turn(**turn) for turn in row["turns"])
     rest = {key: row[key] for key in ("index", "subgoal", "trimmed")}
     return Segment(turns=tuple(turns), stop=StopReason(row["stop"]), **rest)

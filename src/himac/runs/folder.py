@@ -21,10 +21,11 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 from himac.errors import MissingFileError, RunError
 from himac.runs.formats import read_line
+from himac.types import Row
 
 CONFIG, RECIPE, METRICS, EPISODES = "config.toml", "recipe.toml", "metrics.jsonl", "episodes.jsonl"
 MACHINE, CHECKPOINTS, EVALUATIONS, CURVE = "machine.json", "checkpoints", "evaluations", "curve.png"
@@ -56,11 +57,11 @@ class RunWriter:
         except OSError as error:
             raise RunError(f"cannot write the run folder {str(folder)!r}: {error}") from error
 
-    def metrics(self, row: dict[str, Any]) -> None:
+    def metrics(self, row: Row) -> None:
         """Append one line of metrics."""
         self._append(METRICS, row)
 
-    def episodes(self, rows: Sequence[dict[str, Any]]) -> None:
+    def episodes(self, rows: Sequence[Row]) -> None:
         """Append episodes (see `episode_row`), a line each."""
         self._append(EPISODES, *rows)
 
@@ -72,10 +73,11 @@ class RunWriter:
         return {name: (self.folder / name).stat().st_size for name in self._files}
 
     def close(self) -> None:
+        """Close the files."""
         for file in self._files.values():
             file.close()
 
-    def _append(self, name: str, *rows: dict[str, Any]) -> None:
+    def _append(self, name: str, *rows: Row) -> None:
         try:
             self._files[name].write("".join(_to_json(row) + "\n" for row in rows))
             self._files[name].flush()
@@ -112,7 +114,7 @@ def write_text(path: Path, text: str) -> None:
         raise RunError(f"cannot write {str(path)!r}: {error}") from error
 
 
-def read_rows(path: Path) -> Iterator[dict[str, Any]]:
+def read_rows(path: Path) -> Iterator[Row]:
     """Stream the rows of a .jsonl file; a broken line (a run killed while writing) is skipped."""
     if not path.is_file():
         raise MissingFileError(f"no {path.name} in {str(path.parent)!r}", hint="is this a run directory?")

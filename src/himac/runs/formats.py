@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 from himac.config import FORMAT, GONE, RENAMED, Config, config_from_dict, read_toml
 from himac.errors import ConfigError
+from himac.types import Row
 
 ROLES = {"macro": "planner", "micro": "executor"}
 """What format 1 called the roles, and the phases that train them."""
@@ -29,7 +29,7 @@ _PARAMETERS_1 = {
 """Which of format 1's [algo] keys an estimator took: every run had them all."""
 
 
-def read_line(line: str | bytes) -> dict[str, Any] | None:
+def read_line(line: str | bytes) -> Row | None:
     """Return a line's row in today's words; None where it is broken or no row."""
     try:
         row = json.loads(line if isinstance(line, str) else line.decode("utf-8", "replace"))
@@ -38,7 +38,7 @@ def read_line(line: str | bytes) -> dict[str, Any] | None:
     return modern(row) if isinstance(row, dict) else None
 
 
-def modern(row: dict[str, Any]) -> dict[str, Any]:
+def modern(row: Row) -> Row:
     """Return a row in today's words.
 
     >>> modern({"iteration": 1, "phase": "macro"})
@@ -72,9 +72,9 @@ def load_saved(path: str | Path) -> Config:
     return config_from_dict(_upgraded(tree) if written == 1 else tree)
 
 
-def _upgraded(tree: dict[str, Any]) -> dict[str, Any]:
+def _upgraded(tree: Row) -> Row:
     """Return the tree of a format 1 config in today's words."""
-    found: dict[str, Any] = {}
+    found: Row = {}
     for section, table in tree.items():
         for key, value in table.items():
             old = f"{section}.{key}"

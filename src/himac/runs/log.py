@@ -12,7 +12,7 @@ from himac.runs.console import Console
 from himac.runs.episodes import episode_row, evaluation_row
 from himac.runs.folder import RunWriter
 from himac.runs.sinks import Sink
-from himac.types import Episode, Group, Role
+from himac.types import Episode, Group, Json, Role, Row
 
 
 class RunLog:
@@ -40,7 +40,7 @@ class RunLog:
 
     def phase(
         self,
-        row: dict[str, Any],
+        row: Row,
         groups: Sequence[Group],
         advantages: dict[Role, list[list[np.ndarray]]],
         chosen: Sequence[int] = (),
@@ -73,7 +73,7 @@ class RunLog:
                 ]
             )
 
-    def evaluation(self, row: dict[str, Any], episodes: Sequence[Episode]) -> None:
+    def evaluation(self, row: Row, episodes: Sequence[Episode]) -> None:
         """Write and say one evaluation."""
         self._write(row)
         self._console.say(evaluation_line(row, self._iterations))
@@ -92,13 +92,13 @@ class RunLog:
         for sink in self._sinks:
             sink.close()
 
-    def _write(self, row: dict[str, Any]) -> None:
+    def _write(self, row: Row) -> None:
         self._writer.metrics({key: _rounded(value) for key, value in row.items()})
         for sink in self._sinks:
             sink.write(row)
 
 
-def phase_line(row: dict[str, Any], iterations: int) -> str:
+def phase_line(row: Row, iterations: int) -> str:
     """Return the line a person reads of one phase.
 
     >>> phase_line({"iteration": 3, "phase": "executor", "success": 0.5, "return": 1.25, "turns": 9.0,
@@ -121,7 +121,7 @@ def phase_line(row: dict[str, Any], iterations: int) -> str:
     return " | ".join(parts)
 
 
-def evaluation_line(row: dict[str, Any], iterations: int) -> str:
+def evaluation_line(row: Row, iterations: int) -> str:
     """Return the line a person reads of one evaluation."""
     interval = f"[{row['success_low']:.3f}, {row['success_high']:.3f}]"
     return (
@@ -139,5 +139,5 @@ def _merged(per_role: Sequence[np.ndarray]) -> list[float | None]:
     return merged
 
 
-def _rounded(value: Any) -> Any:
+def _rounded(value: Json) -> Any:
     return float(f"{value:.6g}") if isinstance(value, float) and math.isfinite(value) else value

@@ -8,18 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from himac.errors import missing_extra
 from himac.plugins import resolve
+from himac.types import Row
 
 
 class Sink(Protocol):
     """Takes the rows that also go to metrics.jsonl."""
 
-    def write(self, row: dict[str, Any]) -> None: ...
+    def write(self, row: Row) -> None:
+        """Take one row."""
+        ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Finish."""
+        ...
 
 
 def make_sinks(names: Sequence[str], folder: Path) -> list[Sink]:
@@ -43,11 +48,13 @@ class TensorBoard:
             raise missing_extra("tensorboard", "tensorboard", "the sink 'tensorboard'") from error
         self._writer = SummaryWriter(str(folder / "tensorboard"))
 
-    def write(self, row: dict[str, Any]) -> None:
+    def write(self, row: Row) -> None:
+        """Write the row's numbers."""
         for name, value in _scalars(row):
             self._writer.add_scalar(name, value, row["iteration"])
 
     def close(self) -> None:
+        """Finish."""
         self._writer.close()
 
 
@@ -63,14 +70,16 @@ class Wandb:
             project="himac", name=folder.name, id=folder.name, resume="allow", dir=str(folder)
         )
 
-    def write(self, row: dict[str, Any]) -> None:
+    def write(self, row: Row) -> None:
+        """Write the row's numbers."""
         self._run.log({**dict(_scalars(row)), "iteration": row["iteration"]})
 
     def close(self) -> None:
+        """Finish."""
         self._run.finish()
 
 
-def _scalars(row: dict[str, Any]) -> list[tuple[str, float]]:
+def _scalars(row: Row) -> list[tuple[str, float]]:
     prefix = f"{row['phase']}_{row['split']}" if "split" in row else row["phase"]
     skip = {"iteration"}
     return [

@@ -28,7 +28,7 @@ from himac.rollout.collect import CollectClock
 from himac.rollout.phases import TaskStream, choose
 from himac.rollout.summary import FAILED, summarise, summarise_groups
 from himac.seeds import UPDATE, derive
-from himac.types import Blueprint, Episode, Group, PhaseSpec, Role, Sample, Task, Weights
+from himac.types import Blueprint, Episode, Group, PhaseSpec, Role, Row, Sample, Task, Weights
 
 
 class Collector(Protocol):
@@ -91,7 +91,7 @@ class Log(Protocol):
     """Receives metrics and episodes from the loop."""
 
     def phase(
-        self, row: dict[str, Any], groups: Sequence[Group], advantages: PerRole, chosen: Sequence[int] = ()
+        self, row: Row, groups: Sequence[Group], advantages: PerRole, chosen: Sequence[int] = ()
     ) -> None:
         """Take one phase's metrics and episodes; `chosen` says which blueprint of each group goes on."""
         ...
@@ -247,7 +247,7 @@ class CoEvolution:
         return {"collect_s": clock.total_s, "generate_s": clock.generate_s, "env_s": clock.env_s}
 
 
-def _row(phase: PhaseSpec, credit: Credit, state: TrainState) -> dict[str, Any]:
+def _row(phase: PhaseSpec, credit: Credit, state: TrainState) -> Row:
     """Return what the log says of a phase, times and updates left out."""
     return {
         "iteration": state.iteration + 1,

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from himac.config import Config, differences, override
 from himac.errors import RunError
@@ -17,14 +17,14 @@ from himac.train import run as runs
 from himac.train.checks import check, check_trainable
 from himac.train.components import EvalComponents
 from himac.train.evaluate import evaluate_model, find_model
-from himac.types import Episode
+from himac.types import Episode, Row
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
     """What an evaluation found."""
 
-    summary: dict[str, Any]  # as in the JSON of `himac eval`: "success", "success_low", "success_high", ...
+    summary: Row  # as in the JSON of `himac eval`: "success", "success_low", "success_high", ...
     episodes: Sequence[Episode]
 
 

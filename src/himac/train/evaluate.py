@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from himac.config import Config, overlay
 from himac.envs.base import provenance
@@ -14,12 +13,10 @@ from himac.runs.console import Console
 from himac.runs.folder import CONFIG, START, find_run
 from himac.runs.formats import load_saved
 from himac.train.components import EvalComponents, trials_of
-from himac.types import Episode
+from himac.types import Episode, Row
 
 
-def evaluate_model(
-    config: Config, parts: EvalComponents, console: Console
-) -> tuple[dict[str, Any], list[Episode]]:
+def evaluate_model(config: Config, parts: EvalComponents, console: Console) -> tuple[Row, list[Episode]]:
     """Run the split's tasks; return (the summary as its JSON has it, the episodes)."""
     tasks = parts.env.tasks(config.eval.split)
     tasks = tasks[: config.eval.tasks] if config.eval.tasks else tasks

@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -31,7 +30,7 @@ from himac.seeds import derive
 from himac.train.checks import check, check_trainable
 from himac.train.components import Components, build_env, pick_device
 from himac.train.warm_start import demo_samples, demo_texts, demonstrations, warm_start
-from himac.types import Task
+from himac.types import Row, Task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,8 +39,8 @@ class Outcome:
 
     folder: Path
     state: ckpt.TrainState
-    before: dict[str, Any] | None  # evaluation of the final split at iteration 0
-    after: dict[str, Any] | None  # and at the end
+    before: Row | None  # evaluation of the final split at iteration 0
+    after: Row | None  # and at the end
 
 
 def new_run(folder: Path, config: Config, *, recipe: str = "") -> None:
@@ -237,11 +236,11 @@ class _Session:
         ckpt.save(self._folder, state, self._learner, is_best=is_best)
         return state
 
-    def _evaluate_final(self, state: ckpt.TrainState) -> dict[str, Any] | None:
+    def _evaluate_final(self, state: ckpt.TrainState) -> Row | None:
         split = self._config.eval.final
         return self._run_evaluation(state, self._parts.env.tasks(split), split) if split else None
 
-    def _run_evaluation(self, state: ckpt.TrainState, tasks: Sequence[Task], split: str) -> dict[str, Any]:
+    def _run_evaluation(self, state: ckpt.TrainState, tasks: Sequence[Task], split: str) -> Row:
         parts = self._parts
         summary, episodes = evaluate(
             parts.collector,
