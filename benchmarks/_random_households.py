@@ -1,6 +1,6 @@
 """Households that no simulator would make: things in two places, sinks that open, odd names, odd goals.
 
-One idea: the official games visit only a corner of what the domain allows; parity is argued by making games
+The official games visit only a corner of what the domain allows; parity is argued by making games
 that visit the rest. Each game is a function of its seed. Both generations of domain and grammar occur, and
 sometimes a domain without its slip in `examineObject`.
 """

@@ -1,6 +1,6 @@
 """What scripts that run or read training runs share: a himac command, a run's evaluations, counts at both ends.
 
-One idea: everything is asked of the command line (`himac sft`, `train`, `eval`) and read back from the run
+Everything is asked of the command line (`himac sft`, `train`, `eval`) and read back from the run
 folders, so that what is measured is what a user runs, and a benchmark that was stopped goes on.
 """
 

@@ -1,6 +1,6 @@
 """Play commands in the real TextWorld and report what it said. Runs in a Python that has `alfworld`.
 
-One idea: TextWorld pins old packages, so it lives in an environment of its own; this file is one end of
+TextWorld pins old packages, so it lives in an environment of its own; this file is one end of
 the conversation, `Reference` the other. A line of JSON asks, {"file": game file, "plays": [[command, ...],
 ...]}, a line answers: {"plays": [[[observation, admissible, won], ...], ...], "load_s": ..., "reset_s": ...,
 "step_s": ...} with CPU seconds summed over the plays, or {"error": text}.

@@ -15,10 +15,10 @@ from typing import Any
 
 from _machine import save
 
-from himac.envs.base import make_env
 from himac.envs.alfworld.game import Game
 from himac.envs.alfworld.oracle import shortest_win
 from himac.envs.alfworld.player import AlfworldExpert
+from himac.envs.base import make_env
 
 KINDS = ("pick", "look", "clean", "heat", "cool", "pick2")
 ROOM_MARKS = {"fridge": "kitchen", "toilet": "bathroom", "bed": "bedroom"}
@@ -119,7 +119,7 @@ def main() -> None:
         official = make_env("alfworld", path=asked.data)
         for split in official.spec.splits:
             found[f"official {split}"] = describe(official, (split,), 10**6)
-    made = make("generated")
+    made = make_env("alfworld", path="generated")
     found["generated train"] = describe(made, ("train",), asked.games)
     found["generated valid_seen"] = describe(made, ("valid_seen",), 140)
     found["generated valid_unseen"] = describe(made, ("valid_unseen",), 134)

@@ -3,7 +3,7 @@
     python docs/make_config.py            write the page
     python docs/make_config.py --check    exit 1 when the page on disk is not what would be written
 
-One idea: the comment beside a field is its documentation; this reads it with the default, checks nothing else.
+The comment beside a field is its documentation; this reads it with the default, checks nothing else.
 """
 
 from __future__ import annotations

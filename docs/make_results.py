@@ -3,7 +3,7 @@
     python docs/make_results.py            write the page
     python docs/make_results.py --check    exit 1 when the page on disk is not what would be written
 
-One idea: a result is a file under benchmarks/results/ and the page is a function of those files. A comparison gets there
+A result is a file under benchmarks/results/ and the page is a function of those files. A comparison gets there
 by `cp runs/NAME/table.json benchmarks/results/compare_NAME.json` (and curves.png likewise); what was understood about a result is written by hand
 into a file of the same name that ends in .md, and stands below it.
 """

@@ -1,6 +1,6 @@
 """Messages to token ids and back, exactly.
 
-One idea: a context only ever grows. It opens with a rendered prompt, takes the completion's ids as they were
+A context only ever grows. It opens with a rendered prompt, takes the completion's ids as they were
 sampled, and goes on with the tokens that the chat template puts between that completion and the next
 one. Nothing the model said is ever tokenised again, so the ids here are the ids it saw and the ids it
 is trained on. An engine behind an endpoint shows no ids: for it the same conversation is kept as messages.

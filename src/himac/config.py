@@ -1,6 +1,6 @@
 """Every setting, in one file; no torch.
 
-One idea: a recipe is a sparse TOML laid over these defaults, and dotted `key=value` words are laid over the
+A recipe is a sparse TOML laid over these defaults, and dotted `key=value` words are laid over the
 recipe. Defaults are the paper's (arXiv 2603.00977) or, where it is silent, the published protocol's that
 it compares under. Unknown keys and wrong types are refused with one line. The resolved config is saved
 with the run and reads back to the same object.

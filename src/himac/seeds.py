@@ -1,6 +1,6 @@
 """Seeds that travel as arguments.
 
-One idea: no global random state. Every seed is a hash of what it is for (run seed, iteration, phase, task,
+No global random state. Every seed is a hash of what it is for (run seed, iteration, phase, task,
 replica), so a resumed run draws the numbers it would have drawn, and saves no generator.
 """
 

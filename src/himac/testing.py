@@ -1,6 +1,6 @@
 """Public tools for testing what is built on himac.
 
-One idea: real fakes instead of patches. `ScriptedEngine` is an Engine whose model is a function of the text it
+Real fakes instead of patches. `ScriptedEngine` is an Engine whose model is a function of the text it
 would read; with it, agents, collectors and whole phases run without a model.
 """
 

@@ -1,6 +1,6 @@
 """The words of himac as frozen dataclasses; imports nothing but numpy and the errors.
 
-One idea: everything that travels between rooms (environments, agents, engines, estimators, the learner)
+Everything that travels between rooms (environments, agents, engines, estimators, the learner)
 is one of these nouns, and each is immutable, so an episode that was trained on can be read again later
 exactly as it was.
 

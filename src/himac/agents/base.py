@@ -1,6 +1,6 @@
 """The Agent protocol.
 
-One idea: an agent is a state machine without I/O. It says what to ask next, is told what the model wrote,
+An agent is a state machine without I/O. It says what to ask next, is told what the model wrote,
 returns an action for the environment, and is told what came of it. So one loop serves every agent and
 engine, and the whole hierarchy is tested without a model.
 """

@@ -1,6 +1,6 @@
 """What a model's words mean: blueprints, actions, `<sub_done>`, notes.
 
-One idea: write one form, read many. Prompts ask for the tags; the readers below accept what language
+Write one form, read many. Prompts ask for the tags; the readers below accept what language
 models really write around and instead of them, and say when they could not read.
 """
 

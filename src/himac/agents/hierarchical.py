@@ -1,6 +1,6 @@
 """The HiMAC agent: a planner and an executor sharing one model.
 
-One idea: a blueprint cuts the episode into segments. The executor sees the task, the blueprint with its active
+A blueprint cuts the episode into segments. The executor sees the task, the blueprint with its active
 sub-goal marked and the turns of that segment, nothing of the earlier ones; it moves on by saying
 `<sub_done>` or, when a sub-goal does not end, by budget. Source: arXiv 2603.00977, sections on the
 macro and micro policies; the budget and what follows the last sub-goal are our choices (docs/design.md).

@@ -1,6 +1,6 @@
 """How much an executor remembers.
 
-One idea: the three context modes differ only in what the next question contains. `segment` and `full` go on
+The three context modes differ only in what the next question contains. `segment` and `full` go on
 with the open context (append-only: one training sequence, one cached prefix); `step` opens a fresh one
 each turn with the last few pairs, as the published baselines do.
 """

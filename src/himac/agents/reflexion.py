@@ -1,6 +1,6 @@
 """Reflexion: try, note what went wrong, try again with the notes.
 
-One idea: a trial is an episode of its own, acted by ReAct. After one that failed, the same context is asked what
+A trial is an episode of its own, acted by ReAct. After one that failed, the same context is asked what
 went wrong; the answer is the trial's last turn (role "planner", no action) and so is on file with it. The next
 trial opens with the notes of the ones before. Source: arXiv 2303.11366, with the environment's own verdict as the
 signal that a trial failed and the last three notes as memory, as in the paper's ALFWorld experiments.

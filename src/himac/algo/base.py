@@ -1,6 +1,6 @@
 """What every estimator shares: its protocol, and an episode's rewards turn by turn.
 
-One idea: an estimator turns groups of episodes into one number a turn, and says nothing of tokens. It returns, per
+An estimator turns groups of episodes into one number a turn, and says nothing of tokens. It returns, per
 episode, an array over `episode.turns`; NaN marks a turn that is not trained.
 """
 

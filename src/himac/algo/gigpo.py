@@ -1,6 +1,6 @@
 """GiGPO: episodes compared as wholes, and their steps compared where they met the same state.
 
-One idea: attempts at one task pass through the same states. The turns that were taken in one state (an
+Attempts at one task pass through the same states. The turns that were taken in one state (an
 anchor) form a second, smaller group, compared by what came of them from there on:
 
     A(turn) = A_E(episode) + w A_S(turn)

@@ -1,6 +1,6 @@
 """Advantages by comparison of whole episodes: GRPO, Dr. GRPO, RLOO, and HiMAC at either level.
 
-One idea: HiMAC's two levels use the same comparison among different peers. Phase A groups the attempts at one
+HiMAC's two levels use the same comparison among different peers. Phase A groups the attempts at one
 task and credits the turn that wrote the blueprint; phase B groups the executions of one blueprint and
 credits the executor's turns; flat GRPO groups the attempts at one task and credits every turn.
 

@@ -1,6 +1,6 @@
 """The policy loss.
 
-One idea: a loss is a weighted sum over sampled tokens, and the weights alone say what counts how much. All
+A loss is a weighted sum over sampled tokens, and the weights alone say what counts how much. All
 arguments are flat (N,) tensors over the trained tokens of a batch.
 """
 

@@ -1,6 +1,6 @@
 """PPO: a critic instead of peers, and credit that travels back over turns.
 
-One idea: a turn is a step. The critic says what the return from a turn on is worth, V_t, before the turn is
+A turn is a step. The critic says what the return from a turn on is worth, V_t, before the turn is
 written; how much better it went is the turn's advantage, the same for all its tokens:
 
     d_t = r_t + gamma V_(t+1) - V_t                A_t = d_t + gamma lambda A_(t+1)

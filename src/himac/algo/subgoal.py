@@ -1,6 +1,6 @@
 """Credit by sub-goal: the executions of one blueprint, compared sub-goal by sub-goal.
 
-One idea: in phase B all peers carry out the same z*, so its k-th sub-goal is a place where they can be
+In phase B all peers carry out the same z*, so its k-th sub-goal is a place where they can be
 compared, as a state is for GiGPO, without having to meet in the same state:
 
     A(turn of sub-goal k) = A_E(episode) + w (G_k - mean G_k) / F(G_k)

@@ -1,6 +1,6 @@
 """`himac compare`: run a plan or read runs, and set the methods side by side.
 
-One idea: carrying out and judging are two things; the second needs only the runs' folders, so it can be done again, later,
+Carrying out and judging are two things; the second needs only the runs' folders, so it can be done again, later,
 elsewhere, and while a plan is still at work.
 """
 

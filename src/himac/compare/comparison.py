@@ -1,6 +1,6 @@
 """A plan: which methods, in which environments, with which seeds, for how much.
 
-One idea: a plan is written in the words of recipes, and whatever could make a comparison unfair has one place in it. The
+A plan is written in the words of recipes, and whatever could make a comparison unfair has one place in it. The
 environment's recipe says how all are evaluated and where all start; the budget is the plan's; a method may change the
 agent, the rollout, the algorithm and the optimizer, and nothing else.
 

@@ -1,6 +1,6 @@
 """What is asked of runs: reference, target, budget, names.
 
-One idea: a plan's terms are saved beside its runs, so that the folder can be judged again, elsewhere and without the plan,
+A plan's terms are saved beside its runs, so that the folder can be judged again, elsewhere and without the plan,
 under the same names. Runs that no plan made are named by their configs.
 """
 

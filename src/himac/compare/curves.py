@@ -1,6 +1,6 @@
 """Learning curves of a comparison, with bands, as PNG and SVG.
 
-One idea: it draws the dict of `summary.summarise`. Every method has its own dash and marker, and a band is edged in its
+It draws the dict of `summary.summarise`. Every method has its own dash and marker, and a band is edged in its
 method's dash, so that each can be told from the others without colour. Up to three methods share panels, one a budget;
 of more, the shared panels have no bands, and each method has a panel with the first method alone.
 """
@@ -42,8 +42,8 @@ def plot_comparison(told: Mapping[str, Json], stem: Path) -> list[Path]:
         raise DataError("no run has a learning curve to draw")
     plt = pyplot()
     targets = [stem.with_name(stem.name + ending) for ending in (".png", ".svg")]
-    places = {m: None for world in worlds.values() for m in world["curves"]["env_steps"]}
-    looks = {method: place for place, method in enumerate(places)}
+    methods = {m: None for world in worlds.values() for m in world["curves"]["env_steps"]}
+    looks = {method: index for index, method in enumerate(methods)}
     rows = [
         (name, row) for name, world in worlds.items() for row in _rows(list(world["curves"]["env_steps"]))
     ]

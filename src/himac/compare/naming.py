@@ -1,6 +1,6 @@
 """What a run is called beside others.
 
-One idea: a run's config says which method it is. The ablations and baselines have names of their own; whatever else two
+A run's config says which method it is. The ablations and baselines have names of their own; whatever else two
 runs of one name differ in is added to both, so nothing is averaged that was not the same.
 """
 

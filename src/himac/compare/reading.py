@@ -1,6 +1,6 @@
 """A run's folder as what a comparison needs of it.
 
-One idea: a run is its config, its evaluations with the outcome of every task, and its machine. Evaluations come from
+A run is its config, its evaluations with the outcome of every task, and its machine. Evaluations come from
 metrics.jsonl; where an older run did not keep outcomes there, they are read from the evaluations' episodes.
 """
 

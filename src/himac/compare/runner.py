@@ -1,6 +1,6 @@
 """Carrying a plan out: each run a subprocess, each finished run left alone.
 
-One idea: what has been done stands on disk and nowhere else. A run that is whole is skipped, one that was begun goes on
+What has been done stands on disk and nowhere else. A run that is whole is skipped, one that was begun goes on
 with `himac train --resume`, one that is missing is started as soon as its warm start is there. So the same command
 goes on after a kill, and a second machine's runs can be laid beside the first's. One comparison holds a lock on
 its folder, and its runs inherit it: nobody joins in while a run left behind by a killed comparison still writes.

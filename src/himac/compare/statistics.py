@@ -1,6 +1,6 @@
 """Means with intervals over seeds and tasks.
 
-One idea: an evaluation is a matrix, seeds by tasks, and both were drawn from many: other seeds would have trained other
+An evaluation is a matrix, seeds by tasks, and both were drawn from many: other seeds would have trained other
 models, other tasks would have been harder. So the bootstrap draws rows and columns again, each with replacement
 (A. B. Owen, The pigeonhole bootstrap, 2007). A difference of two methods is the same on the matrix of differences, seed
 by seed and task by task, which is what makes it a paired comparison.

@@ -1,6 +1,6 @@
 """Runs side by side, judged: everything that tables, curves and documents say, as one JSON-ready dict.
 
-One idea: every number a reader meets is computed here, once, from the outcomes of tasks. Success after training is
+Every number a reader meets is computed here, once, from the outcomes of tasks. Success after training is
 judged on the final split, budgets and targets on the validation curves, and a difference only between runs of the same
 seed on the same tasks.
 """

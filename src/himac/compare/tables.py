@@ -1,6 +1,6 @@
 """A judged comparison as Markdown.
 
-One idea: it draws the dict of `summary.summarise` (or the JSON that holds it) and computes nothing a reader would quote
+It draws the dict of `summary.summarise` (or the JSON that holds it) and computes nothing a reader would quote
 except a quotient. Every mean stands beside its interval, and every verdict is a sentence.
 """
 

@@ -1,6 +1,6 @@
 """One engine a role, behind the door of one.
 
-One idea: when planner and executor have their own weights, no key or value of one is of any use to the other. So
+When planner and executor have their own weights, no key or value of one is of any use to the other. So
 each role has an engine with its own cache, and a batch is split by who is asked.
 """
 
@@ -28,13 +28,13 @@ class EngineByRole:
         """Return one completion per request, in order."""
         done: dict[int, Completion] = {}
         for role, engine in self.engines.items():
-            places = [place for place, request in enumerate(requests) if request.role == role]
-            if not places:
+            indices = [index for index, request in enumerate(requests) if request.role == role]
+            if not indices:
                 continue
             if self._play is not None:
                 self._play(role)
-            done |= dict(zip(places, engine.generate([requests[place] for place in places]), strict=True))
-        return [done[place] for place in range(len(requests))]
+            done |= dict(zip(indices, engine.generate([requests[index] for index in indices]), strict=True))
+        return [done[index] for index in range(len(requests))]
 
     def close(self) -> None:
         """Close every engine."""

@@ -1,6 +1,6 @@
 """What can be said of an endpoint without a connection: its address, its bill, its waits, how its texts end.
 
-One idea: all that the client in `himac.engines.openai` has to get right and that needs no network stands here, as
+All that the client in `himac.engines.openai` has to get right and that needs no network stands here, as
 plain functions and two small classes.
 """
 

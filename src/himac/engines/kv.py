@@ -1,6 +1,6 @@
 """Keys and values of many sequences in slots, and the plans that attend to them.
 
-One idea: a slot holds one sequence from position 0 on; whoever shares a prefix copies those rows instead of
+A slot holds one sequence from position 0 on; whoever shares a prefix copies those rows instead of
 computing them; live sequences sit in slots 0 .. n-1, so that a decode step reads them as one batch.
 """
 
@@ -188,8 +188,8 @@ class DecodePattern:
     def __init__(self, store: SlotStore, positions: Tensor) -> None:
         self._store, self._positions = store, positions
         self._length = int(positions.max()) + 1
-        places = torch.arange(self._length, device=positions.device)
-        self._hidden = (places > positions[:, None])[:, None, None]  # (n, 1, 1, length)
+        indices = torch.arange(self._length, device=positions.device)
+        self._hidden = (indices > positions[:, None])[:, None, None]  # (n, 1, 1, length)
         self._slots = torch.arange(len(positions), device=positions.device)
         self._mask: Tensor | None = None
 

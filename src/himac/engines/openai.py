@@ -1,6 +1,6 @@
 """Generation behind an OpenAI-compatible endpoint: messages out, text back.
 
-One idea: an endpoint is metered and unreliable, so each request is an attempt that is counted, bounded in
+An endpoint is metered and unreliable, so each request is an attempt that is counted, bounded in
 time and, where that can help, tried again after a growing, jittered wait; when one request is told to slow
 down, all wait. What cannot be mended stops the caller with one line, and what a single prompt is to blame
 for comes back as a refused completion.

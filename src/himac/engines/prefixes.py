@@ -1,6 +1,6 @@
 """Where each new sequence finds what is already computed of it; numpy alone.
 
-One idea: in lexicographic order the longest common prefix is with a neighbour. Each prompt takes it from a
+In lexicographic order the longest common prefix is with a neighbour. Each prompt takes it from a
 slot of the cache or from a prompt that is computed in the same call, whichever is longer, and computes the
 rest; prompts that wait for a peer come one *wave* after it.
 """

@@ -1,6 +1,6 @@
 """Drawing tokens from logits, one row a sequence.
 
-One idea: the k-th token of a request is the inverse of its cumulative distribution at the k-th number of
+The k-th token of a request is the inverse of its cumulative distribution at the k-th number of
 the request's own random stream, so it does not matter which batch the row was in.
 """
 

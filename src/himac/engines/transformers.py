@@ -1,6 +1,6 @@
 """Generation with any causal language model of transformers, no prefix computed twice.
 
-One idea: the module is the learner's own, its attention is routed by name (`himac.models.attention`), and the
+The module is the learner's own, its attention is routed by name (`himac.models.attention`), and the
 keys and values of every sequence stay in a slot until the space is needed or the weights change. A request
 continues its own earlier turn, copies what a peer or an earlier request has in common with it, and computes
 the rest. Rows that finish leave at once and waiting requests take their place.

@@ -1,6 +1,6 @@
 """The Env protocol and the table of environments.
 
-One idea: an environment is deterministic for (task, seed, actions), speaks text, and never crashes on an
+An environment is deterministic for (task, seed, actions), speaks text, and never crashes on an
 action: what it cannot carry out is a step with `valid=False`. Observations carry the world's exact text;
 prompts are the agents' affair, save for the one `EnvSpec` that tells an agent what the world is about.
 """

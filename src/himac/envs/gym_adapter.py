@@ -1,6 +1,6 @@
 """Between himac's Env and gymnasium's, both ways; needs the extra "gym".
 
-One idea: a task is what gymnasium picks with a seed. `ToGym` serves a split of a himac environment to
+A task is what gymnasium picks with a seed. `ToGym` serves a split of a himac environment to
 gymnasium code; `FromGym` serves a gymnasium environment with few named actions to himac, each (split,
 index) being a seed of its own. Importing this module registers `himac/Sokoban-v0` and `himac/Toy-v0`:
 

@@ -1,6 +1,6 @@
 """Seeds and splits of generated worlds.
 
-One idea: what a problem *is* (the bytes that describe it) decides which split may hold it, so train, val
+What a problem *is* (the bytes that describe it) decides which split may hold it, so train, val
 and test are disjoint by construction, for any sizes, without generating one to check another. Everything
 here is a hash of plain text, so it is the same on every machine and Python version.
 """

@@ -1,6 +1,6 @@
 """The toy world: keys, doors and a treasure, in a dozen steps of plain text.
 
-One idea: the smallest world in which a plan matters. Rooms form a tree; behind the first door lies the key
+The smallest world in which a plan matters. Rooms form a tree; behind the first door lies the key
 of the second, behind the last the treasure. Hands hold one thing and never drop it, keys are used up, and
 one more key opens only an empty room: whoever takes it first walks a long way to get rid of it. So the
 sub-goals can be met in one order alone, random play almost never ends well, and a right plan always does.

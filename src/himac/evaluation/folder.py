@@ -7,7 +7,7 @@
       evaluation.json    the summary, of what there is
       metrics.jsonl      the same as a run's evaluation, once it is complete
 
-One idea: endpoints fail, budgets end and people press Ctrl-C, and each episode was paid for. What is finished is
+Endpoints fail, budgets end and people press Ctrl-C, and each episode was paid for. What is finished is
 read back and not run again, so the same command goes on; an episode that was under way starts anew. The
 folder is a run's, so `himac show` and `himac report` read it.
 """

@@ -1,6 +1,6 @@
 """Checkpoints: whole or not there.
 
-One idea: write everything into a `.part` folder, flush it to disk, then rename it. A kill or a full disk at any
+Write everything into a `.part` folder, flush it to disk, then rename it. A kill or a full disk at any
 moment leaves the older checkpoints as they were. A checkpoint holds an ordinary Hugging Face folder
 (`model/`), the optimizer, and how long the run's growing files were.
 """

@@ -1,6 +1,6 @@
 """The critic: a linear head on the policy's own last hidden state, one column a role.
 
-One idea: a language model that has read a context has already understood most of what its value depends on, so
+A language model that has read a context has already understood most of what its value depends on, so
 the critic is one small matrix and no second model. It starts at zero, where it changes nothing: the first
 advantages are returns, and no value gradient reaches the backbone before the head has learnt something.
 

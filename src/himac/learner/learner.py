@@ -1,6 +1,6 @@
 """The Learner: samples in, new weights out.
 
-One idea: it knows tokens, masks, advantages and weights, and no environment, agent or algorithm. Samples are packed
+It knows tokens, masks, advantages and weights, and no environment, agent or algorithm. Samples are packed
 so that a prefix they share passes through the model once, forward and backward; gradients add up over
 the packs of a mini-batch, then the optimizer takes one step. Packs that come again (for the reference, in a second
 pass) are laid out once.

@@ -1,6 +1,6 @@
 """The Policy: one language model that plays both roles, and the reference it may not stray from.
 
-One idea: with LoRA the reference is the same model with its adapter switched off, and costs nothing; with full
+With LoRA the reference is the same model with its adapter switched off, and costs nothing; with full
 training it is a frozen copy, made only when a KL term asks for it. With an adapter for each role the roles share
 nothing that learns, so that the executor is exactly what it was while the planner is updated.
 """

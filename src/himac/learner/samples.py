@@ -1,6 +1,6 @@
 """Episodes and advantages to training samples.
 
-One idea: a context is a sample. Its mask holds the sampled tokens of the trained role's turns and nothing else,
+A context is a sample. Its mask holds the sampled tokens of the trained role's turns and nothing else,
 so gradient reaches that role alone; its weights come from the whole set of episodes, so that an episode
 counts the same however many turns it has. A critic is asked, and taught, at the last token before each turn.
 """

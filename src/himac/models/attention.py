@@ -1,6 +1,6 @@
 """One attention for packed tokens, for any model family.
 
-One idea: transformers lets a model's attention be looked up by name, and hands keyword arguments of
+Transformers lets a model's attention be looked up by name, and hands keyword arguments of
 `model.forward` on to it. So the tokens of many sequences lie in one row `(1, T)` without padding, and a
 *pattern*, passed as `pattern=`, says which of them see which: `TreePattern` here for training, the engine's plans
 for rollouts. Without a pattern the same name behaves as transformers' own "sdpa".
@@ -196,8 +196,8 @@ def _probe(model: LanguageModel) -> str | None:
         return f"its forward does not take packed tokens ({type(error).__name__}: {error})"
     finally:
         model.train(training)
-    for ids, places in zip(plain, batch.index):
-        gap = (ids.float() - packed[torch.as_tensor(places, device=device)].float()).abs().mean()
+    for ids, indices in zip(plain, batch.index):
+        gap = (ids.float() - packed[torch.as_tensor(indices, device=device)].float()).abs().mean()
         if not gap <= 0.05 * ids.float().std():
             return "its attention does not go through transformers' attention interface"
     return None

@@ -1,6 +1,6 @@
 """Loading and saving language models.
 
-One idea: a model is a Hugging Face name or an ordinary Hugging Face folder, and comes out of himac as one. What
+A model is a Hugging Face name or an ordinary Hugging Face folder, and comes out of himac as one. What
 can go wrong with it (no such model, no chat template, attention that cannot be packed) is said in one
 line before anything is computed.
 """

@@ -1,6 +1,6 @@
 """What a model says about tokens: their log-probabilities, each prefix computed once.
 
-One idea: the packed row of `himac.models.packing` goes through the model once, and logits are made only
+The packed row of `himac.models.packing` goes through the model once, and logits are made only
 where a masked token is predicted. The equation is log p(ids[t] | ids[:t]) at a temperature, in float32.
 """
 
@@ -107,16 +107,16 @@ def _normalise(logits_KV: Tensor, temperature: float, *, entropy_grad: bool) -> 
 
 def _places(batch: PackedBatch, marks: Sequence[np.ndarray]) -> np.ndarray:
     """Return the packed index of every marked token, (M,)."""
-    return np.concatenate([places[marks[i]] for i, places in zip(batch.sequences, batch.index)])
+    return np.concatenate([indices[marks[i]] for i, indices in zip(batch.sequences, batch.index)])
 
 
 def _asked(batch: PackedBatch, masks: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Return (packed index of the token before, target id) of every masked token, each (N,)."""
     before, target = [], []
-    for i, places in zip(batch.sequences, batch.index):
+    for i, indices in zip(batch.sequences, batch.index):
         at = np.flatnonzero(masks[i])
         if len(at) and at[0] == 0:
             raise ValueError(f"sequence {i} asks for its first token, which nothing predicts")
-        before.append(places[at - 1])
-        target.append(batch.ids[places[at]])
+        before.append(indices[at - 1])
+        target.append(batch.ids[indices[at]])
     return np.concatenate(before), np.concatenate(target)

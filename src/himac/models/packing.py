@@ -1,6 +1,6 @@
 """Many token sequences in one row, every common prefix once; numpy alone.
 
-One idea: sort the sequences, and each one adds only what it does not share with the one before it. The new
+Sort the sequences, and each one adds only what it does not share with the one before it. The new
 tokens of a sequence are a *piece*; a piece attends to its ancestors (the shared prefix, which lies in earlier
 pieces) and causally to itself. So a group's prompt passes through the model once, forward and backward,
 however many completions follow it:
@@ -128,8 +128,8 @@ def _lay_out(arrays: list[np.ndarray], members: list[int], shared: list[int]) ->
         ids.append(arrays[i][common:])
         offset += length
     positions = np.empty(offset, np.int64)
-    for places in index:
-        positions[places] = np.arange(len(places))
+    for indices in index:
+        positions[indices] = np.arange(len(indices))
     return PackedBatch(
         ids=np.concatenate(ids),
         positions=positions,
@@ -139,13 +139,13 @@ def _lay_out(arrays: list[np.ndarray], members: list[int], shared: list[int]) ->
     )
 
 
-def _spans(places: np.ndarray) -> tuple[tuple[int, int], ...]:
+def _spans(indices: np.ndarray) -> tuple[tuple[int, int], ...]:
     """Return increasing indices as contiguous [start, end) spans.
 
     >>> _spans(np.array([0, 1, 2, 5, 6]))
     ((0, 3), (5, 7))
     """
-    if not len(places):
+    if not len(indices):
         return ()
-    breaks = np.flatnonzero(np.diff(places) != 1) + 1
-    return tuple((int(part[0]), int(part[-1]) + 1) for part in np.split(places, breaks))
+    breaks = np.flatnonzero(np.diff(indices) != 1) + 1
+    return tuple((int(part[0]), int(part[-1]) + 1) for part in np.split(indices, breaks))

@@ -1,6 +1,6 @@
 """A language model built here from nothing.
 
-One idea: the tiny model is an ordinary one. It has the Qwen3 architecture, a byte-level BPE tokenizer with a
+The tiny model is an ordinary one. It has the Qwen3 architecture, a byte-level BPE tokenizer with a
 ChatML template, and lies in a Hugging Face folder, so every line of code that trains it also trains the
 real ones. Only its size, and a tokenizer trained on the worlds' own words, make it quick.
 

@@ -1,6 +1,6 @@
 """Learning curves as PNG and SVG.
 
-One idea: one run shows training success of both phases as thin lines and evaluations as points with their
+One run shows training success of both phases as thin lines and evaluations as points with their
 intervals; several show a panel each for success, return and calls. The look is `himac.report.plot_style`'s.
 """
 
@@ -85,12 +85,12 @@ def _draw_runs(axes: Any, folders: Sequence[Path], *, key: str, label: str) -> N
     runs = [(folder.resolve().name, _rows(folder)) for folder in folders]
     splits = [r["split"] for _, rows in runs for r in rows if r["phase"] == "eval"]
     split = max(splits, key=splits.count, default="")
-    for place, (name, rows) in enumerate(runs):
+    for index, (name, rows) in enumerate(runs):
         own = [r for r in rows if r["phase"] == "eval" and r["split"] == split]
         where = split if own else "training"
         own = own or [r for r in rows if r["phase"] == rows[-1]["phase"]]
-        dash, marker = LINES[place % len(LINES)]
-        colour = COLOURS[place % len(COLOURS)]
+        dash, marker = LINES[index % len(LINES)]
+        colour = COLOURS[index % len(COLOURS)]
         _draw_evaluations(axes, own, key, marker=marker, colour=colour, label=f"{name} ({where})", dash=dash)
     _finish(axes, key, label)
 

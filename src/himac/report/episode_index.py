@@ -1,6 +1,6 @@
 """Which episodes of a run are shown, and where they stand in its file.
 
-One idea: one pass over episodes.jsonl reads the head of each line and remembers where the line begins; whoever shows
+One pass over episodes.jsonl reads the head of each line and remembers where the line begins; whoever shows
 episodes then reads those lines and no others. So a file of gigabytes costs memory for a few numbers a line.
 """
 
@@ -70,7 +70,7 @@ def choose_sample(lines: Sequence[Line], most: int) -> Sampled:
     for line in lines:
         of_key = sizes.setdefault(line.key, {})
         of_key[line.group] = of_key.get(line.group, 0) + 1
-    order = {iteration: place for place, iteration in enumerate(sorted({key[0] for key in sizes}))}
+    order = {iteration: index for index, iteration in enumerate(sorted({key[0] for key in sizes}))}
     widest = max(max(of_key) for of_key in sizes.values()) + 1
     every, step = 1, 2
     while every < len(order) and _kept(sizes, order, every, widest) > most:

@@ -1,6 +1,6 @@
 """Runs as one HTML file that opens from disk.
 
-One idea: the file is data and a fixed program. Everything a run contains is untrusted text, so it travels as JSON
+The file is data and a fixed program. Everything a run contains is untrusted text, so it travels as JSON
 in a script element that is never executed (each `<` escaped), the program writes it with textContent alone,
 and a content security policy names the one script and the one style sheet by their hashes: nothing else runs,
 nothing is fetched.

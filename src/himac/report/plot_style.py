@@ -1,6 +1,6 @@
 """How every figure looks, and where matplotlib is loaded.
 
-One idea: one look that survives a black and white printer: lines differ by dash and marker, not by colour alone.
+One look that survives a black and white printer: lines differ by dash and marker, not by colour alone.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A run's files as what a report shows of them.
 
-One idea: what is kept of an episode goes into small compressed chunks, so that a page of thousands of episodes stays a
+What is kept of an episode goes into small compressed chunks, so that a page of thousands of episodes stays a
 few megabytes and the browser unpacks only the chunk that somebody opens. A broken last line is skipped, a missing file
 is an empty one: a run that is still being written can be read.
 """

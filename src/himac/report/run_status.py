@@ -1,6 +1,6 @@
 """How far a run is, what it is doing, how long it will take: from its config and metrics.jsonl alone.
 
-One idea: a run is a list of known parts (iterations, evaluations every so often, one at the end), so what is left is
+A run is a list of known parts (iterations, evaluations every so often, one at the end), so what is left is
 what is left of that list, each part at the pace it lately had.
 """
 

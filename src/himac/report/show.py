@@ -1,6 +1,6 @@
 """`himac show`: an episode in the terminal, as the page tells it.
 
-One idea: what the model wrote is printed as plain text (markup is off and control characters are shown), so it
+What the model wrote is printed as plain text (markup is off and control characters are shown), so it
 cannot write to the terminal what the reader would take for ours.
 """
 

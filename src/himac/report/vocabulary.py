@@ -1,6 +1,6 @@
 """Token ids as text, without a model.
 
-One idea: a run keeps the tokenizer it was trained with, so the report shows exactly those tokens. Without one it
+A run keeps the tokenizer it was trained with, so the report shows exactly those tokens. Without one it
 shows ids.
 """
 

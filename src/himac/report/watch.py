@@ -1,6 +1,6 @@
 """`himac watch`: a live run in the terminal.
 
-One idea: it looks at the run's files every few seconds, as anybody could: no connection to the process that
+It looks at the run's files every few seconds, as anybody could: no connection to the process that
 trains, so watching can neither slow it nor stop it. Of episodes.jsonl only the end is read.
 """
 

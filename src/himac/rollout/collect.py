@@ -1,6 +1,6 @@
 """The EpisodeRunner: runs episodes of any agent in any environment on any engine.
 
-One idea: rounds. Each round asks every live episode what it wants to say to the model, makes one batched generate
+Rounds. Each round asks every live episode what it wants to say to the model, makes one batched generate
 call, and carries the answers out. An episode that ends leaves its place to a pending one, so nothing is
 ever generated for the dead. A bad rollout is data, not a crash: a failing environment or an over-long
 prompt ends that episode with its StopReason while its peers go on.

@@ -1,6 +1,6 @@
 """One episode while it runs.
 
-One idea: agent, environment and tokens meet here and nowhere else; training, evaluation, play and demonstrations all
+Agent, environment and tokens meet here and nowhere else; training, evaluation, play and demonstrations all
 drive this class. It keeps the open context, turns
 completions into Turns, and freezes everything into an Episode when the agent or the world has had
 enough.

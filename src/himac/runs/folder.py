@@ -10,7 +10,7 @@
       checkpoints/       iteration-000010/ ..., best -> which, last -> which
       curve.png          success over iterations
 
-One idea: both .jsonl files only grow, and a checkpoint remembers how long they were. Resuming cuts them back
+Both .jsonl files only grow, and a checkpoint remembers how long they were. Resuming cuts them back
 to that length, so a killed run leaves no half-told iteration behind. Readers stream and skip a broken
 last line.
 """

@@ -1,6 +1,6 @@
 """Further places for metrics: TensorBoard and Weights & Biases.
 
-One idea: a sink takes rows. Each optional package is imported by its sink alone, and its absence is one line
+A sink takes rows. Each optional package is imported by its sink alone, and its absence is one line
 that names the extra.
 """
 

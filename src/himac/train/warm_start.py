@@ -1,6 +1,6 @@
 """The warm start: imitate an expert in both roles' format.
 
-One idea: a demonstration is replayed through the same environment, agent and chat code as an episode, with the
+A demonstration is replayed through the same environment, agent and chat code as an episode, with the
 expert's words where a model's would be. So what is imitated is exactly what will be seen later: the
 planner's turn, the executor's segments, `<sub_done>` where a sub-goal ends. Random actions (noise) stay
 in the context, so that recovery is seen, and are not imitated. Experts need not be perfect: one that now and then leaves

@@ -1,6 +1,6 @@
 """Which games there are: files in folders, split by split, in an order that is the same everywhere.
 
-One idea: a catalog is a list of (relative path, task type) per split, sorted by relative path. Walking the
+A catalog is a list of (relative path, task type) per split, sorted by relative path. Walking the
 folders is cheap; reading every file to see whether it is playable is not, so what was read is remembered
 in one index file in the user's cache folder and only files that changed are read again.
 

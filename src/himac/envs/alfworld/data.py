@@ -1,6 +1,6 @@
 """The official games: where they come from, how they are fetched, whether they are all there.
 
-One idea: himac ships no official game and downloads none by itself; ALFWorld's own downloader does it, and
+Himac ships no official game and downloads none by itself; ALFWorld's own downloader does it, and
 himac says beforehand what it will fetch and afterwards what it found. The functions print nothing.
 
 Left out: the command line (`himac data alfworld`).

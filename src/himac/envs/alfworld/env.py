@@ -1,6 +1,6 @@
 """The ALFWorld environment: tasks of a source, one world at a time.
 
-One idea: the environment adds to a world only what the Env protocol asks for: tasks, rewards, limits and
+The environment adds to a world only what the Env protocol asks for: tasks, rewards, limits and
 refusal to be used out of order.
 """
 

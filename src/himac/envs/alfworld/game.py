@@ -1,6 +1,6 @@
 """One game, compiled: things as numbers in the world's order, the start, the goal, the sentences.
 
-One idea: everything that cannot change lives here once and is shared by all environments that play the
+Everything that cannot change lives here once and is shared by all environments that play the
 game; `world.World` holds only what changes. Things are numbered in the order of their PDDL names, which is
 the order in which ALFWorld lists them, so sorted numbers are sorted lists.
 

@@ -1,6 +1,6 @@
 """Where an environment's games come from: files, or the generator. Compiled games are shared by everyone.
 
-One idea: a source knows its splits, the task type of every game without compiling it, and how to start a
+A source knows its splits, the task type of every game without compiling it, and how to start a
 world for one of them. Which engine plays is decided here and nowhere else.
 
 Left out: what an episode is (`env`).

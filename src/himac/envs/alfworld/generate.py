@@ -1,6 +1,6 @@
 """Generated households: rooms, things and tasks in ALFRED's vocabulary, in ALFWorld's file format.
 
-One idea: a layout (which receptacles a room has) is drawn from one seed, a game (which objects lie where,
+A layout (which receptacles a room has) is drawn from one seed, a game (which objects lie where,
 what is to be done) from another; both come from `vocabulary`'s tables, so they look like ALFRED's. The
 splits are disjoint by content, not by luck: the hash of a layout says whether it is an unseen one, the
 hash of a game says whether it belongs to train or to valid_seen.

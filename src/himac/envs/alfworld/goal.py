@@ -1,6 +1,6 @@
 """A game's goal: PDDL formula -> a small tree over the facts that can change.
 
-One idea: quantifiers are expanded and facts that never change are evaluated away when the game is loaded,
+Quantifiers are expanded and facts that never change are evaluated away when the game is loaded,
 so that during play a handful of set look-ups decides whether the game is won.
 
 Left out: derived predicates and numbers, which no ALFWorld goal uses.

@@ -1,6 +1,6 @@
 """The shortest win of a game, by someone who sees everything. Used to prove that a game can be won.
 
-One idea: an ALFWorld goal is a choice of few objects and where they go; each choice has one obvious plan
+An ALFWorld goal is a choice of few objects and where they go; each choice has one obvious plan
 (fetch, change, deliver) whose length is counted before any is played.
 
 Left out: plans that are cleverer than fetching, changing and delivering one object after the other.

@@ -1,6 +1,6 @@
 """An expert that plays from what it is told: the task's sentence, the observations, the admissible commands.
 
-One idea: a task's sentence gives the blueprint ("find and take a mug", "clean the mug",
+A task's sentence gives the blueprint ("find and take a mug", "clean the mug",
 "put the mug in the coffeemachine"); an executor that remembers what it has seen pursues one sub-goal at a
 time, looking first where such a thing most likely is. It never reads the game's state.
 

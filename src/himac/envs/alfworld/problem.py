@@ -1,6 +1,6 @@
 """Writing a generated game down: PDDL problem, grammar and trajectory data in ALFWorld's file format.
 
-One idea: what `generate` draws is a `Plan`; here it becomes the text that himac, TextWorld and ALFWorld's
+What `generate` draws is a `Plan`; here it becomes the text that himac, TextWorld and ALFWorld's
 own loader read alike, with domain and grammar as ALFWorld ships them.
 """
 

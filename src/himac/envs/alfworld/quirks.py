@@ -1,6 +1,6 @@
 """Every oddity of ALFWorld that himac copies, with its reason and where it is copied.
 
-One idea: parity is kept by knowing each oddity by name. Code that does something strange names its quirk;
+Parity is kept by knowing each oddity by name. Code that does something strange names its quirk;
 the tests have a test for each; the documentation prints this table. Nothing here is run during play.
 """
 

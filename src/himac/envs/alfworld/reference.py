@@ -1,6 +1,6 @@
 """The reference engine: the real TextWorld with ALFWorld's name wrapper, behind the names of `world.World`.
 
-One idea: whoever doubts himac's engine changes one word (`engine="textworld"`) and plays the original, a
+Whoever doubts himac's engine changes one word (`engine="textworld"`) and plays the original, a
 few thousand times slower. It needs the extra `himac[textworld]`, which brings a planner under the GPL
 (fast-downward-textworld); himac itself neither contains nor needs it.
 """

@@ -1,4 +1,4 @@
-"""Reading PDDL text as nested lists. One idea: PDDL is parentheses and words, case does not matter.
+"""Reading PDDL text as nested lists. PDDL is parentheses and words, case does not matter.
 
 Left out: everything PDDL means. `rules`, `goal` and `game` give the lists their meaning.
 """

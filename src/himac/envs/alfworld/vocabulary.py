@@ -1,6 +1,6 @@
 """ALFRED's vocabulary: which receptacles a room has, which objects lie where, what can be done with them.
 
-One idea: plain tables, read once, that the generator draws from and the expert searches by. The counts and
+Plain tables, read once, that the generator draws from and the expert searches by. The counts and
 shares are rounded statistics over training rooms and placements (no validation game among them), so that
 generated households look like ALFRED's.
 

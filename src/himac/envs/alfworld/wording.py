@@ -1,6 +1,6 @@
 """The sentences of a game, read from its own grammar text.
 
-One idea: what may be said when (the order of conditions) is fixed in `SHAPES` and checked; how it is said
+What may be said when (the order of conditions) is fixed in `SHAPES` and checked; how it is said
 is taken from the file. So both generations of ALFWorld's grammar, and any rewording, give their own text:
 "You put the mug 1 in/on the desk 1." or "You move the mug 1 to the desk 1.".
 

@@ -1,6 +1,6 @@
 """Playing one game: what changes, the fifteen actions, the list of admissible commands, the sentences.
 
-One idea: an action is a schema of the domain with its precondition in `_commands` and its effect in the
+An action is a schema of the domain with its precondition in `_commands` and its effect in the
 method of its name; the list of commands after a step is rebuilt only around the agent, everything else
 (the other places to go) is kept per location and shared by all environments that play the game.
 

@@ -1,6 +1,6 @@
 """Many levels at once: the rules of Sokoban on arrays.
 
-One idea: a cell is a byte (bit 0 floor, bit 1 target, bit 2 box) and all boards lie in one flat array, so a
+A cell is a byte (bit 0 floor, bit 1 target, bit 2 box) and all boards lie in one flat array, so a
 step of B levels is a dozen look-ups of B numbers and never touches the rest of the boards. A test plays
 random episodes here and through `rules` and demands the same boards, rewards and endings.
 

@@ -1,6 +1,6 @@
 """Sokoban as an `Env`: one level at a time, in text and, if asked, in pictures.
 
-One idea: the environment only keeps the state and counts steps; rules, text, images and levels are pure
+The environment only keeps the state and counts steps; rules, text, images and levels are pure
 functions elsewhere in this package. What it decides itself:
 
 - An action is one of the four words, in any case, with any space around. A known direction that is blocked

@@ -1,6 +1,6 @@
 """The expert: the solver's play, cut into sub-goals that a person would write.
 
-One idea: a sub-goal is one straight run of pushes of one box, in words with coordinates, together with the
+A sub-goal is one straight run of pushes of one box, in words with coordinates, together with the
 walk that leads to it. Noise only ever wanders (no noisy step pushes a box), so the blueprint of the first
 solution stays exactly what happens; what changes is the walking, and the expert finds back.
 """

@@ -1,6 +1,6 @@
 """Rooms by reverse play: start solved, pull the boxes away.
 
-One idea: a level found by pulling is solvable, because every pull read backwards is a push. The procedure is
+A level found by pulling is solvable, because every pull read backwards is a push. The procedure is
 the usual one of gym-sokoban and the agents built on it: a random walk with small brushes carves the room,
 player and targets are placed at random, a depth-first search pulls boxes and keeps the state with the
 largest (changes of box) x (total displacement), and at last the player may take up to three steps.

@@ -1,6 +1,6 @@
 """Boards as pictures: 16-pixel tiles, drawn here in letters.
 
-One idea: a picture is a table look-up, tile by cell code. The tiles are this package's own; they follow the
+A picture is a table look-up, tile by cell code. The tiles are this package's own; they follow the
 published prompts' words (a green figure with antennae, a yellow crate with an orange X, a dark target with a
 red diamond), so that those prompts fit the pictures.
 """

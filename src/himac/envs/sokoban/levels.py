@@ -1,6 +1,6 @@
 """Where levels come from: fixed generated sets, and level files of the Boxoban kind.
 
-One idea: a board (in any of its eight rotations and mirror images) belongs to one split by its hash. So no
+A board (in any of its eight rotations and mirror images) belongs to one split by its hash. So no
 test level is a training level, not even one seen in a mirror, whatever the sizes of the sets, and level `i`
 of a split is found without making the ones before it.
 

@@ -1,6 +1,6 @@
 """The rules of Sokoban on bit masks: one board, one step, one reward.
 
-One idea: a set of cells is an integer whose bit `row * width + column` is set, so a board is four small
+A set of cells is an integer whose bit `row * width + column` is set, so a board is four small
 integers, copies cost nothing, and equal boards are equal values. Everything else in this package (text,
 images, solver, generator, batch) is built on, or tested against, the two functions `play` and `reward`.
 

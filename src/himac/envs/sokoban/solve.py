@@ -1,6 +1,6 @@
 """Push A*: the solver behind the expert, and a check on every level.
 
-One idea: search over pushes, not steps. Between two pushes the player may be anywhere its walk reaches, so a
+Search over pushes, not steps. Between two pushes the player may be anywhere its walk reaches, so a
 state is the boxes and where the player stands; a flood fill on bit masks gives all pushes at once. The
 estimate is the cheapest assignment of boxes to targets; boxes that can never leave a cell, or that freeze
 one another off target, end a branch.

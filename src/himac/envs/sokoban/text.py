@@ -1,6 +1,6 @@
 """Boards as text and text as boards.
 
-One idea: an observation always shows the whole board, so a plan can be made, and resumed, from any one of
+An observation always shows the whole board, so a plan can be made, and resumed, from any one of
 them. Forms: "grid" (symbols apart by spaces), "coord" (positions in words), "grid_coord" (both), "near" (both,
 shorter, and everything as seen from the player: a model that is too small to subtract coordinates reads the
 difference) and "published" (the cells exactly as the published agents print them: ` # ` and a tab, rows by

@@ -1,6 +1,6 @@
 """Text to search terms, as Lucene's EnglishAnalyzer with the Porter stemmer does it.
 
-One idea: the chain is tokenize (Unicode word boundaries, UAX #29) -> drop a possessive 's -> lower case ->
+The chain is tokenize (Unicode word boundaries, UAX #29) -> drop a possessive 's -> lower case ->
 drop 33 stop words -> stem; plain ASCII text, nearly all of it, takes a short pattern of its own, and each
 raw token is analysed once and remembered.
 

@@ -1,6 +1,6 @@
 """Ranked search over the catalogue: Lucene's BM25, to the bit.
 
-One idea: a posting holds the document and `d = 1 + tf / norm`, with which Lucene's score of a term with
+A posting holds the document and `d = 1 + tf / norm`, with which Lucene's score of a term with
 weight w is `w - w / d`, so one index serves every weight; documents are numbered in the order of their id
 strings, so that Lucene's tie-break (by id) is the smaller number.
 

@@ -1,6 +1,6 @@
 """The shop's stock: products and their search index, built once, shared by every environment.
 
-One idea: a catalogue is five flat arrays and one blob of product records. In memory for a generated shop;
+A catalogue is five flat arrays and one blob of product records. In memory for a generated shop;
 for files, written once to a cache folder and memory-mapped from there, so that processes share the pages
 and a million products cost no more Python objects than are being looked at.
 

@@ -1,6 +1,6 @@
 """The WebShop environment: one shopper's session over a shared shop.
 
-One idea: a session is a page kind plus a handful of values (keywords, page number, product, chosen options),
+A session is a page kind plus a handful of values (keywords, page number, product, chosen options),
 so a step is a dictionary look-up and a string join; everything heavy belongs to the `Shop`, made once for
 all environments with the same settings.
 

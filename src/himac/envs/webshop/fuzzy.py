@@ -1,6 +1,6 @@
 """How alike two short texts are, on the 0-100 scale of `thefuzz.fuzz.token_set_ratio`.
 
-One idea: compare the words both texts share with what is left of each; if one text's words are all in the
+Compare the words both texts share with what is left of each; if one text's words are all in the
 other, they are fully alike. Equal to thefuzz 0.22 (rapidfuzz 3), which a test checks where it is installed;
 40 lines here spare the generated shop a dependency.
 """

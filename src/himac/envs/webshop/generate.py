@@ -1,6 +1,6 @@
 """Shops made up from a seed, in the official file format, so that nothing has to be downloaded.
 
-One idea: products come in families (one brand, one type, one style) whose members share nearly all words and
+Products come in families (one brand, one type, one style) whose members share nearly all words and
 differ in an attribute, the options on offer and the price, so that a search alone never settles the matter:
 the shopper has to read titles, compare prices and check options.
 

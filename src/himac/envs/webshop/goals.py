@@ -1,6 +1,6 @@
 """What a shopper is asked for: the goals of a catalogue, their fixed order and their splits.
 
-One idea: a goal is a pair of numbers (which product, which combination of its options) plus a price limit,
+A goal is a pair of numbers (which product, which combination of its options) plus a price limit,
 so millions of goals are three arrays, and a goal's text is made when somebody asks for it.
 
 The order is WebShop's own: goals in catalogue order, then `random.shuffle` after `random.seed(233)`. The

@@ -1,6 +1,6 @@
 """The shop's pages as text, exactly as WebShop's text environment renders them.
 
-One idea: WebShop renders HTML and strips it again, so a page is its list of text nodes. Here a page is that
+WebShop renders HTML and strips it again, so a page is its list of text nodes. Here a page is that
 list from the start: what a product contributes is made once (`Card`), and a page joins a few strings.
 
     text       nodes stripped and joined by " [SEP] "

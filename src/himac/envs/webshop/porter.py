@@ -1,6 +1,6 @@
 """Porter's stemmer as Lucene runs it.
 
-One idea: every rule of the algorithm asks about the stem's shape, a string of `c` (consonant) and `v`
+Every rule of the algorithm asks about the stem's shape, a string of `c` (consonant) and `v`
 (vowel), so a word's shape is computed once and each rule is a slice of it. The two departures from the
 1980 paper are its author's own and Lucene's: `bli -> ble` and `logi -> log`, and words of one or two
 letters stay as they are.

@@ -1,6 +1,6 @@
 """Products as WebShop reads them, and the tolerant reader of its data files.
 
-One idea: files are read product by product, never as a whole, and whatever cannot be used is skipped or
+Files are read product by product, never as a whole, and whatever cannot be used is skipped or
 replaced by its nearest usable form and counted under a reason, so that damage is neither fatal nor silent.
 
 Left out: reviews and ratings (the published 1,000-product setting has none: every page says `N.A.`) and images.

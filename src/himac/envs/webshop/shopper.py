@@ -1,6 +1,6 @@
 """A shopper that reads pages: the demonstrator of WebShop.
 
-One idea: it knows only what an agent knows, the instruction and the pages. It searches with the instruction's
+It knows only what an agent knows, the instruction and the pages. It searches with the instruction's
 words, opens the listed products in the order of how well title and price fit, keeps the first whose options
 offer what is wanted and whose text names the wanted attributes, chooses the options and buys.
 

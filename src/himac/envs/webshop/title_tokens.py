@@ -1,6 +1,6 @@
 """The tokens of a product title as spaCy's blank English tokenizer splits them, without spaCy.
 
-One idea: a chunk between blanks loses prefixes and suffixes (punctuation, symbols, 's, units after a number)
+A chunk between blanks loses prefixes and suffixes (punctuation, symbols, 's, units after a number)
 from its ends until nothing more comes off, then is cut at the infixes inside it; a list of exceptions says
 what is not to be cut (abbreviations) or is cut elsewhere (contractions).
 

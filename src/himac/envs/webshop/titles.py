@@ -1,6 +1,6 @@
 """Which words of a product title name things: the reward compares them.
 
-One idea: WebShop asks spaCy's `en_core_web` model for nouns and proper nouns. Where that model is not
+WebShop asks spaCy's `en_core_web` model for nouns and proper nouns. Where that model is not
 installed, a rule stands in: every token of spaCy's English tokenizer that is alphabetic and longer than two
 letters. The rule changes a purchase's score only when neither the search query nor the categories match.
 
