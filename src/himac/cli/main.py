@@ -71,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _refuse(error.format_message(), f"{path} --help shows what it takes")
     except (KeyboardInterrupt, click.Abort):
         verb = words[0] if words else ""
-        print(f"himac: interrupted; {_GO_ON.get(verb, 'nothing is half-written')}", file=sys.stderr)
+        print(f"himac: interrupted; {_GO_ON.get(verb, 'no partial files were left')}", file=sys.stderr)
         return 130
     except BrokenPipeError:
         return 0

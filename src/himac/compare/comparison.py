@@ -5,7 +5,7 @@ environment's recipe says how all are evaluated and where all start; the budget 
 agent, the rollout, the algorithm and the optimizer, and nothing else.
 
     seeds = [0, 1, 2]
-    target = 0.75                  # success whose cost is told
+    target = 0.75                  # report what it costs to reach this success rate
 
     [budget]                       # a run ends with the iteration in which it has spent one of these
     env_steps = 200_000
@@ -15,7 +15,7 @@ agent, the rollout, the algorithm and the optimizer, and nothing else.
     recipe = "demo.toml"           # beside the plan; any further setting may follow
     eval.every = 2
 
-    [methods.himac]                # the first is the reference that the others are compared with
+    [methods.himac]                # the first is the reference that the others are compared against
 
     [methods.grpo]
     algo.method = "flat"
@@ -70,7 +70,7 @@ class World:
     recipe: Path | None  # None: the defaults
     settings: Tree
     start: str = ""  # model to start from, "{seed}" filled in; "": the recipe's warm start or its model
-    target: float = 0.0  # success whose cost is told; 0: the plan's
+    target: float = 0.0  # report what it costs to reach this success rate; 0: the plan's
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,8 +110,8 @@ class Comparison:
     methods: dict[str, Tree]  # name: settings
     seeds: tuple[int, ...]
     budget: Budget
-    reference: str  # the method that the others are compared with
-    target: float  # success whose cost is told; 0: found from the curves
+    reference: str  # the method that the others are compared against
+    target: float  # report what it costs to reach this success rate; 0: found from the curves
 
 
 def read_comparison(path: Path, *, check: Callable[[Config], object] | None = None) -> Comparison:

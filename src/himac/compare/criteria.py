@@ -22,8 +22,8 @@ class Criteria:
     """The terms of a comparison."""
 
     name: str
-    reference: str = ""  # method that the others are compared with; "": himac, else the first
-    target: float = 0.0  # success whose cost is told; 0: found from the curves
+    reference: str = ""  # method that the others are compared against; "": himac, else the first
+    target: float = 0.0  # report what it costs to reach this success rate; 0: found from the curves
     targets: dict[str, float] = field(default_factory=dict)  # {environment: its own target}; 0: the one above
     budget: dict[str, int] = field(default_factory=dict)  # the plan's; {}: there is no plan
     names: dict[str, tuple[str, str]] = field(

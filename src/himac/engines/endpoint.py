@@ -1,4 +1,4 @@
-"""What can be said of an endpoint without a connection: its address, its bill, its waits, how its texts end.
+"""Endpoint helpers that need no network: address parsing, usage budget, back-off, stop strings.
 
 All that the client in `himac.engines.openai` has to get right and that needs no network stands here, as
 plain functions and two small classes.

@@ -194,9 +194,9 @@ class TransformersEngine:
         return placements
 
     def _make_room(self, needed: int, at_least: int) -> int:
-        """Return how long slots are to be, after giving up those for which there is then no room, down to `at_least`.
+        """Return the new slot capacity: unchanged if it fits, otherwise max(needed, 1.5 x old).
 
-        They stay as they are, or become half as long again (at least what is needed) when too short.
+        Longer slots mean fewer of them: those used longest ago are given up, down to `at_least`.
         """
         capacity = self._store.capacity
         if needed <= capacity:

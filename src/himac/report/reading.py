@@ -44,7 +44,7 @@ def read_metrics(folder: Path) -> list[Row]:
 
 
 def read_machine(folder: Path) -> Row:
-    """Return where a run was started; {} when it did not say."""
+    """Read machine.json; {} if missing or unreadable."""
     try:
         found = json.loads((folder / MACHINE).read_text(encoding="utf-8"))
     except (OSError, json.JSONDecodeError):

@@ -16,7 +16,7 @@ FAILED = (StopReason.ENV_ERROR, StopReason.ENGINE_ERROR, StopReason.PROMPT_TOO_L
 
 
 def conclude(episodes: Sequence[Episode]) -> Row:
-    """Summarise an evaluation, or what there is of one that was interrupted: a task counts once, as its trials' best.
+    """Summarise a (possibly partial) evaluation. Each task counts once, with its best trial.
 
     Where tasks were tried more than once, "best_of" says how often at most and "after_trial" holds the summary after
     each trial, for as many as were completed: success is then a best of K, with the environment's own verdict as the

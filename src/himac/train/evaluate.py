@@ -29,8 +29,8 @@ def evaluate_model(config: Config, parts: EvalComponents, console: Console) -> t
         progress=console.collecting(f"evaluating {config.eval.split}", len(tasks)),
     )
     row = {"model": config.eval.executor, "env": config.env.name, "split": config.eval.split, **summary}
-    told = provenance(parts.env)
-    return row | ({"provenance": told} if told else {}), episodes
+    origin = provenance(parts.env)
+    return row | ({"provenance": origin} if origin else {}), episodes
 
 
 def find_model(name: str, overrides: list[str], checkpoint: str) -> tuple[str, Config, Path | None]:

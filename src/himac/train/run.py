@@ -176,12 +176,12 @@ def _accelerator(name: str) -> dict[str, str]:
 
 
 def _note_world(folder: Path, parts: Components) -> None:
-    """Write beside the machine's description what results of this world have to be reported with."""
-    told = provenance(parts.env)
-    if told:
+    """Record the environment's provenance in machine.json."""
+    origin = provenance(parts.env)
+    if origin:
         path = folder / MACHINE
         found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        write_text(path, json.dumps(found | {"world": told}, indent=1) + "\n")
+        write_text(path, json.dumps(found | {"world": origin}, indent=1) + "\n")
 
 
 class _Session:
@@ -208,7 +208,7 @@ class _Session:
             before = self._evaluate_final(state)
             state = self.save(self.evaluate(state) if self._config.eval.every else state, is_best=False)
         state = loop.train(state)
-        after = self._evaluate_final(state)  # not part of the checkpoint: a killed one is told again
+        after = self._evaluate_final(state)  # not part of the checkpoint: a killed one runs again
         return Outcome(folder=self._folder, state=state, before=before, after=after)
 
     def lap(self) -> float:
@@ -260,8 +260,8 @@ class _Session:
             "total_train_s": round(state.train_s, 2),
             **summary,
         }
-        told = provenance(parts.env)
-        if told:
-            row["provenance"] = told
+        origin = provenance(parts.env)
+        if origin:
+            row["provenance"] = origin
         self._log.evaluation(row, episodes)
         return row

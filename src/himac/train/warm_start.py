@@ -71,7 +71,7 @@ def demonstrations(
 
 
 def _careless(expert: Expert, name: str, sft: SftConfig) -> Callable[..., Demonstration | None]:
-    """Return what plays, and leaves something out."""
+    """Return the expert's careless policy."""
     if not isinstance(expert, CarelessExpert):
         raise ConfigError(
             f"sft.careless is {sft.careless:g}, but the expert of {name!r} leaves nothing out",
