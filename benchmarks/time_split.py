@@ -75,7 +75,7 @@ def measure(model: str, iterations: int, overrides: list[str]) -> dict[str, Any]
     config = load_config("configs/demo.toml", [f"model.name={model}", "sft.demonstrations=0", *overrides])
     parts = Components(config, model)
     learner = parts.learner()
-    if config.algo.kl_coef:
+    if config.algo.has_kl:
         parts.policy.freeze_reference()
     with tempfile.TemporaryDirectory() as folder:
         log = _Rows(RunWriter(Path(folder)), Silent(), iterations=iterations)
@@ -93,7 +93,7 @@ def measure(model: str, iterations: int, overrides: list[str]) -> dict[str, Any]
     stats, params = parts.engine.stats, parts.policy.num_parameters
     spent = {k: sum(r.get(k, 0.0) for r in rows) for k in ("generate_s", "env_s", "train_s")}
     through = stats.computed_prompt_tokens + stats.sampled_tokens
-    packed, ref = sum(r.get("packed_tokens", 0.0) for r in rows), 1 if config.algo.kl_coef else 0
+    packed, ref = sum(r.get("packed_tokens", 0.0) for r in rows), 1 if config.algo.has_kl else 0
     return {
         "parameters": params,
         "iterations": iterations,

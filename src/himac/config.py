@@ -45,10 +45,8 @@ class RunConfig:
     max_env_steps: Count = 0  # stop (and evaluate) after this many environment steps; 0 is no limit
     max_tokens: Count = 0  # stop (and evaluate) after this many generated tokens; 0 is no limit
     device: str = "auto"  # "auto", "cpu", "cuda", "cuda:1"
-    threads: Positive = 1  # torch threads; more than 1 only for a lone job on pinned cores
     save_every: Positive = 5  # iterations between checkpoints; the two newest are kept, and the best
     save_episodes: bool = True  # write every training episode, tokens included, to episodes.jsonl
-    max_failed: Share = 0.5  # stop when more than this share of an iteration's episodes fails to run
     sinks: tuple[str, ...] = ()  # further places for metrics: "tensorboard", "wandb", or an import path
 
 
@@ -58,8 +56,7 @@ class ModelConfig:
 
     name: str = "Qwen/Qwen2.5-1.5B-Instruct"  # Hugging Face name, or a local folder
     dtype: str = "auto"  # "auto" (bfloat16 on CUDA, float32 on CPU), "float32", "bfloat16"
-    lora_rank: Count = 0  # 0 trains all weights
-    lora_alpha: Count = 0  # 0 takes 2 x rank
+    lora_rank: Count = 0  # 0 trains all weights; alpha is 2 x rank
     lora_per_role: bool = False  # an adapter for each role: updating one leaves the other exactly as it was
     gradient_checkpointing: bool = False
     max_prompt: Annotated[int, at_least(16)] = 2048  # tokens of context before its oldest turns are trimmed
@@ -124,8 +121,25 @@ class AlgoConfig:
     planner_minibatches: Count = 0  # those of phase A, whose batch has fewer tokens; 0 takes `minibatches`
     clip: tuple[NonNegative, NonNegative] = (0.2, 0.2)  # below and above a ratio of 1; published protocol
     kl_coef: NonNegative = 0.01  # beta in the paper
+    planner_kl_coef: NonNegative | None = None  # of the planner's tokens; left out: kl_coef
     entropy_coef: float = 0.0
+    drop_flat_groups: bool = False  # True: groups without variance are left out, KL and entropy too
     aggregation: Literal["episode", "token"] = "episode"  # "token" is the published token-mean
+
+    def kl_of(self, role: str) -> float:
+        """Return the KL coefficient of a role's tokens."""
+        own = self.planner_kl_coef if role == "planner" else None
+        return self.kl_coef if own is None else own
+
+    @property
+    def has_kl(self) -> bool:
+        """Whether any token is held to the reference."""
+        return bool(self.kl_coef or self.planner_kl_coef)
+
+    @property
+    def keeps_flat_groups(self) -> bool:
+        """Whether groups without variance have anything to teach: without KL and entropy they have no gradient."""
+        return not self.drop_flat_groups and (self.has_kl or self.entropy_coef != 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +149,8 @@ class OptimizerConfig:
     name: Literal["adamw", "muon"] = "adamw"  # "muon" moves weight matrices by Muon, all else by AdamW
     lr: NonNegative = 1e-6  # published protocol
     muon_rate: NonNegative = 1.0  # Muon's learning rate over `lr`, its step scaled to AdamW's
-    warmup: Count = 0  # optimizer steps to the full rate
+    shared_state: bool = False  # True: one state for both roles, as in 0.1.0; phases then leak
+    warmup: Count = 0  # optimizer steps of a role to the full rate
     schedule: Literal["constant", "linear"] = "constant"  # "linear" falls to 0 as the run's budget is spent
     weight_decay: NonNegative = 0.01
     grad_clip: NonNegative = 1.0
@@ -235,6 +250,9 @@ GONE = {
     "algo.credit": 'credit by sub-goal is an estimator: algo.estimator = "subgoal"',
     "algo.clip_low": "one setting holds both: algo.clip = [low, high]",
     "algo.clip_high": "one setting holds both: algo.clip = [low, high]",
+    "run.max_failed": "a run stops when more than half of a collection fails to run",
+    "run.threads": "set the environment variable OMP_NUM_THREADS",
+    "model.lora_alpha": "alpha is 2 x model.lora_rank",
     "run.keep_last": "the two newest checkpoints are kept, and the best",
     "sft.context_weight": "no recipe used it",
 }

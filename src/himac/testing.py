@@ -17,6 +17,7 @@ from himac.errors import HimacError
 from himac.types import (
     Blueprint,
     Completion,
+    Context,
     Episode,
     Group,
     LanguageModel,
@@ -134,7 +135,7 @@ def _random_episode(rng: np.random.Generator, index: int, replica: int) -> Episo
         blueprint=Blueprint(subgoals=("sub-goal 0", "sub-goal 1")),
         planning=Turn(role="planner", context=0, start=0, end=1, text="", value=float(rng.normal())),
         segments=segments,
-        contexts=(),
+        contexts=(_random_context(rng, 2), *(_random_context(rng, 6) for _ in rewards)),
         env_return=float(rewards.sum()),
         penalty=0.0,
         success=bool(rng.random() < 0.5),
@@ -144,6 +145,12 @@ def _random_episode(rng: np.random.Generator, index: int, replica: int) -> Episo
         calls=rewards.size + 1,
         tokens=rewards.size + 1,
     )
+
+
+def _random_context(rng: np.random.Generator, num_tokens: int) -> Context:
+    logps = -rng.random(num_tokens).astype(np.float32)
+    ids = rng.integers(0, 100, num_tokens).astype(np.int32)
+    return Context(ids=ids, sampled=np.ones(num_tokens, bool), logps=logps)
 
 
 def tiny_model(folder: str | Path, texts: Sequence[str], *, seed: int = 0) -> tuple[LanguageModel, Tokenizer]:

@@ -165,7 +165,10 @@ def write_tables(tree: Mapping[str, Kind]) -> str:
             lines.append(f"{section} = {write_value(table)}\n")
             continue
         lines.append(f"[{section}]")
-        lines += [f"{_key(key)} = {write_value(value)}" for key, value in table.items()]
+        kept = {
+            key: value for key, value in table.items() if value is not None
+        }  # TOML has no word for nothing
+        lines += [f"{_key(key)} = {write_value(value)}" for key, value in kept.items()]
         lines.append("")
     return "\n".join(lines)
 

@@ -244,6 +244,11 @@ class Episode:
         return self.env_return - self.penalty
 
     @property
+    def was_run(self) -> bool:
+        """Whether the episode is anybody's peer: a world or an engine that broke says nothing of a policy."""
+        return self.stop not in (StopReason.ENV_ERROR, StopReason.ENGINE_ERROR)
+
+    @property
     def turns(self) -> tuple[Turn, ...]:
         """Every turn in order: the blueprint's first, then each segment's."""
         head = (self.planning,) if self.planning is not None else ()

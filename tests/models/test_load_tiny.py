@@ -75,7 +75,7 @@ def test_saving_and_loading_keeps_weights_and_does_not_bake_in_the_attention(fol
 
 def test_an_adapter_is_saved_small_and_comes_back(folder, tmp_path):
     pytest.importorskip("peft")
-    model, tokenizer = load_model(str(folder), ModelConfig(lora_rank=2, lora_alpha=4))
+    model, tokenizer = load_model(str(folder), ModelConfig(lora_rank=2))
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if "lora_B" in name:

@@ -110,4 +110,4 @@ def has_variance(returns_G: np.ndarray) -> bool:
     (False, True)
     """
     returns_G = np.asarray(returns_G, np.float64)
-    return bool(np.ptp(returns_G) > 1e-9 * max(1.0, float(np.abs(returns_G).max())))
+    return len(returns_G) > 0 and bool(np.ptp(returns_G) > 1e-9 * max(1.0, float(np.abs(returns_G).max())))

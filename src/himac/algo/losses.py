@@ -53,6 +53,7 @@ def policy_loss(
     weights_N: torch.Tensor,
     *,
     cfg: AlgoConfig,
+    kl_coef_N: torch.Tensor | None = None,
     ref_logps_N: torch.Tensor | None = None,
     entropy_N: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
@@ -64,6 +65,7 @@ def policy_loss(
         advantages_N: (N,).
         weights_N: (N,) what each token counts; a whole update's weights sum to 1.
         cfg: clip, kl_coef and entropy_coef.
+        kl_coef_N: (N,) each token's KL coefficient, where roles differ; None: cfg.kl_coef.
         ref_logps_N: (N,) under the reference; None when there is no KL term.
         entropy_N: (N,) of the next-token distribution; None when it is not wanted.
     """
@@ -75,9 +77,9 @@ def policy_loss(
         blocked_N = ((ratio_N > 1 + high) & (advantages_N > 0)) | ((ratio_N < 1 - low) & (advantages_N < 0))
         parts = {"loss_policy": loss.detach(), "clip": (weights_N * blocked_N).sum()}
     if ref_logps_N is not None:
-        kl = (weights_N * k3(logps_N, ref_logps_N)).sum()
-        loss = loss + cfg.kl_coef * kl
-        parts["kl"] = kl.detach()
+        kl_N = weights_N * k3(logps_N, ref_logps_N)
+        loss = loss + (kl_N * (cfg.kl_coef if kl_coef_N is None else kl_coef_N)).sum()
+        parts["kl"] = kl_N.sum().detach()
     if entropy_N is not None:
         entropy = (weights_N * entropy_N).sum()
         if cfg.entropy_coef:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from himac.algo.base import TurnAdvantages
 from himac.algo.estimators import Estimator
 from himac.algo.losses import Aggregation
 from himac.learner.samples import fill_values, to_samples
-from himac.types import Episode, Group, Role, Sample
+from himac.types import Episode, Group, Role, Sample, StopReason
 
 PerRole = dict[Role, list[list[TurnAdvantages]]]
 """For each role, for each group and each of its episodes, (N,) over its turns."""
@@ -30,8 +30,8 @@ class Credit:
         """All groups' episodes in order."""
         return [episode for group in self.groups for episode in group]
 
-    def samples(self, aggregation: Aggregation) -> list[Sample]:
-        """Return the training samples of every role that was credited."""
+    def samples(self, aggregation: Aggregation, *, keep_flat: bool = False) -> list[Sample]:
+        """Return the training samples of every role that was credited (see `to_samples`)."""
         return [
             sample
             for role, per_group in self.advantages.items()
@@ -41,6 +41,7 @@ class Credit:
                 role=role,
                 aggregation=aggregation,
                 targets=_flat(self.targets[role]) if role in self.targets else None,
+                keep_flat=keep_flat,
             )
         ]
 
@@ -62,15 +63,47 @@ class CreditAssigner:
         self._estimator, self._values = estimator, values
 
     def __call__(self, groups: Sequence[Group], roles: Sequence[Role]) -> Credit:
-        """Compare the groups for each of the roles."""
+        """Compare the groups for each of the roles. Episodes that could not be run are nobody's peers and get NaN."""
+        peers = [[_judged(e, group) for e in group if e.was_run] for group in groups]
         if self._values is None:
-            return Credit(groups=groups, advantages={role: self._estimator(groups, role) for role in roles})
-        groups = fill_values(groups, self._values)
+            return Credit(groups=groups, advantages={role: self._over(groups, peers, role) for role in roles})
+        peers = [list(group) for group in fill_values(peers, self._values)]
         return Credit(
-            groups=groups,
-            advantages={role: self._estimator(groups, role) for role in roles},
-            targets={role: self._estimator.targets(groups, role) for role in roles},  # type: ignore[attr-defined]
+            groups=[_laid(group, iter(row)) for group, row in zip(groups, peers, strict=True)],
+            advantages={role: self._over(groups, peers, role) for role in roles},
+            targets={role: self._over(groups, peers, role, targets=True) for role in roles},
         )
+
+    def _over(
+        self, groups: Sequence[Group], peers: Sequence[Group], role: Role, *, targets: bool = False
+    ) -> list[list[TurnAdvantages]]:
+        """Estimate among the peers, and lay the result over the whole groups."""
+        estimate = self._estimator.targets if targets else self._estimator  # type: ignore[attr-defined]
+        found = iter(estimate([group for group in peers if group], role))
+        return [
+            _with_gaps(group, iter(next(found) if any(e.was_run for e in group) else [])) for group in groups
+        ]
+
+
+def _judged(episode: Episode, group: Group) -> Episode:
+    """Return a peer as it is judged: a prompt that a blueprint made too long earns its group's worst return."""
+    if episode.stop is not StopReason.PROMPT_TOO_LONG or episode.blueprint is None:
+        return episode
+    worst = min(e.return_ for e in group if e.was_run)
+    return replace(episode, env_return=worst + episode.penalty)
+
+
+def _laid(group: Group, peers: Iterator[Episode]) -> list[Episode]:
+    """Return a group with its peers in the place of those that they were made from."""
+    return [next(peers) if episode.was_run else episode for episode in group]
+
+
+def _with_gaps(group: Group, rows: Iterator[TurnAdvantages]) -> list[TurnAdvantages]:
+    """Return one row an episode; NaN over every turn of one that was not run."""
+    return [
+        next(rows) if episode.was_run else np.full(len(episode.turns), np.nan, np.float32)
+        for episode in group
+    ]
 
 
 def _flat(per_group: Sequence[Sequence[TurnAdvantages]]) -> list[TurnAdvantages]:

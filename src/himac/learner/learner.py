@@ -33,6 +33,8 @@ from himac.seeds import generator
 from himac.types import PhaseSpec, Role, Row, Sample
 
 _STATE, _STATE_1 = "optimizer.pt", "optimiser.pt"  # today's name, and format 1's
+SHARED = "shared"
+"""The optimizer state of every phase with `optimizer.shared_state`."""
 
 
 class Learner:
@@ -55,10 +57,9 @@ class Learner:
         self._rate = 1.0  # share of the learning rate, by the schedule
         self._parameters = policy.trainable
         self._warmup, self._grad_clip = cfg.warmup, cfg.grad_clip
-        groups: list[Row] = [{"params": self._parameters}]
-        if critic is not None:
-            groups.append({"params": list(critic.parameters()), "rate": critic.rate, "weight_decay": 0.0})
-        self.optimizer = Optimizer(policy.model, groups, cfg)
+        self._cfg = cfg
+        self._optimizers: dict[str, Optimizer] = {}
+        self._steps: dict[str, int] = {}  # of each of them: warm-up is a role's own
 
     def update(
         self, samples: Sequence[Sample], phase: PhaseSpec, *, seed: int, spent: float = 0.0
@@ -82,13 +83,14 @@ class Learner:
             return self._packs(samples, part)
 
         refs = None
-        if self.loss.kl_coef:
+        if self.loss.has_kl:
             refs = self._reference_logps(samples, packs(tuple(range(len(samples)))), phase.temperature)
         num_values = sum(int(_where(s.targets, s.ids).sum()) for s in samples)
-        value_weight = phase.minibatches / max(num_values, 1)  # 1 / values per optimizer step
+        minibatches = min(phase.minibatches, len(samples))  # a step's weight counts the steps that there are
+        value_weight = minibatches / max(num_values, 1)  # 1 / values per optimizer step
         for epoch in range(phase.epochs):
-            for part in _split(samples, phase.minibatches, seed, epoch):
-                self._policy_step(packs(tuple(part)), refs, phase, value_weight, found)
+            for part in _split(samples, minibatches, seed, epoch):
+                self._policy_step(packs(tuple(part)), refs, phase, minibatches, value_weight, found)
         return found.summary(len(samples)) | {"train_s": time.perf_counter() - began}
 
     def imitate(self, samples: Sequence[Sample], *, lr: float) -> dict[str, float]:
@@ -101,7 +103,7 @@ class Learner:
             loss = imitation_loss(out.logps, self._tensor(row.pick("weights")))
             loss.backward()
             total += float(loss.detach())
-        grad = self._step(lr)
+        grad = self._step(lr, "imitation")
         return {"loss": total, "grad": grad}
 
     @torch.no_grad()
@@ -131,7 +133,11 @@ class Learner:
     def save(self, folder: Path) -> None:
         """Write weights (an ordinary Hugging Face folder, `model/`), optimizer and critic."""
         self.policy.save(folder / MODEL)
-        state = {"optimizer": self.optimizer.state_dict(), "num_steps": self.num_steps}
+        state: Row = {
+            "optimizers": {name: part.state_dict() for name, part in self._optimizers.items()},
+            "steps": self._steps,
+            "num_steps": self.num_steps,
+        }
         if self.critic is not None:
             state["critic"] = self.critic.state_dict()
         torch.save(state, folder / _STATE)
@@ -146,8 +152,12 @@ class Learner:
         path = folder / _STATE
         try:
             state = torch.load(path if path.is_file() else folder / _STATE_1, weights_only=True)
-            self.optimizer.load_state_dict(state.get("optimizer") or state["optimiser"])
             self.num_steps = int(state["num_steps"])
+            if "optimiser" in state:  # format 1 had one state for both roles
+                state |= {"optimizers": {SHARED: state["optimiser"]}, "steps": {SHARED: self.num_steps}}
+            for name, part in state["optimizers"].items():
+                self._optimizer(name).load_state_dict(part)
+                self._steps[name] = int(state["steps"][name])
             if self.critic is not None:
                 self.critic.load_state_dict(state["critic"])
         except (OSError, KeyError, ValueError, RuntimeError, pickle.UnpicklingError) as error:
@@ -158,6 +168,7 @@ class Learner:
         packs: Sequence[_Pack],
         refs: list[np.ndarray] | None,
         phase: PhaseSpec,
+        minibatches: int,
         value_weight: float,
         found: UpdateMetrics,
     ) -> None:
@@ -173,13 +184,14 @@ class Learner:
                 entropy_grad=self.loss.entropy_coef != 0,
                 states_at=row.states_at if self.critic is not None else None,
             )
-            old_N = self._tensor(row.pick("logps"))
+            old_N, weights_N = self._tensor(row.pick("logps")), self._tensor(row.pick("weights"))
             loss, parts = policy_loss(
                 out.logps,
                 old_N,
                 self._tensor(row.pick("advantages")),
-                self._tensor(row.pick("weights")) * phase.minibatches,
+                weights_N * minibatches,
                 cfg=self.loss,
+                kl_coef_N=self._tensor(row.kl_coefs(self.loss)),
                 ref_logps_N=None if refs is None else self._tensor(row.pick_from(refs)),
                 entropy_N=out.entropies,
             )
@@ -190,21 +202,39 @@ class Learner:
                 loss, parts = loss + value, parts | {"loss_value": value.detach()}
                 found.add_values(values_M.detach(), targets_M)
             loss.backward()
-            found.add(parts, out.logps.detach() - old_N, row)
-        found.step(self._step(self.lr * self._rate))
+            found.add(parts, out.logps.detach() - old_N, row, weight=float(weights_N.sum()) * minibatches)
+        found.step(self._step(self.lr * self._rate, _state_of(phase)))
 
-    def _step(self, lr: float) -> float:
-        """Clip, step, forget the gradients; return the policy's norm before clipping."""
+    def _step(self, lr: float, name: str) -> float:
+        """Clip, step with the state of that name, forget the gradients; return the policy's norm before clipping."""
+        name = SHARED if self._cfg.shared_state else name
+        optimizer, steps = self._optimizer(name), self._steps[name]
         limit = self._grad_clip or math.inf
         norm = float(torch.nn.utils.clip_grad_norm_(self._parameters, limit))
         if self.critic is not None:  # clipped for itself, so that neither's size changes the other's step
             torch.nn.utils.clip_grad_norm_(self.critic.parameters(), limit)
-        warm = min(1.0, (self.num_steps + 1) / self._warmup) if self._warmup else 1.0
+        warm = min(1.0, (steps + 1) / self._warmup) if self._warmup else 1.0
         if math.isfinite(norm):
-            self.optimizer.step(lr * warm)
-        self.optimizer.zero_grad()
+            optimizer.step(lr * warm)
+        optimizer.zero_grad()
+        self._steps[name] += 1
         self.num_steps += 1
         return norm
+
+    def _optimizer(self, name: str) -> Optimizer:
+        """Return the optimizer state of a phase's roles, made when it is first needed.
+
+        Moments are a memory of directions. With one state for both roles, phase B goes on moving the weights where
+        phase A was going: measured, two to three times as far as phase A itself had moved them.
+        """
+        if name not in self._optimizers:
+            groups: list[Row] = [{"params": self._parameters}]
+            if self.critic is not None:
+                head = list(self.critic.parameters())
+                groups.append({"params": head, "rate": self.critic.rate, "weight_decay": 0.0})
+            self._optimizers[name] = Optimizer(self.policy.model, groups, self._cfg)
+            self._steps[name] = 0
+        return self._optimizers[name]
 
     @torch.no_grad()
     def _reference_logps(
@@ -273,6 +303,13 @@ class _Pack:
         """(N,) at the trained tokens, of values given for all of the update's samples."""
         return self.batch.select([values[i] for i in self.members], self.masks)
 
+    def kl_coefs(self, cfg: AlgoConfig) -> np.ndarray:
+        """(N,) the KL coefficient of each trained token: its role's."""
+        return self.batch.select(
+            [np.full(len(sample.ids), cfg.kl_of(sample.role), np.float32) for sample in self.samples],
+            self.masks,
+        )
+
     @property
     def targets_M(self) -> np.ndarray:
         """(M,) what the critic should say where it is asked."""
@@ -287,6 +324,9 @@ class _Pack:
         ]
 
 
+_MEANS = {"kl", "entropy", "clip"}
+
+
 class UpdateMetrics:
     """Adds up what an update tells about itself."""
 
@@ -294,19 +334,20 @@ class UpdateMetrics:
         self.steps = 0
         self._parts: dict[str, float] = {}
         self._grads: list[float] = []
-        self._gap_sum = self._gap_max = 0.0
+        self._gap_sum = self._gap_max = self._weight = 0.0
         self._gap_count = self._tokens = self._rows = self._packed = 0
         self._foreseen: list[np.ndarray] = []
         self._came: list[np.ndarray] = []
 
-    def add(self, parts: dict[str, torch.Tensor], gap_N: torch.Tensor, row: _Pack) -> None:
-        r"""Add one pack\'s share of the losses, and how far learner and engine are apart."""
+    def add(self, parts: dict[str, torch.Tensor], gap_N: torch.Tensor, row: _Pack, *, weight: float) -> None:
+        """Add one pack's share of the losses, and how far learner and engine are apart."""
         for name, value in parts.items():
             self._parts[name] = self._parts.get(name, 0.0) + float(value)
         if self.steps == 0:  # before any step the learner should agree with the engine
             self._gap_sum += float(gap_N.abs().sum())
             self._gap_max = max(self._gap_max, float(gap_N.abs().max()))
             self._gap_count += len(gap_N)
+        self._weight += weight
         self._tokens += len(gap_N)
         self._packed += row.batch.num_tokens
         self._rows += row.num_tokens
@@ -325,6 +366,8 @@ class UpdateMetrics:
     def summary(self, samples: int) -> dict[str, float]:
         """Return the means; sums over tokens and samples."""
         parts = {name: value / max(self.steps, 1) for name, value in self._parts.items()}
+        for name in _MEANS & parts.keys():  # over trained tokens, whatever share of the weight they carry
+            parts[name] = self._parts[name] / max(self._weight, 1e-12)
         if self._came:
             parts["value_explained"] = _explained(np.concatenate(self._foreseen), np.concatenate(self._came))
         return parts | {
@@ -338,6 +381,11 @@ class UpdateMetrics:
             "row_tokens": float(self._rows),
             "packed_tokens": float(self._packed),
         }
+
+
+def _state_of(phase: PhaseSpec) -> str:
+    """Name the optimizer state that a phase steps with: its roles' own."""
+    return "+".join(phase.roles)
 
 
 def _where(targets: np.ndarray | None, ids: np.ndarray) -> np.ndarray:

@@ -25,11 +25,12 @@ def to_samples(
     role: Role,
     aggregation: Aggregation = "episode",
     targets: Sequence[TurnAdvantages] | None = None,
+    keep_flat: bool = False,
 ) -> list[Sample]:
-    """Return one sample per context that holds trained tokens with a non-zero advantage.
+    """Return one sample per context that holds trained tokens.
 
-    Episodes without signal (advantage 0 on every turn) keep their place in the weights but cost no
-    forward pass.
+    Episodes without signal (advantage 0 on every turn) have no policy gradient, but are held to the reference like
+    any other. Where no KL or entropy term asks for them they cost no forward pass and keep their place in the weights.
 
     Args:
         episodes: E episodes; copies contribute their own blueprint but not the execution they share.
@@ -37,6 +38,7 @@ def to_samples(
         role: whose tokens get gradient.
         aggregation: see `token_weights`.
         targets: per episode, (N,) what a critic should have said before each turn; None without a critic.
+        keep_flat: whether episodes without signal are samples too.
     """
     if any(turn.end == 0 for episode in episodes for turn in episode.turns):
         raise RunError(
@@ -47,7 +49,7 @@ def to_samples(
     weights_E = token_weights(tokens_E, aggregation=aggregation)
     samples: list[Sample] = []
     for index, (episode, turn_advantages) in enumerate(zip(episodes, advantages, strict=True)):
-        if np.any(np.nan_to_num(turn_advantages) != 0):
+        if keep_flat or np.any(np.nan_to_num(turn_advantages) != 0):
             learnt = None if targets is None else targets[index]
             samples += _episode_samples(episode, turn_advantages, role, float(weights_E[index]), learnt)
     return samples

@@ -154,7 +154,7 @@ def _add_adapters(model: LanguageModel, cfg: ModelConfig, adapters: tuple[str, .
         raise missing_extra("peft", "lora", "model.lora_rank > 0") from error
     settings = LoraConfig(
         r=cfg.lora_rank,
-        lora_alpha=cfg.lora_alpha or 2 * cfg.lora_rank,
+        lora_alpha=2 * cfg.lora_rank,
         target_modules="all-linear",
         task_type="CAUSAL_LM",
         lora_dropout=0.0,

@@ -278,11 +278,11 @@ class LiveEpisode:
 
 
 def blueprint_logp(episode: Episode) -> float:
-    """Sum of the log-probabilities of an episode's own blueprint tokens; 0 when it wrote none."""
+    """Mean log-probability of an episode's own blueprint tokens; 0 when it wrote none."""
     if episode.planning is None:
         return 0.0
     logps_T = episode.contexts[episode.planning.context].logps
-    return float(logps_T[episode.planning.start : episode.planning.end].sum())
+    return float(logps_T[episode.planning.start : episode.planning.end].mean())
 
 
 def state_key(observation: Observation) -> str:

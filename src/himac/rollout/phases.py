@@ -11,6 +11,7 @@ all that differs, and the runner runs them all alike.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -103,17 +104,23 @@ class LocalCollector:
         label = COLLECT.get(phase.name, phase.name)
         size = self._rollout.executor_group_size if blueprints else self._rollout.group_size
         given: Sequence[Blueprint | None] = blueprints or [None] * len(tasks)
-        jobs = [
-            Job(
-                task=task,
-                replica=replica,
-                agent=self.agent(_assignment(phase, blueprint)),
-                seed=derive(self._seed, label, iteration, task.index, replica),
-                env_seed=derive(self._seed, "env", task.index),
-            )
-            for task, blueprint in zip(tasks, given, strict=True)
-            for replica in range(size)
-        ]
+        seen: Counter[Task] = Counter()
+        jobs: list[Job] = []
+        for task, blueprint in zip(tasks, given, strict=True):
+            again = (
+                (seen[task],) if seen[task] else ()
+            )  # a task that comes twice is not run with the same seeds
+            seen[task] += 1
+            jobs += [
+                Job(
+                    task=task,
+                    replica=replica,
+                    agent=self.agent(_assignment(phase, blueprint)),
+                    seed=derive(self._seed, label, iteration, task.index, replica, *again),
+                    env_seed=derive(self._seed, "env", task.index, *again),
+                )
+                for replica in range(size)
+            ]
         # a frozen executor is greedy: what it makes of one blueprint twice would be the same twice
         share = "executor" not in phase.roles and self.spec.deterministic
         episodes = self.runner.run(jobs, share_identical=share, progress=progress)
@@ -151,8 +158,11 @@ def _assignment(phase: PhaseSpec, blueprint: Blueprint | None) -> Assignment:
 
 
 def best_blueprint(group: Group) -> int:
-    """Return the index of z*: highest return, then fewest environment steps, then highest log-probability."""
-    keys = [(e.return_, -e.env_steps, blueprint_logp(e)) for e in group]
+    """Return the index of z*: the best of (return, score, fewer environment steps, mean log-probability a token).
+
+    An episode that could not be run is never the best while another one was.
+    """
+    keys = [(e.was_run, e.return_, e.score, -e.env_steps, blueprint_logp(e)) for e in group]
     return max(range(len(group)), key=keys.__getitem__)
 
 

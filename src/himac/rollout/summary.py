@@ -56,7 +56,11 @@ def best_of(trials: Sequence[Episode]) -> Episode:
 
 
 def summarise(episodes: Sequence[Episode]) -> Row:
-    """Return means over episodes; success with its 95 % Wilson interval."""
+    """Return means over episodes; success with its 95 % Wilson interval.
+
+    Steps, turns and tokens are means over executed episodes: a copy shares the execution of another one.
+    """
+    executed = [e for e in episodes if not e.is_copy]
     num = len(episodes)
     wins = sum(e.success for e in episodes)
     low, high = wilson(wins, num)
@@ -71,9 +75,9 @@ def summarise(episodes: Sequence[Episode]) -> Row:
         "success_high": high,
         "score": _mean(e.score for e in episodes),
         "return": _mean(e.return_ for e in episodes),
-        "env_steps": _mean(e.env_steps for e in episodes),
-        "turns": _mean(e.calls for e in episodes),
-        "tokens": _mean(e.tokens for e in episodes),
+        "env_steps": _mean(e.env_steps for e in executed),
+        "turns": _mean(e.calls for e in executed),
+        "tokens": _mean(e.tokens for e in executed),
         "subgoals": _mean(len(b.subgoals) for b in planned),
         "malformed": _mean(b.malformed for b in planned),
         "sub_done": _mean(s.stop is StopReason.SUB_DONE for s in segments),
@@ -103,11 +107,12 @@ def outcomes(episodes: Sequence[Episode]) -> Row:
 
 def summarise_groups(groups: Sequence[Group]) -> dict[str, float]:
     """Return how much signal the groups carry, and how different their blueprints are."""
-    planned = [g for g in groups if g[0].planning is not None]
+    peers = [[e for e in group if e.was_run] for group in groups]
+    planned = [g for g in peers if g and g[0].planning is not None]
     distinct = [len({e.blueprint.subgoals for e in g if e.blueprint}) for g in planned]
     return {
         "groups": float(len(groups)),
-        "zero_variance": sum(not has_variance(returns_of(g)) for g in groups) / max(len(groups), 1),
+        "zero_variance": sum(not has_variance(returns_of(g)) for g in peers) / max(len(groups), 1),
         "distinct_blueprints": sum(distinct) / len(distinct) if distinct else 0.0,
     }
 

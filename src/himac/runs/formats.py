@@ -90,6 +90,10 @@ def _upgraded(tree: Row) -> Row:
     base = algo.get("estimator", "group_relative")
     if was.get("credit") == "subgoal":
         algo["estimator"] = "subgoal"
+    found.setdefault("optimizer", {}).setdefault(
+        "shared_state", True
+    )  # what 0.1.0 did, when such a run goes on
+    algo.setdefault("drop_flat_groups", True)
     given = algo.pop("estimator_settings", {})
     kept = {key: given[key] for key in _PARAMETERS_1.get(algo.get("estimator", ""), ()) if key in given}
     algo["estimator_settings"] = kept | ({"base": base} if algo.get("estimator") == "subgoal" else {})

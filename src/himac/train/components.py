@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ class Components:
     def __init__(self, config: Config, model: str | Path) -> None:
         self.config = config
         self.device = pick_device(config.run.device)
-        torch.set_num_threads(config.run.threads)
+        set_threads()
         self.env = build_env(config)
         self.policy = Policy.load(model, config.model, device=self.device)
         self.engine = _local_engine(config, self.policy)
@@ -116,7 +117,7 @@ class EvalComponents:
                 f"method {config.algo.method!r} has no planner, got {planner!r} beside {executor!r}",
                 hint="name one model, or method=himac",
             )
-        torch.set_num_threads(config.run.threads)
+        set_threads()
         self.env = build_env(config)
         self.usage = Usage(max_requests=endpoint.max_requests, max_tokens=endpoint.max_tokens)
         engine, chat = self._engine_for(executor)
@@ -162,6 +163,11 @@ def agent_class(config: Config) -> Callable[..., Agent]:
     """Return what builds the method's agents."""
     found: Callable[..., Agent] = resolve("agents", config.algo.method)
     return found
+
+
+def set_threads() -> None:
+    """Compute with as many threads as OMP_NUM_THREADS says; one where it says nothing: small models lose by more."""
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or 1))
 
 
 def trials_of(config: Config) -> int:

@@ -79,7 +79,7 @@ def train(config: Config, folder: Path, console: Console | None = None) -> Outco
     check_trainable(config)
     parts = Components(config, starting_model(config, folder, console))
     _note_world(folder, parts)
-    if config.algo.kl_coef:
+    if config.algo.has_kl:
         parts.policy.freeze_reference()  # before a checkpoint is loaded: the reference is where the run began
     learner = parts.learner()
     state, saved = ckpt.TrainState(), ckpt.find(folder)
