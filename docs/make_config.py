@@ -11,7 +11,8 @@ from __future__ import annotations
 import sys
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import himac.config as source
 from himac.config import Config
@@ -19,7 +20,7 @@ from himac.toml import allowed, comments_of, write_value
 
 PAGE = Path(__file__).with_name("config.md")
 
-_PLAIN = {  # fields whose name says it in the code, and whom a reader of the page deserves told
+_PLAIN = {  # fields that need no comment in the code, but a meaning on the page
     "run.dir": "folder of all runs",
     "run.seed": "every other seed derives from it",
     "run.iterations": "published protocol",
@@ -47,8 +48,9 @@ $ himac config configs/sokoban.toml --diff
 ```
 
 Values are TOML; what is not valid TOML is taken as a string. Some words are short for a dotted key: {short}.
-Unknown keys and wrong types are refused with one line that names the known ones. `himac config RECIPE` prints the
-resolved config; the same text is saved as `config.toml` in the run's folder and reads back to the same settings.
+Unknown keys, wrong types and values out of range are refused with one line that says what is allowed; a name of version 0.1.0 is refused with
+today's. `himac config RECIPE` prints the resolved config. The same text is saved as `config.toml` in the run's folder and reads back to the
+same settings. `himac config --schema` prints a JSON schema for editors.
 
 Sources: *paper* is arXiv 2603.00977; *published protocol* is the setting of the agents it compares with
 ([design](design.md#the-published-protocol)); what names neither is our choice. [limits](limits.md) says what was not tested.
@@ -70,9 +72,10 @@ def page() -> str:
             if f.name == "settings":
                 continue
             takes = _allowed(hints[f.name])
-            value = write_value(getattr(default, f.name))
+            given = getattr(default, f.name)
+            value = "left out" if given is None else f"`{write_value(given)}`"
             meaning = comments.get(f.name, "").replace("|", "\\|") or _PLAIN[f"{section.name}.{f.name}"]
-            parts.append(f"| `{f.name}` | `{value}` | {takes} | {meaning} |")
+            parts.append(f"| `{f.name}` | {value} | {takes} | {meaning} |")
     env_keys = (
         "\nEvery other key of `[env]` goes to the environment, which refuses the ones it does not know: see\n"
         "[environments](environments.md), [alfworld](alfworld.md), [webshop](webshop.md)."
@@ -83,6 +86,8 @@ def page() -> str:
 
 def _allowed(hint: Any) -> str:
     """Return what a key takes, in words."""
+    if get_origin(hint) in (Union, UnionType):  # may be left out
+        hint = next(part for part in get_args(hint) if part is not type(None))
     kind = get_args(hint)[0] if get_origin(hint) is Annotated else hint
     if get_origin(kind) is Literal:
         return ", ".join(f'`"{word}"`' for word in get_args(kind))

@@ -9,12 +9,11 @@ with the run and reads back to the same object.
 from __future__ import annotations
 
 import os
-import tomllib
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from himac.errors import ConfigError, MissingFileError, closest
+from himac.errors import ConfigError, closest
 from himac.toml import (
     Count,
     NonNegative,
@@ -24,7 +23,7 @@ from himac.toml import (
     at_least,
     build,
     flat,
-    json_schema,
+    read_toml,
     read_value,
     write_tables,
 )
@@ -314,23 +313,12 @@ def config_from_dict(tree: Table) -> Config:
 
 def to_toml(config: Config) -> str:
     """Write a config as TOML that `load_config` reads back to the same object."""
-    tree = asdict(config)
-    for section, gathered in _OPEN.items():
-        tree[section] |= tree[section].pop(gathered)
-    return write_tables({"format": FORMAT, **tree})
-
-
-def schema() -> Table:
-    """Return the JSON schema of a recipe, for editors."""
-    found = json_schema(Config)
-    found["$defs"]["EnvConfig"]["additionalProperties"] = True  # the environment's own settings
-    found["$defs"]["EnvConfig"]["properties"].pop("settings")
-    return found
+    return write_tables({"format": FORMAT, **_as_written(config)})
 
 
 def differences(config: Config, base: Config) -> dict[str, tuple[Any, Any]]:
     """Return {dotted key: (value in base, value in config)} where the two differ."""
-    ours, theirs = flat(asdict(config)), flat(asdict(base))
+    ours, theirs = (flat(_as_written(c)) for c in (config, base))
     keys = list(dict.fromkeys([*theirs, *ours]))
     return {k: (theirs.get(k), ours.get(k)) for k in keys if theirs.get(k) != ours.get(k)}
 
@@ -347,21 +335,12 @@ def override(config: Config, **sections: Table) -> Config:
     return config_from_dict(tree)
 
 
-def read_toml(path: Path) -> Table:
-    """Read a TOML file that a user named.
-
-    Raises:
-        MissingFileError: no such file.
-        ConfigError: not valid TOML.
-    """
-    if not path.is_file():
-        shipped = sorted(p.name for p in Path("configs").glob("*.toml"))
-        hint = f"recipes here: {', '.join(shipped)}" if shipped else "give the path of a TOML file"
-        raise MissingFileError(f"no recipe at {str(path)!r}", hint=hint)
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not valid TOML: {error}") from error
+def _as_written(config: Config) -> Table:
+    """Return the tables of a config, the environment's own settings among its others."""
+    tree = asdict(config)
+    for section, gathered in _OPEN.items():
+        tree[section] |= tree[section].pop(gathered)
+    return tree
 
 
 def _lay(tree: Table, word: str) -> None:

@@ -15,12 +15,13 @@ import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, is_dataclass
+from pathlib import Path
 from types import SimpleNamespace, UnionType
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from himac.errors import ConfigError, closest
+from himac.errors import ConfigError, MissingFileError, closest
 
 Kind: TypeAlias = Any
 """A type, or what stands for one in an annotation."""
@@ -127,6 +128,23 @@ def comments_of(cls: Kind) -> dict[str, str]:
             words = "; ".join(word for word in (match[2], remark) if word)
             found |= {match[1]: words} if words else {}
     return found
+
+
+def read_toml(path: Path) -> Table:
+    """Read a TOML file that a user named.
+
+    Raises:
+        MissingFileError: no such file.
+        ConfigError: not valid TOML.
+    """
+    if not path.is_file():
+        shipped = sorted(p.name for p in Path("configs").glob("*.toml"))
+        hint = f"recipes here: {', '.join(shipped)}" if shipped else "give the path of a TOML file"
+        raise MissingFileError(f"no recipe at {str(path)!r}", hint=hint)
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from error
 
 
 def read_value(text: str) -> Kind:
@@ -301,5 +319,5 @@ def _key(name: str) -> str:
 
 __all__ = [
     "Count", "Kind", "NonNegative", "Positive", "Share", "Table", "allowed", "asdict", "at_least", "build", "call", "check_settings", "comments_of",
-    "flat", "json_schema", "read_value", "write_tables", "write_value",
+    "flat", "json_schema", "read_toml", "read_value", "write_tables", "write_value",
 ]  # fmt: skip

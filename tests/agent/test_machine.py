@@ -237,3 +237,23 @@ def _play(agent: Agent, texts: list[str]) -> int:
         if reply.action is not None:
             agent.observe(_after(reply.action))
     return calls
+
+
+def test_only_what_was_said_to_be_done_is_called_done() -> None:
+    agent = _agent()
+    _say(agent, PLAN)
+    for _ in range(2):  # the budget of the first sub-goal
+        _say(agent, "<action>wait</action>")
+    _say(agent, "<sub_done>")
+    shown = agent.ask().messages[1].content
+    assert "1. one (not finished)\n2. two (done)" in shown
+
+
+def test_saying_sub_done_with_nothing_left_costs_a_turn_and_no_penalty() -> None:
+    agent = _agent()
+    _say(agent, PLAN)
+    _say(agent, "<sub_done>")
+    _say(agent, "<sub_done>")
+    agent.ask()
+    reply = agent.receive("<sub_done>")
+    assert reply.readable and reply.action is None and not reply.sub_done and agent.stop is None

@@ -57,11 +57,11 @@ def _gradients(
     learner = Learner(parts.policy, OptimizerConfig(grad_clip=0.0), PLAIN, critic=critic)
     seen: list[torch.Tensor] = []
 
-    def keep(_lr: float) -> float:
+    def keep(_lr: float, _name: str) -> float:
         for parameters in (parts.policy.trainable, list(critic.parameters()) if critic else []):
             flat = [(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in parameters]
             seen.append(torch.cat(flat).clone() if flat else torch.zeros(0))
-        learner.optimizer.zero_grad()
+        learner._optimizer("any").zero_grad()
         return 0.0
 
     learner._step = keep  # type: ignore[method-assign]
@@ -135,9 +135,9 @@ def test_the_value_loss_is_the_mean_over_turns_whatever_the_packs_and_minibatche
     learner = Learner(parts.policy, OptimizerConfig(max_tokens=64, grad_clip=0.0), PLAIN, critic=many)
     seen: list[torch.Tensor] = []
 
-    def keep(_lr: float) -> float:
+    def keep(_lr: float, _name: str) -> float:
         seen.append(torch.cat([p.grad.flatten() for p in many.parameters() if p.grad is not None]).clone())
-        learner.optimizer.zero_grad()
+        learner._optimizer("any").zero_grad()
         return 0.0
 
     learner._step = keep  # type: ignore[method-assign]

@@ -39,9 +39,9 @@ def _gradient(policy: Policy, samples: list[Sample]) -> torch.Tensor:
     learner = Learner(policy, OptimizerConfig(grad_clip=0.0), AlgoConfig(kl_coef=0.0))
     seen: list[torch.Tensor] = []
 
-    def keep(_lr: float) -> float:
+    def keep(_lr: float, _name: str) -> float:
         seen.append(torch.cat([p.grad.flatten() for p in policy.trainable if p.grad is not None]).clone())
-        learner.optimizer.zero_grad()
+        learner._optimizer("any").zero_grad()
         return 0.0
 
     learner._step = keep  # type: ignore[method-assign]
@@ -172,11 +172,11 @@ def test_minibatches_and_packs_add_up_to_the_whole_gradient(parts: Components) -
     for each in (learner, many):
         seen: list[torch.Tensor] = []
 
-        def keep(_lr: float, each: Learner = each, seen: list[torch.Tensor] = seen) -> float:
+        def keep(_lr: float, _name: str, each: Learner = each, seen: list[torch.Tensor] = seen) -> float:
             seen.append(
                 torch.cat([p.grad.flatten() for p in parts.policy.trainable if p.grad is not None]).clone()
             )
-            each.optimizer.zero_grad()
+            each._optimizer("any").zero_grad()
             return 0.0
 
         each._step = keep  # type: ignore[method-assign]

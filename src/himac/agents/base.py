@@ -68,7 +68,7 @@ class Agent(Protocol):
     attributes say how it is trained: `plans` (it writes a blueprint first, so planner and executor take turns; left out:
     False) and `is_trained` (False: it prompts a frozen model; left out: True).
 
-    The order is `start`, then `prompt` and `receive` in turn, with `observe` after each `receive` that
+    The order is `start`, then `ask` and `receive` in turn, with `observe` after each `receive` that
     returned an action, until `stop` is set.
     """
 

@@ -46,6 +46,7 @@ class HierarchicalAgent:
             stop=("</action>", SUB_DONE) if cfg.explicit_done else ("</action>",),
         )
         self._task = self._answer = ""
+        self._unfinished: set[int] = set()  # sub-goals that their budget has ended
         self._current = Observation()
         self._calls = self._steps = self._turns = 0
 
@@ -84,10 +85,11 @@ class HierarchicalAgent:
             self._open_segment(self.segment + 1)
             self._check_calls()
             return Reply(sub_done=True)
-        if action is None:  # unreadable, or a <sub_done> with nothing left to be done
+        if action is None:
             self._memory.remember(text, self._prompts.nothing)
             self._after_step()
-            return Reply(readable=False)
+            # <sub_done> with nothing left to be done is not an action, and not bad form either
+            return Reply(readable=done and self._cfg.explicit_done)
         self._answer = text
         return Reply(action=action)
 
@@ -110,7 +112,9 @@ class HierarchicalAgent:
     def _open_segment(self, index: int) -> None:
         assert self.blueprint is not None
         self.segment, self._turns = index, 0
-        head = self._prompts.blueprint_view(self._task, self.blueprint.subgoals, index)
+        head = self._prompts.blueprint_view(
+            self._task, self.blueprint.subgoals, index, unfinished=self._unfinished
+        )
         self._memory.open_segment(head, observation_view(self._spec, self._current))
 
     def _after_step(self) -> None:
@@ -120,6 +124,7 @@ class HierarchicalAgent:
         if self._steps >= step_limit(self._spec, self._cfg):
             self.stop = StopReason.MAX_STEPS
         elif self._turns >= self._cfg.subgoal_turns and self.segment < len(self.blueprint.subgoals):
+            self._unfinished.add(self.segment)
             self._open_segment(self.segment + 1)
         self._check_calls()
 

@@ -11,7 +11,7 @@ import functools
 import importlib
 import string
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,8 @@ class Prompts:
     notes: str = "What you noted after earlier, failed attempts at this task:"
     finish: str = "finish the task"  # the sub-goal after the last one
     nothing: str = "Nothing happens: answer with <action>...</action>."  # after an answer that cannot be read
-    done_mark: str = " (done)"  # behind a sub-goal that lies behind
+    done_mark: str = " (done)"  # behind a sub-goal that was said to be done
+    unfinished_mark: str = " (not finished)"  # behind one that its budget of turns has ended
 
     def planner_messages(self, spec: EnvSpec, task: str, *, max_subgoals: int) -> tuple[Message, ...]:
         """Ask the planner for a blueprint.
@@ -86,19 +87,29 @@ class Prompts:
             return ""
         return "\n".join([self.notes, *(f"{number}. {note}" for number, note in enumerate(notes, 1))])
 
-    def blueprint_view(self, task: str, subgoals: Sequence[str], active: int) -> str:
+    def blueprint_view(
+        self, task: str, subgoals: Sequence[str], active: int, *, unfinished: Collection[int] = ()
+    ) -> str:
         """Show the task and the blueprint with the active sub-goal marked.
 
-        >>> print(Prompts().blueprint_view("Open the door.", ["find the key", "open the door"], 1))
-        Task: Open the door.
+        Args:
+            task: the instruction.
+            subgoals: the blueprint.
+            active: index of the active one; len(subgoals) when all lie behind.
+            unfinished: indices of those that nobody said were done.
+
+        >>> print(Prompts().blueprint_view("Open it.", ["look around", "find the key", "open it"], 2, unfinished=[0]))
+        Task: Open it.
         Blueprint:
-        1. find the key (done)
-        2. open the door
-        Current sub-goal: open the door
+        1. look around (not finished)
+        2. find the key (done)
+        3. open it
+        Current sub-goal: open it
         """
         lines = [f"Task: {task}", "Blueprint:"]
         for index, subgoal in enumerate(subgoals):
-            lines.append(f"{index + 1}. {subgoal}{self.done_mark if index < active else ''}")
+            behind = self.unfinished_mark if index in unfinished else self.done_mark
+            lines.append(f"{index + 1}. {subgoal}{behind if index < active else ''}")
         lines.append(f"Current sub-goal: {subgoals[active] if active < len(subgoals) else self.finish}")
         return "\n".join(lines)
 

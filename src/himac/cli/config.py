@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import click
 
 from himac.cli.given import config_of, examples, words_argument
+
+if TYPE_CHECKING:
+    from himac.toml import Table
 
 
 @click.command(
@@ -26,7 +30,7 @@ def show_config(words: tuple[str, ...], diff: bool, schema: bool) -> None:
     from himac.train.checks import check
 
     if schema:
-        print(json.dumps(settings.schema(), indent=1))
+        print(json.dumps(_schema(), indent=1))
         return
     config = check(config_of(words))
     if diff:
@@ -34,3 +38,14 @@ def show_config(words: tuple[str, ...], diff: bool, schema: bool) -> None:
             print(f"{key} = {value!r}  (default {default!r})")
     else:
         print(settings.to_toml(config), end="")
+
+
+def _schema() -> Table:
+    """Return the JSON schema of a recipe, for editors."""
+    from himac.config import Config
+    from himac.toml import json_schema
+
+    found = json_schema(Config)
+    found["$defs"]["EnvConfig"]["additionalProperties"] = True  # the environment's own settings
+    found["$defs"]["EnvConfig"]["properties"].pop("settings")
+    return found

@@ -71,7 +71,7 @@ def _at_once(config: Config, out: str, run: Path | None) -> None:
     print(evaluation_table([row]))
     if target is not None:
         _write(target, row)
-        print(f"\nsaved  {target} ({len(episodes)} episodes)")
+        print(f"\nsaved  {target} ({row['episodes']} of {row['tasks']} tasks, {len(episodes)} episodes)")
 
 
 def _in_folder(config: Config, out: str, *, is_named: bool) -> None:

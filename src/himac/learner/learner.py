@@ -25,6 +25,7 @@ from himac.config import AlgoConfig, OptimizerConfig
 from himac.errors import DataError
 from himac.learner.checkpoint import MODEL
 from himac.learner.critic import Critic
+from himac.learner.masters import Masters
 from himac.learner.optimizer import Optimizer
 from himac.learner.policy import Policy
 from himac.models.logps import token_logps
@@ -58,6 +59,10 @@ class Learner:
         self._parameters = policy.trainable
         self._warmup, self._grad_clip = cfg.warmup, cfg.grad_clip
         self._cfg = cfg
+        self._masters = Masters(
+            self._parameters
+        )  # shared by all optimizer states: there is one set of weights
+        self._moved = 1.0  # share of weights that the newest step has moved
         self._optimizers: dict[str, Optimizer] = {}
         self._steps: dict[str, int] = {}  # of each of them: warm-up is a role's own
 
@@ -137,6 +142,7 @@ class Learner:
             "optimizers": {name: part.state_dict() for name, part in self._optimizers.items()},
             "steps": self._steps,
             "num_steps": self.num_steps,
+            "masters": self._masters.state_dict(),
         }
         if self.critic is not None:
             state["critic"] = self.critic.state_dict()
@@ -153,6 +159,8 @@ class Learner:
         try:
             state = torch.load(path if path.is_file() else folder / _STATE_1, weights_only=True)
             self.num_steps = int(state["num_steps"])
+            self._masters.reset()
+            self._masters.load_state_dict(state.get("masters", self._masters.state_dict()))
             if "optimiser" in state:  # format 1 had one state for both roles
                 state |= {"optimizers": {SHARED: state["optimiser"]}, "steps": {SHARED: self.num_steps}}
             for name, part in state["optimizers"].items():
@@ -203,7 +211,8 @@ class Learner:
                 found.add_values(values_M.detach(), targets_M)
             loss.backward()
             found.add(parts, out.logps.detach() - old_N, row, weight=float(weights_N.sum()) * minibatches)
-        found.step(self._step(self.lr * self._rate, _state_of(phase)))
+        grad = self._step(self.lr * self._rate, _state_of(phase))
+        found.step(grad, moved=self._moved)
 
     def _step(self, lr: float, name: str) -> float:
         """Clip, step with the state of that name, forget the gradients; return the policy's norm before clipping."""
@@ -215,7 +224,11 @@ class Learner:
             torch.nn.utils.clip_grad_norm_(self.critic.parameters(), limit)
         warm = min(1.0, (steps + 1) / self._warmup) if self._warmup else 1.0
         if math.isfinite(norm):
+            before, touched = self._masters.sample(), self._masters.touched()
+            self._masters.pull()
             optimizer.step(lr * warm)
+            self._masters.push()
+            self._moved = self._masters.moved(before, touched)
         optimizer.zero_grad()
         self._steps[name] += 1
         self.num_steps += 1
@@ -225,14 +238,14 @@ class Learner:
         """Return the optimizer state of a phase's roles, made when it is first needed.
 
         Moments are a memory of directions. With one state for both roles, phase B goes on moving the weights where
-        phase A was going: measured, two to three times as far as phase A itself had moved them.
+        phase A was going.
         """
         if name not in self._optimizers:
             groups: list[Row] = [{"params": self._parameters}]
             if self.critic is not None:
                 head = list(self.critic.parameters())
                 groups.append({"params": head, "rate": self.critic.rate, "weight_decay": 0.0})
-            self._optimizers[name] = Optimizer(self.policy.model, groups, self._cfg)
+            self._optimizers[name] = Optimizer(self.policy.model, groups, self._cfg, self._masters)
             self._steps[name] = 0
         return self._optimizers[name]
 
@@ -334,6 +347,7 @@ class UpdateMetrics:
         self.steps = 0
         self._parts: dict[str, float] = {}
         self._grads: list[float] = []
+        self._moved: list[float] = []
         self._gap_sum = self._gap_max = self._weight = 0.0
         self._gap_count = self._tokens = self._rows = self._packed = 0
         self._foreseen: list[np.ndarray] = []
@@ -358,9 +372,10 @@ class UpdateMetrics:
             self._foreseen.append(values_M.cpu().numpy())
             self._came.append(targets_M.cpu().numpy())
 
-    def step(self, grad: float) -> None:
-        """Count an optimizer step and its gradient norm before clipping."""
+    def step(self, grad: float, *, moved: float) -> None:
+        """Count an optimizer step, its gradient norm before clipping, and the share of weights that it moved."""
         self.steps += 1
+        self._moved.append(moved)
         self._grads.append(grad)
 
     def summary(self, samples: int) -> dict[str, float]:
@@ -372,6 +387,7 @@ class UpdateMetrics:
             parts["value_explained"] = _explained(np.concatenate(self._foreseen), np.concatenate(self._came))
         return parts | {
             "grad": float(np.mean(self._grads)),
+            "moved": float(np.mean(self._moved)),
             "grad_max": float(np.max(self._grads)),
             "skipped_steps": float(sum(not math.isfinite(g) for g in self._grads)),
             "gap_mean": self._gap_sum / max(self._gap_count, 1),

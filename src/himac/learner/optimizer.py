@@ -19,6 +19,7 @@ import torch
 
 from himac.config import OptimizerConfig
 from himac.errors import ConfigError
+from himac.learner.masters import Masters
 from himac.types import LanguageModel, Row
 
 
@@ -29,12 +30,19 @@ class Optimizer:
         model: whose embeddings and output layer are no matrices in Muon's sense: their rows are looked up.
         groups: of parameters, as PyTorch's optimizers take them; `rate` multiplies a group's learning rate.
         cfg: the [optimizer] section.
+        masters: what is stepped in the parameters' place; None: they themselves.
 
     Raises:
         ConfigError: this PyTorch has no Muon.
     """
 
-    def __init__(self, model: LanguageModel, groups: Sequence[Row], cfg: OptimizerConfig) -> None:
+    def __init__(
+        self,
+        model: LanguageModel,
+        groups: Sequence[Row],
+        cfg: OptimizerConfig,
+        masters: Masters | None = None,
+    ) -> None:
         betas = (cfg.betas[0], cfg.betas[1])
         matrices: list[torch.nn.Parameter] = []
         if cfg.name == "muon":
@@ -45,14 +53,18 @@ class Optimizer:
                 )
             matrices = matrices_of(model, groups[0]["params"])
         taken = {id(parameter) for parameter in matrices}
-        rest = [{**group, "params": [p for p in group["params"] if id(p) not in taken]} for group in groups]
+        of = masters.of if masters is not None else lambda parameter: parameter
+        self._stored = [p for group in groups for p in group["params"]]
+        rest = [
+            {**group, "params": [of(p) for p in group["params"] if id(p) not in taken]} for group in groups
+        ]
         self._parts: list[torch.optim.Optimizer] = [
             torch.optim.AdamW(rest, lr=cfg.lr, betas=betas, weight_decay=cfg.weight_decay, fused=True)
         ]
         if matrices:
             self._parts.append(
                 torch.optim.Muon(
-                    [{"params": matrices, "rate": cfg.muon_rate}],
+                    [{"params": [of(p) for p in matrices], "rate": cfg.muon_rate}],
                     lr=cfg.lr,
                     weight_decay=cfg.weight_decay,
                     adjust_lr_fn="match_rms_adamw",
@@ -70,6 +82,8 @@ class Optimizer:
         """Forget the gradients."""
         for part in self._parts:
             part.zero_grad(set_to_none=True)
+        for parameter in self._stored:  # where a master is stepped in its place
+            parameter.grad = None
 
     def state_dict(self) -> list[Row]:
         """Return the parts' states, in order."""

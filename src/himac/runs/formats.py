@@ -12,8 +12,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from himac.config import FORMAT, GONE, RENAMED, Config, config_from_dict, read_toml
+from himac.config import FORMAT, GONE, RENAMED, Config, config_from_dict
 from himac.errors import ConfigError
+from himac.toml import read_toml
 from himac.types import Row
 
 ROLES = {"macro": "planner", "micro": "executor"}

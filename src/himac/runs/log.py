@@ -114,6 +114,8 @@ def phase_line(row: Row, iterations: int) -> str:
         parts.append(f"plans {row['distinct_blueprints']:.1f}")
     if row.get("gap_max", 0.0) > 0.05:
         parts.append(f"WARNING engine/learner gap {row['gap_max']:.3f}")
+    if row.get("moved", 1.0) < 0.5:
+        parts.append(f"WARNING only {row['moved']:.0%} of the weights moved")
     if not row.get("samples", 1):
         parts.append("no group had signal: nothing learned")
     total = row["collect_s"] + row.get("train_s", 0.0)

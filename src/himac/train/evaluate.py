@@ -18,8 +18,8 @@ from himac.types import Episode, Row
 
 def evaluate_model(config: Config, parts: EvalComponents, console: Console) -> tuple[Row, list[Episode]]:
     """Run the split's tasks; return (the summary as its JSON has it, the episodes)."""
-    tasks = parts.env.tasks(config.eval.split)
-    tasks = tasks[: config.eval.tasks] if config.eval.tasks else tasks
+    whole = parts.env.tasks(config.eval.split)
+    tasks = whole[: config.eval.tasks] if config.eval.tasks else whole
     summary, episodes = evaluate(
         parts.collector,
         tasks,
@@ -28,7 +28,13 @@ def evaluate_model(config: Config, parts: EvalComponents, console: Console) -> t
         trials=trials_of(config),
         progress=console.collecting(f"evaluating {config.eval.split}", len(tasks)),
     )
-    row = {"model": config.eval.executor, "env": config.env.name, "split": config.eval.split, **summary}
+    row = {
+        "model": config.eval.executor,
+        "env": config.env.name,
+        "split": config.eval.split,
+        "tasks": len(whole),
+        **summary,
+    }
     origin = provenance(parts.env)
     return row | ({"provenance": origin} if origin else {}), episodes
 
@@ -39,6 +45,10 @@ def find_model(name: str, overrides: list[str], checkpoint: str) -> tuple[str, C
     Raises:
         MissingFileError: the run has no such checkpoint yet.
     """
+    keys = {word.partition("=")[0].strip() for word in overrides}
+    if keys & {"split", "eval.split"} and "eval.tasks" not in keys:
+        # a split that is named is taken whole, whatever the run looked at
+        overrides = [*overrides, "eval.tasks=0"]
     given = Path(name)
     try:
         run = find_run(given)
