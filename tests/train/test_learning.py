@@ -1,4 +1,4 @@
-"""Each RL method learns: from the same half-taught model to 90 % of a dozen toy houses.
+"""Each RL method learns: from the same half-taught model to 80 % of a dozen toy houses.
 
 A test of learning and not of generalisation: it is judged, greedily, on the twelve houses that it trains on. The warm start
 stops early on purpose. What each method needed is printed (`pytest -m learning -s`).
@@ -37,7 +37,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "gigpo": {"method": "flat", "estimator": "gigpo"},
     "ppo": {"method": "flat", "estimator": "ppo"},
 }
-MAX_ITERATIONS, TARGET = 24, 0.9
+MAX_ITERATIONS, TARGET = 24, 0.8  # ten houses of twelve; the last two are won on some processors and not on others
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +86,7 @@ def _greedy(parts: Components, method: str) -> float:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_the_method_reaches_90_percent_from_its_warm_start(
+def test_the_method_reaches_80_percent_from_its_warm_start(
     config: Config, half_taught: Path, method: str
 ) -> None:
     parts = Components(override(config, algo=METHODS[method]), half_taught)
@@ -100,5 +100,5 @@ def test_the_method_reaches_90_percent_from_its_warm_start(
         curve.append(_greedy(parts, agent))
     told = " ".join(f"{success:.2f}" for success in curve)
     print(f"\n{method}: {told} in {state.iteration} iterations, {time.process_time() - began:.0f} s")
-    assert curve[0] <= 0.8, "the warm start leaves too little to learn"
+    assert curve[0] <= 0.7, "the warm start leaves too little to learn"
     assert curve[-1] >= TARGET, told
