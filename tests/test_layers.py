@@ -67,6 +67,11 @@ def test_imports_run_downwards_and_neighbours_are_blind() -> None:
     assert wrong == []
 
 
+def test_no_file_has_grown_past_its_idea() -> None:
+    lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in ROOT.rglob("*.py")}
+    assert [str(path) for path, length in lengths.items() if length > 400] == []
+
+
 def test_nothing_imports_the_command_line() -> None:
     importers = {_room(p) for p in ROOT.rglob("*.py") if "cli" in _imports(p)}
     assert importers == {"cli"}

@@ -37,7 +37,10 @@ METHODS: dict[str, dict[str, Any]] = {
     "gigpo": {"method": "flat", "estimator": "gigpo"},
     "ppo": {"method": "flat", "estimator": "ppo"},
 }
-MAX_ITERATIONS, TARGET = 24, 0.8  # ten houses of twelve; the last two are won on some processors and not on others
+MAX_ITERATIONS, TARGET = (
+    24,
+    0.8,
+)  # ten houses of twelve; the last two are won on some processors and not on others
 
 
 @pytest.fixture(scope="module")

@@ -63,7 +63,7 @@ class Budget:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class World:
+class ComparedEnv:
     """One environment of a plan: a recipe, what the plan changes in it, and where its runs start."""
 
     name: str
@@ -87,7 +87,7 @@ class PlannedRun:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Start:
+class WarmStart:
     """A warm start that a plan asks for: one per environment and seed, shared by all methods."""
 
     name: str
@@ -106,7 +106,7 @@ class Comparison:
     """A comparison to make."""
 
     name: str
-    worlds: tuple[World, ...]
+    worlds: tuple[ComparedEnv, ...]
     methods: dict[str, Tree]  # name: settings
     seeds: tuple[int, ...]
     budget: Budget
@@ -156,7 +156,7 @@ def read_comparison(path: Path, *, check: Callable[[Config], object] | None = No
     return plan
 
 
-def planned_runs(plan: Comparison, out: Path) -> tuple[list[Start], list[PlannedRun]]:
+def planned_runs(plan: Comparison, out: Path) -> tuple[list[WarmStart], list[PlannedRun]]:
     """Return every warm start and run of a plan, in the order they are worth having: seed by seed.
 
     Args:
@@ -181,7 +181,7 @@ def words_of(tree: Tree, prefix: str = "") -> list[str]:
     return [f"{key}={write_value(value)}" for key, value in flat(tree, prefix).items()]
 
 
-def _start(world: World, seed: int, out: Path) -> Start | None:
+def _start(world: ComparedEnv, seed: int, out: Path) -> WarmStart | None:
     """Return the warm start of an environment and seed; None when its model is given."""
     if world.start:
         return None
@@ -191,14 +191,14 @@ def _start(world: World, seed: int, out: Path) -> Start | None:
     words = [*_recipe_words(world), *own]
     config = _resolved(words, f"environment {world.name!r}")
     return (
-        Start(name=name, folder=folder, words=tuple(words), config=config)
+        WarmStart(name=name, folder=folder, words=tuple(words), config=config)
         if config.sft.demonstrations
         else None
     )
 
 
 def _run(
-    plan: Comparison, world: World, method: str, seed: int, start: Start | None, out: Path
+    plan: Comparison, world: ComparedEnv, method: str, seed: int, start: WarmStart | None, out: Path
 ) -> PlannedRun:
     name = f"{world.name}-{method}-{seed}"
     model = world.start.replace("{seed}", str(seed)) or (str(start.model) if start else "")
@@ -228,7 +228,7 @@ def _run(
     )
 
 
-def _recipe_words(world: World) -> list[str]:
+def _recipe_words(world: ComparedEnv) -> list[str]:
     return [*([str(world.recipe)] if world.recipe else []), *words_of(world.settings)]
 
 
@@ -259,12 +259,12 @@ def _check_evaluation(config: Config, where: str) -> None:
         )
 
 
-def _world(name: str, table: Json, folder: Path) -> World:
+def _world(name: str, table: Json, folder: Path) -> ComparedEnv:
     if not isinstance(table, dict):
         raise ConfigError(f"[environments.{name}] must be a table, got {table!r}")
     settings = {key: value for key, value in table.items() if key not in ("recipe", "start", "target")}
     _refuse_of_plan(settings, f"environment {name!r}", allowed=("model.name",))
-    return World(
+    return ComparedEnv(
         name=name,
         recipe=folder / table["recipe"] if "recipe" in table else None,
         settings=settings,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from himac.compare.reading import Run
+from himac.compare.reading import RunRecord
 from himac.config import Config
 from himac.errors import DataError
 from himac.types import Row
@@ -40,7 +40,7 @@ class Named:
 
     environment: str
     method: str
-    run: Run
+    run: RunRecord
 
 
 def label(method: str) -> str:
@@ -69,7 +69,7 @@ def method_of(config: Config) -> str:
     return "+".join(ablations) or ("himac" if known == "grpo" else f"himac-{known}")
 
 
-def name_runs(runs: Sequence[Run]) -> list[Named]:
+def name_runs(runs: Sequence[RunRecord]) -> list[Named]:
     """Name runs from their configs; what runs of one name differ in becomes part of their names.
 
     Raises:
@@ -84,7 +84,7 @@ def name_runs(runs: Sequence[Run]) -> list[Named]:
     return named
 
 
-def name_planned(names: Mapping[str, Sequence[str]], runs: Sequence[Run]) -> list[Named]:
+def name_planned(names: Mapping[str, Sequence[str]], runs: Sequence[RunRecord]) -> list[Named]:
     """Name a plan's runs as the plan does.
 
     Args:
@@ -138,7 +138,7 @@ def _leaf(config: Config, key: str) -> Any:
 
 
 def _refuse_twins(named: Sequence[Named]) -> None:
-    seen: dict[tuple[str, str, int], Run] = {}
+    seen: dict[tuple[str, str, int], RunRecord] = {}
     for item in named:
         key = (item.environment, item.method, item.run.seed)
         if key in seen:

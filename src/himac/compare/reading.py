@@ -40,7 +40,7 @@ class Evaluation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
+class RunRecord:
     """One run, read."""
 
     folder: Path
@@ -63,7 +63,7 @@ class Run:
         return f"{model.name}{warm}"
 
 
-def read_run(folder: Path) -> Run:
+def read_run(folder: Path) -> RunRecord:
     """Read one run.
 
     Raises:
@@ -79,7 +79,7 @@ def read_run(folder: Path) -> Run:
     whole = [e for e in evaluations if e.row["split"] == settings.final and not _is_of_curve(e, config)]
     ended = [e for e in whole if e.iteration > 0 and e.iteration == evaluations[-1].iteration]
     curve = {e.iteration: e for e in evaluations if _is_of_curve(e, config)}
-    return Run(
+    return RunRecord(
         folder=folder,
         config=config,
         machine=read_machine(folder),

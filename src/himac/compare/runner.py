@@ -24,7 +24,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from himac.compare.comparison import Comparison, PlannedRun, Start, planned_runs
+from himac.compare.comparison import Comparison, PlannedRun, WarmStart, planned_runs
 from himac.config import Config, differences
 from himac.errors import RunError
 from himac.report.reading import read_metrics
@@ -105,7 +105,7 @@ class _Crew:
         self._active: list[_Active] = []
         self._failures: list[Failure] = []
 
-    def work(self, waiting: list[Start | PlannedRun]) -> list[Failure]:
+    def work(self, waiting: list[WarmStart | PlannedRun]) -> list[Failure]:
         """Work until nothing is left, and leave no subprocess behind."""
         whole = self._bars.add_task("all", total=len(waiting), told="")
         previous = signal.signal(signal.SIGTERM, _interrupt)
@@ -124,7 +124,7 @@ class _Crew:
             self._stop_all()
         return self._failures
 
-    def _fill(self, waiting: list[Start | PlannedRun]) -> list[Start | PlannedRun]:
+    def _fill(self, waiting: list[WarmStart | PlannedRun]) -> list[WarmStart | PlannedRun]:
         """Begin what can begin, in order; return what still waits."""
         failed = {failure.name for failure in self._failures}
         left = []
@@ -139,7 +139,7 @@ class _Crew:
                 self._begin(job)
         return left
 
-    def _begin(self, job: Start | PlannedRun) -> None:
+    def _begin(self, job: WarmStart | PlannedRun) -> None:
         is_run = isinstance(job, PlannedRun)
         if isinstance(job, PlannedRun):
             name = job.folder.name
@@ -197,10 +197,10 @@ class _Crew:
                 active.process.wait()
 
 
-def _with_starts(runs: Sequence[PlannedRun], starts: Sequence[Start]) -> list[Start | PlannedRun]:
+def _with_starts(runs: Sequence[PlannedRun], starts: Sequence[WarmStart]) -> list[WarmStart | PlannedRun]:
     """Put each warm start that is not there yet before the first run that needs it."""
     unbuilt = {start.name: start for start in starts if not start.model.is_dir()}
-    order: list[Start | PlannedRun] = []
+    order: list[WarmStart | PlannedRun] = []
     for run in runs:
         if run.needs in unbuilt:
             order.append(unbuilt.pop(run.needs))

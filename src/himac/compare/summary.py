@@ -15,7 +15,7 @@ import numpy as np
 
 from himac.compare.criteria import Criteria
 from himac.compare.naming import LABELS, Named, label, settings_of
-from himac.compare.reading import Evaluation, Run
+from himac.compare.reading import Evaluation, RunRecord
 from himac.compare.statistics import Interval, interval, rate
 from himac.config import Config
 from himac.errors import DataError, closest
@@ -74,7 +74,7 @@ def summarise(named: Sequence[Named], terms: Criteria) -> Row:
     }
 
 
-def _judge(runs: dict[str, list[Run]], reference: str, target: float) -> Row:
+def _judge(runs: dict[str, list[RunRecord]], reference: str, target: float) -> Row:
     """Judge one environment. `runs` has the reference first, when it is there, and seeds in order."""
     first = next(iter(runs.values()))[0].config
     has_final = any(run.final for group in runs.values() for run in group)
@@ -115,14 +115,14 @@ def _kinds(judged: dict[str, dict[int, Evaluation]]) -> dict[str, dict[str, floa
     }
 
 
-def _judged(group: list[Run], has_final: bool) -> dict[int, Evaluation]:
+def _judged(group: list[RunRecord], has_final: bool) -> dict[int, Evaluation]:
     """Return {seed: the evaluation that the run is judged by}, of the runs that have one."""
     found = {run.seed: run.final if has_final else (run.curve or (None,))[-1] for run in group}
     return {seed: evaluation for seed, evaluation in found.items() if evaluation}
 
 
 def _method(
-    method: str, group: list[Run], judged: dict[int, Evaluation], first: Config, has_final: bool
+    method: str, group: list[RunRecord], judged: dict[int, Evaluation], first: Config, has_final: bool
 ) -> Row:
     """Return one method's results, and what sets it apart from the environment's first."""
     own, base = settings_of(group[0].config), settings_of(first)
@@ -180,7 +180,7 @@ def _differences(final: dict[str, dict[int, _Outcomes]], reference: str) -> list
     return found
 
 
-def _at_equal(runs: dict[str, list[Run]], axis: str, reference: str) -> Row:
+def _at_equal(runs: dict[str, list[RunRecord]], axis: str, reference: str) -> Row:
     """Compare on the curves at the largest budget that every run has reached."""
     drawn = {method: [run for run in group if run.curve] for method, group in runs.items()}
     drawn = {method: group for method, group in drawn.items() if group}
@@ -200,7 +200,7 @@ def _at_equal(runs: dict[str, list[Run]], axis: str, reference: str) -> Row:
     return {"at": at, "methods": told}
 
 
-def _curves(runs: dict[str, list[Run]], axis: str) -> dict[str, dict[str, list[float]]]:
+def _curves(runs: dict[str, list[RunRecord]], axis: str) -> dict[str, dict[str, list[float]]]:
     """Return each method's mean curve with its band, on points that all methods share, as far as all its seeds go."""
     ends = {
         method: min(_axis(run.curve[-1], axis) for run in group if run.curve)
@@ -219,7 +219,7 @@ def _curves(runs: dict[str, list[Run]], axis: str) -> dict[str, dict[str, list[f
     return told
 
 
-def _at(run: Run, axis: str, x: float) -> _Outcomes:
+def _at(run: RunRecord, axis: str, x: float) -> _Outcomes:
     """Return a run's outcomes at a budget, straight lines between its evaluations."""
     xs = np.array([_axis(e, axis) for e in run.curve], float)
     right = int(np.clip(np.searchsorted(xs, x), 1, len(xs) - 1)) if len(xs) > 1 else 0
@@ -273,7 +273,7 @@ def _find_target(curves: dict[str, dict[str, list[float]]]) -> float:
     return round(int(least * 20 + 1e-9) / 20, 2)
 
 
-def _to_target(group: list[Run], target: float) -> Row:
+def _to_target(group: list[RunRecord], target: float) -> Row:
     """Return what it cost each seed to be evaluated at the target for the first time."""
     reached = {
         run.seed: next((e for e in run.curve if e.success >= target - 1e-9), None)
@@ -290,7 +290,9 @@ def _to_target(group: list[Run], target: float) -> Row:
     }
 
 
-def _notes(runs: dict[str, list[Run]], final: dict[str, dict[int, _Outcomes]], has_final: bool) -> list[str]:
+def _notes(
+    runs: dict[str, list[RunRecord]], final: dict[str, dict[int, _Outcomes]], has_final: bool
+) -> list[str]:
     """Return what a reader must know before believing the numbers."""
     notes = []
     if not has_final:
@@ -319,14 +321,14 @@ def _notes(runs: dict[str, list[Run]], final: dict[str, dict[int, _Outcomes]], h
     return notes
 
 
-def _by_method(named: Sequence[Named], reference: str) -> dict[str, list[Run]]:
+def _by_method(named: Sequence[Named], reference: str) -> dict[str, list[RunRecord]]:
     """Return {method: its runs by seed}, the reference first, then the known methods, then the others as they came."""
     order = [reference, *LABELS, *(item.method for item in named)]
     groups = {m: sorted((i.run for i in named if i.method == m), key=lambda r: r.seed) for m in order}
     return {method: group for method, group in groups.items() if group}
 
 
-def _machines(runs: Sequence[Run]) -> list[str]:
+def _machines(runs: Sequence[RunRecord]) -> list[str]:
     """Return each machine in words, with how many runs it did."""
     names = []
     for run in runs:
@@ -340,7 +342,7 @@ def _machines(runs: Sequence[Run]) -> list[str]:
     return [f"{name} ({names.count(name)} runs)" for name in dict.fromkeys(names)]
 
 
-def _last(run: Run) -> Evaluation:
+def _last(run: RunRecord) -> Evaluation:
     found = [e for e in (run.final, *run.curve, run.before) if e]
     return max(found, key=lambda e: e.iteration)
 

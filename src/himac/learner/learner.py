@@ -26,6 +26,7 @@ from himac.errors import DataError
 from himac.learner.checkpoint import MODEL
 from himac.learner.critic import Critic
 from himac.learner.masters import Masters
+from himac.learner.metrics import UpdateMetrics
 from himac.learner.optimizer import Optimizer
 from himac.learner.policy import Policy
 from himac.models.logps import token_logps
@@ -210,7 +211,13 @@ class Learner:
                 loss, parts = loss + value, parts | {"loss_value": value.detach()}
                 found.add_values(values_M.detach(), targets_M)
             loss.backward()
-            found.add(parts, out.logps.detach() - old_N, row, weight=float(weights_N.sum()) * minibatches)
+            found.add(
+                parts,
+                out.logps.detach() - old_N,
+                weight=float(weights_N.sum()) * minibatches,
+                packed_tokens=row.batch.num_tokens,
+                row_tokens=row.num_tokens,
+            )
         grad = self._step(self.lr * self._rate, _state_of(phase))
         found.step(grad, moved=self._moved)
 
@@ -337,68 +344,6 @@ class _Pack:
         ]
 
 
-_MEANS = {"kl", "entropy", "clip"}
-
-
-class UpdateMetrics:
-    """Adds up what an update tells about itself."""
-
-    def __init__(self) -> None:
-        self.steps = 0
-        self._parts: dict[str, float] = {}
-        self._grads: list[float] = []
-        self._moved: list[float] = []
-        self._gap_sum = self._gap_max = self._weight = 0.0
-        self._gap_count = self._tokens = self._rows = self._packed = 0
-        self._foreseen: list[np.ndarray] = []
-        self._came: list[np.ndarray] = []
-
-    def add(self, parts: dict[str, torch.Tensor], gap_N: torch.Tensor, row: _Pack, *, weight: float) -> None:
-        """Add one pack's share of the losses, and how far learner and engine are apart."""
-        for name, value in parts.items():
-            self._parts[name] = self._parts.get(name, 0.0) + float(value)
-        if self.steps == 0:  # before any step the learner should agree with the engine
-            self._gap_sum += float(gap_N.abs().sum())
-            self._gap_max = max(self._gap_max, float(gap_N.abs().max()))
-            self._gap_count += len(gap_N)
-        self._weight += weight
-        self._tokens += len(gap_N)
-        self._packed += row.batch.num_tokens
-        self._rows += row.num_tokens
-
-    def add_values(self, values_M: torch.Tensor, targets_M: torch.Tensor) -> None:
-        """Remember what the critic said before the first step, and what came."""
-        if self.steps == 0:
-            self._foreseen.append(values_M.cpu().numpy())
-            self._came.append(targets_M.cpu().numpy())
-
-    def step(self, grad: float, *, moved: float) -> None:
-        """Count an optimizer step, its gradient norm before clipping, and the share of weights that it moved."""
-        self.steps += 1
-        self._moved.append(moved)
-        self._grads.append(grad)
-
-    def summary(self, samples: int) -> dict[str, float]:
-        """Return the means; sums over tokens and samples."""
-        parts = {name: value / max(self.steps, 1) for name, value in self._parts.items()}
-        for name in _MEANS & parts.keys():  # over trained tokens, whatever share of the weight they carry
-            parts[name] = self._parts[name] / max(self._weight, 1e-12)
-        if self._came:
-            parts["value_explained"] = _explained(np.concatenate(self._foreseen), np.concatenate(self._came))
-        return parts | {
-            "grad": float(np.mean(self._grads)),
-            "moved": float(np.mean(self._moved)),
-            "grad_max": float(np.max(self._grads)),
-            "skipped_steps": float(sum(not math.isfinite(g) for g in self._grads)),
-            "gap_mean": self._gap_sum / max(self._gap_count, 1),
-            "gap_max": self._gap_max,
-            "samples": float(samples),
-            "trained_tokens": float(self._tokens),
-            "row_tokens": float(self._rows),
-            "packed_tokens": float(self._packed),
-        }
-
-
 def _state_of(phase: PhaseSpec) -> str:
     """Name the optimizer state that a phase steps with: its roles' own."""
     return "+".join(phase.roles)
@@ -407,16 +352,6 @@ def _state_of(phase: PhaseSpec) -> str:
 def _where(targets: np.ndarray | None, ids: np.ndarray) -> np.ndarray:
     """(T,) bool: where there is a target."""
     return np.zeros(len(ids), bool) if targets is None else ~np.isnan(targets)
-
-
-def _explained(values_M: np.ndarray, targets_M: np.ndarray) -> float:
-    """1 - Var(target - value) / Var(target): 1 is a perfect critic, 0 one that knows nothing, below 0 a harmful one.
-
-    >>> _explained(np.array([1.0, 2.0]), np.array([1.0, 2.0])), _explained(np.zeros(2), np.array([1.0, 2.0]))
-    (1.0, 0.0)
-    """
-    spread = float(targets_M.var()) if len(targets_M) else 0.0
-    return 1.0 - float((targets_M - values_M).var()) / spread if spread > 0 else 0.0
 
 
 def _split(samples: Sequence[Sample], parts: int, seed: int, epoch: int) -> Iterator[list[int]]:

@@ -27,7 +27,7 @@ Numbers = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Start:
+class InitialState:
     """What holds when the game begins and may change."""
 
     at: int  # location of the agent
@@ -60,7 +60,7 @@ class Game:
     knives: frozenset[int]  # objects that slice
     goal: goals.Goal  # atoms over numbers
     decisive: frozenset[str]  # predicates the goal depends on
-    start: Start
+    start: InitialState
     commands: dict[tuple[str | int, ...], str] = field(
         default_factory=dict
     )  # (action, things) -> command, filled while playing
@@ -194,14 +194,14 @@ class _Compiler:
             start=self._start(),
         )
 
-    def _start(self) -> Start:
+    def _start(self) -> InitialState:
         at = [self.number["location"][row[1]] for row in self.facts.get("atlocation", ())]
         if len(at) != 1:
             raise DataError(f"the agent must start at one location, got {len(at)}")
         held = [self.number["object"][row[1]] for row in self.facts.get("holds", ())]
         if len(held) > 1:
             raise DataError(f"the agent can hold one object, got {len(held)}")
-        return Start(
+        return InitialState(
             at=at[0],
             held=held[0] if held else -1,
             inside=_grouped(

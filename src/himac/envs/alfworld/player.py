@@ -96,7 +96,7 @@ def _type(name: str) -> str:
     return name.rpartition(" ")[0]
 
 
-class Memory:
+class Belief:
     """What an attentive player knows: where they are, what they hold, what they have seen where."""
 
     def __init__(self, observation: Observation) -> None:
@@ -152,7 +152,7 @@ class Executor:
     """
 
     def __init__(self, observation: Observation, goal: Goal) -> None:
-        self.memory = Memory(observation)
+        self.memory = Belief(observation)
         self.goal = goal
         self.changed: set[tuple[str, str]] = set()  # (verb, object) already done
         self.delivered: list[str] = []  # objects put where they belong
