@@ -177,7 +177,7 @@ class EvalConfig:
     """Evaluation during training and by `himac eval`."""
 
     split: str = "val"  # evaluated every so often; decides which checkpoint is the best
-    tasks: Count = 0  # first tasks of the split; 0 is the whole split
+    tasks: Count = 0  # tasks spread over the split, always the same ones; 0 is the whole split
     every: Count = 10  # iterations between evaluations; 0 is never
     final: str = ""  # split evaluated whole before and after training; "" is none
     temperature: NonNegative = 0.0  # 0 is greedy; the published protocol's 0.4 is the other one we report

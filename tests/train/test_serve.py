@@ -20,7 +20,7 @@ import pytest
 
 from himac.config import Config, override
 from himac.evaluation.folder import evaluate_in_folder
-from himac.rollout.evaluate import evaluate
+from himac.rollout.evaluate import evaluate, subset
 from himac.runs.console import Silent
 from himac.runs.episodes import episode_row
 from himac.runs.folder import EPISODES, read_rows
@@ -109,7 +109,7 @@ def _said(rows: list[dict[str, Any]]) -> dict[int, list[str]]:
 def local(speaking: Path, toy_config: Config) -> list[dict[str, Any]]:
     """The same greedy episodes from the engine that shares the learner's module."""
     parts = Components(toy_config, speaking)
-    _, episodes = evaluate(parts.collector, parts.env.tasks("val")[:TASKS], temperature=0.0)
+    _, episodes = evaluate(parts.collector, subset(parts.env.tasks("val"), TASKS), temperature=0.0)
     return [episode_row(e) for e in episodes]
 
 

@@ -25,7 +25,7 @@ from himac.config import Config
 from himac.engines.endpoint import Usage
 from himac.envs.base import provenance
 from himac.errors import EndpointError, RunError
-from himac.rollout.evaluate import evaluate
+from himac.rollout.evaluate import evaluate, subset
 from himac.rollout.summary import FAILED, conclude
 from himac.runs.console import Console
 from himac.runs.episodes import evaluation_row, read_episode
@@ -56,8 +56,7 @@ def evaluate_in_folder(config: Config, folder: Path, console: Console) -> tuple[
     """
     parts = EvalComponents(config, planner=config.eval.planner, executor=config.eval.executor)
     try:
-        tasks = parts.env.tasks(config.eval.split)
-        tasks = tasks[: config.eval.tasks] if config.eval.tasks else tasks
+        tasks = subset(parts.env.tasks(config.eval.split), config.eval.tasks)
         kept = EvaluationFolder(config, folder, tasks, parts.usage)
         if kept.episodes:
             console.say(f"going on in {folder}: {len(kept.episodes)} episodes are there")

@@ -25,8 +25,11 @@ _NAMES = {
     "tokens": "tokens",
     "sub_done": "sub_done",
     "fallback": "fallback",
+    "malformed": "malformed",
+    "unreadable": "unreadable",
+    "inadmissible": "inadmissible",
 }
-_FORMS = {"success": ".3f", "score": ".3f", "return": ".2f", "env_steps": ".1f", "turns": ".1f", "tokens": ".0f", "sub_done": ".2f", "fallback": ".2f"}  # fmt: skip
+_FORMS = {"success": ".3f", "score": ".3f", "return": ".2f", "env_steps": ".1f", "turns": ".1f", "tokens": ".0f", "sub_done": ".2f", "fallback": ".2f", "malformed": ".2f", "unreadable": ".2f", "inadmissible": ".2f"}  # fmt: skip
 
 
 def evaluation_table(rows: Sequence[Row]) -> str:

@@ -10,8 +10,22 @@ from himac.agents.reflexion import notes_of
 from himac.rollout.episode import Job
 from himac.rollout.phases import LocalCollector
 from himac.rollout.summary import conclude
-from himac.seeds import derive
+from himac.seeds import derive, generator
 from himac.types import Episode, Row, Task
+
+
+def subset(tasks: Sequence[Task], count: int) -> Sequence[Task]:
+    """Return `count` tasks spread over a split, one drawn from each of `count` equal parts; 0 is the whole split.
+
+    The draw depends on the split and the count alone, so every run and every method sees the same tasks. The first
+    tasks of a split would do as a sample only where its order means nothing.
+    """
+    if not count or count >= len(tasks):
+        return tasks
+    offsets = generator("subset", tasks[0].env, tasks[0].split, count).random(count)
+    edges = [part * len(tasks) // count for part in range(count + 1)]
+    parts = zip(edges, edges[1:], offsets, strict=False)
+    return [tasks[first + int(offset * (end - first))] for first, end, offset in parts]
 
 
 def evaluate(

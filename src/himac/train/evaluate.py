@@ -8,7 +8,7 @@ from himac.config import Config, overlay
 from himac.envs.base import provenance
 from himac.errors import MissingFileError
 from himac.learner import checkpoint as ckpt
-from himac.rollout.evaluate import evaluate
+from himac.rollout.evaluate import evaluate, subset
 from himac.runs.console import Console
 from himac.runs.folder import CONFIG, START, find_run
 from himac.runs.formats import load_saved
@@ -19,7 +19,7 @@ from himac.types import Episode, Row
 def evaluate_model(config: Config, parts: EvalComponents, console: Console) -> tuple[Row, list[Episode]]:
     """Run the split's tasks; return (the summary as its JSON has it, the episodes)."""
     whole = parts.env.tasks(config.eval.split)
-    tasks = whole[: config.eval.tasks] if config.eval.tasks else whole
+    tasks = subset(whole, config.eval.tasks)
     summary, episodes = evaluate(
         parts.collector,
         tasks,

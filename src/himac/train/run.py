@@ -20,7 +20,7 @@ from himac.errors import ConfigError, RunError
 from himac.learner import checkpoint as ckpt
 from himac.learner.learner import Learner
 from himac.models.tiny import TinyShape, build_tiny
-from himac.rollout.evaluate import evaluate
+from himac.rollout.evaluate import evaluate, subset
 from himac.runs.console import Console, Silent
 from himac.runs.folder import CONFIG, MACHINE, RECIPE, START, RunWriter, write_text
 from himac.runs.log import RunLog
@@ -222,10 +222,10 @@ class _Session:
         return bool(limit_s) and state.train_s >= limit_s
 
     def evaluate(self, state: ckpt.TrainState) -> ckpt.TrainState:
-        """Evaluate on the first tasks of the validation split; return the state with its best."""
+        """Evaluate on the validation split, or a subset of it; return the state with its best."""
         settings = self._config.eval
         tasks = self._parts.env.tasks(settings.split)
-        chosen = tasks[: settings.tasks] if settings.tasks else tasks
+        chosen = subset(tasks, settings.tasks)
         summary = self._run_evaluation(state, chosen, settings.split)
         best = max(state.best_success, summary["success"])
         return replace(state, best_success=best, evaluated=state.iteration)
