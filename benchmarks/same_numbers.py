@@ -6,7 +6,8 @@
 Each case is a user's `himac train` at a fixed seed: two iterations from a tiny
 warm-started model, evaluations. What is compared
 is every metric (times left out, keys renamed by a table) and a digest of the final weights. Numbers are compared to
-the last digit, so the file holds for one machine and one version of PyTorch.
+the last digit, so the file holds for one machine and one version of PyTorch. It names the commit that it was written at;
+after a change that is meant to change numbers it has to be written again.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
@@ -132,10 +134,14 @@ def main() -> None:
     now = {f"{w}-{m}": result for (w, m), result in zip(cases, found, strict=True)}
     now |= {world: {"rows": [], "weights": weights} for world, weights in zip(WORLDS, starts, strict=True)}
     if args.save:
-        save("same_numbers", {"runs": len(cases), "cases": now})
+        commit = subprocess.run(
+            ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+        )
+        save("same_numbers", {"runs": len(cases), "commit": commit.stdout.strip(), "cases": now})
         return
-    wrong = compare(json.loads((HERE / "results" / "same_numbers.json").read_text())["cases"], now)
-    print("\n".join(wrong) or f"{len(now)} runs: every metric and every weight as before")
+    kept = json.loads((HERE / "results" / "same_numbers.json").read_text())
+    wrong = compare(kept["cases"], now)
+    print("\n".join(wrong) or f"{len(now)} runs: every metric and every weight as at {kept['commit']}")
     sys.exit(bool(wrong))
 
 
