@@ -24,9 +24,9 @@ from typing import Any
 from _machine import save
 from _textworld_reference import Reference
 
-from himac.envs.alfworld import make
 from himac.envs.alfworld.game import load_game
 from himac.envs.alfworld.generate import write_games
+from himac.envs.base import make_env
 
 CLOCK = time.process_time
 
@@ -61,7 +61,7 @@ def steps_per_second(env: Any, tasks: list[Any]) -> float:
 def interleaved_steps_per_second(path: Path, tasks: list[Any], number: int) -> float:
     """Many live environments, one step each in turn."""
     rng = random.Random(1)
-    envs = [make(path) for _ in range(number)]
+    envs = [make_env("alfworld", path=path) for _ in range(number)]
     plays = [walk(env, tasks[i % len(tasks)], rng, 50)[0] for i, env in enumerate(envs)]
     for i, env in enumerate(envs):
         env.reset(tasks[i % len(tasks)])
@@ -78,9 +78,9 @@ def memory(path: Path, split: str) -> float:
     """Resident MB of a fresh process with 134 games and 1,024 environments that have taken ten steps."""
     code = f"""
 import random, resource
-from himac.envs.alfworld import make
+from himac.envs.base import make_env
 rng = random.Random(0)
-envs = [make({str(path)!r}) for _ in range(1024)]
+envs = [make_env("alfworld", path={str(path)!r}) for _ in range(1024)]
 tasks = envs[0].tasks({split!r})[:134]
 held = []
 for i, env in enumerate(envs):
@@ -111,7 +111,7 @@ def start_up(path: Path, copies: int) -> dict[str, float]:
             times = []
             for _ in range(2):
                 begin = CLOCK()
-                assert len(make(name).tasks("train")) == copies
+                assert len(make_env("alfworld", path=name).tasks("train")) == copies
                 times.append(CLOCK() - begin)
         finally:
             os.environ.pop("HIMAC_CACHE")
@@ -122,7 +122,7 @@ def start_up(path: Path, copies: int) -> dict[str, float]:
 
 def reference_speed(python: str, path: Path, tasks: list[Any], number: int) -> dict[str, float]:
     """Play some of the same games with the real engine."""
-    env: Any = make(path)
+    env: Any = make_env("alfworld", path=path)
     reference = Reference(python)
     rng = random.Random(0)
     load_s = reset_s = step_s = 0.0
@@ -167,7 +167,7 @@ def main() -> None:
 
 def measure(path: Path, asked: argparse.Namespace) -> dict[str, Any]:
     """Take every measurement."""
-    env: Any = make(path)
+    env: Any = make_env("alfworld", path=path)
     tasks = list(env.tasks(asked.split))[:134]
     loads = []
     for task in tasks:

@@ -215,8 +215,9 @@ def check_expert(
 ) -> None:
     """Check that an expert's demonstrations can be imitated; return nothing when they can. The env is closed after.
 
-    Played again in the world, each action is valid, noise aside the play wins, every sub-goal has an action of its
-    own and ends where the next one begins, and the same seed gives the same play.
+    Played again in the world, each action is valid and the play wins; the same seed gives the same play; every
+    sub-goal ends where the next one begins. Without noise every sub-goal has an action of its own (with it, a random
+    action may do a sub-goal's work); with noise some action is marked.
 
     Args:
         env: where it plays.
@@ -228,14 +229,18 @@ def check_expert(
     Raises:
         EnvError: the first breach found, in one line.
     """
+    if not isinstance(expert, Expert):
+        raise EnvError(f"{type(expert).__name__} is not an Expert: it has no demonstrate")
     tasks = list(env.tasks(split)[:num_tasks])
-    played = 0
+    played = noisy = marked = 0
     for task in tasks:
         for share in (0.0, noise):
             demo = expert.demonstrate(task, seed=task.index, noise=share)
             if demo is None:
                 continue
             played += 1
+            noisy += share > 0
+            marked += sum(demo.is_noise)
             if demo != expert.demonstrate(task, seed=task.index, noise=share):
                 raise EnvError(
                     f"{_name(task)}: the expert plays otherwise when it is asked again with the same seed"
@@ -244,6 +249,11 @@ def check_expert(
             _check_replay(env, demo)
     if not played:
         raise EnvError(f"the expert of {env.spec.name} demonstrated none of {len(tasks)} tasks of {split!r}")
+    if noisy and not marked:
+        raise EnvError(
+            f"the expert of {env.spec.name} marked no action of {noisy} plays as noise, though noise={noise:g}",
+            hint="with few tasks and little noise there may be none: ask for more",
+        )
     env.close()
 
 
@@ -263,7 +273,7 @@ def _check_demonstration(demo: Demonstration, task: Task, *, noise: float) -> No
         )
     if list(demo.segment_of) != sorted(demo.segment_of):
         raise EnvError(f"{where}: segment_of must never decrease, got {demo.segment_of}")
-    idle = [name for index, name in enumerate(demo.subgoals) if index not in demo.segment_of]
+    idle = [name for index, name in enumerate(demo.subgoals) if index not in demo.segment_of and noise == 0]
     if idle or not set(demo.segment_of) <= set(range(len(demo.subgoals))):
         what = (
             f"sub-goal {idle[0]!r} has no action"

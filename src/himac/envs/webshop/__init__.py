@@ -105,7 +105,7 @@ class WebShopSettings:
     )
     # of a generated catalogue:
     generated: Positive = 1000  # products
-    catalogue_seed: int = 0  # which catalogue
+    catalogue_seed: Count = 0  # which catalogue
     num_types: Annotated[int, at_least(1, 36)] = 36  # product types; fewer types, fewer words
     max_options: Annotated[int, at_least(0, 2)] = 2  # options a product has at most
     max_values: Annotated[int, at_least(2, 8)] = 5  # values an option has at most
