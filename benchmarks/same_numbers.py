@@ -33,7 +33,7 @@ SMALL = [
     "agent.executor_tokens=12", "optimizer.max_tokens=4096", "algo.kl_coef=0.05", "optimizer.weight_decay=0.01",
 ]  # fmt: skip
 START = [
-    "model.name=tiny", "model.tiny_layers=2", "model.max_prompt=1024", "sft.demonstrations=800", "sft.epochs=2",
+    "model.name=tiny", "model.tiny=[64,2,512]", "model.max_prompt=1024", "sft.demonstrations=800", "sft.epochs=2",
     "sft.batch=16", "sft.lr=3e-3", "optimizer.max_tokens=4096", "optimizer.name=muon", "optimizer.muon_rate=2.5",
 ]  # fmt: skip
 WORLDS = {

@@ -87,7 +87,7 @@ def page() -> str:
 def _allowed(hint: Any) -> str:
     """Return what a key takes, in words."""
     if get_origin(hint) in (Union, UnionType):  # may be left out
-        hint = next(part for part in get_args(hint) if part is not type(None))
+        return " or ".join(_allowed(part) for part in get_args(hint) if part is not type(None))
     kind = get_args(hint)[0] if get_origin(hint) is Annotated else hint
     if get_origin(kind) is Literal:
         return ", ".join(f'`"{word}"`' for word in get_args(kind))

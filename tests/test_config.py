@@ -106,3 +106,11 @@ def test_differences_name_default_and_value() -> None:
 def test_there_are_not_more_settings_than_a_person_can_read() -> None:
     count = len(flat(asdict(Config())))
     assert count < 90
+
+
+def test_an_aggregation_is_a_word_or_the_number_of_a_constant() -> None:
+    assert load_config(None, ["algo.aggregation=512"]).algo.aggregation == 512
+    assert load_config(None, ["algo.aggregation=token"]).algo.aggregation == "token"
+    for wrong in ("0", "tokens", "1.5"):
+        with pytest.raises(ConfigError, match=r"algo\.aggregation must be"):
+            load_config(None, [f"algo.aggregation={wrong}"])

@@ -59,10 +59,8 @@ class ModelConfig:
     lora_per_role: bool = False  # an adapter for each role: updating one leaves the other exactly as it was
     gradient_checkpointing: bool = False
     max_prompt: Annotated[int, at_least(16)] = 2048  # tokens of context before its oldest turns are trimmed
-    # name = "tiny" builds a Qwen3-architecture model and its tokenizer from scratch, with these sizes:
-    tiny_hidden: Positive = 64
-    tiny_layers: Positive = 3
-    tiny_vocab: Annotated[int, at_least(300)] = 512
+    # what name = "tiny" builds from scratch, a Qwen3 architecture and its tokenizer: hidden size, layers, vocabulary
+    tiny: tuple[Positive, Positive, Annotated[int, at_least(300)]] = (64, 3, 512)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,12 +116,14 @@ class AlgoConfig:
     executor_epochs: Count = 1  # epochs over phase B's samples (and over a flat iteration's)
     minibatches: Positive = 1  # optimizer steps an epoch
     planner_minibatches: Count = 0  # those of phase A, whose batch has fewer tokens; 0 takes `minibatches`
+    minibatch_turns: Count = 0  # turns an optimizer step, as published (64 to 256); 0: by `minibatches`
     clip: tuple[NonNegative, NonNegative] = (0.2, 0.2)  # below and above a ratio of 1; published protocol
     kl_coef: NonNegative = 0.01  # beta in the paper
     planner_kl_coef: NonNegative | None = None  # of the planner's tokens; left out: kl_coef
     entropy_coef: float = 0.0
     drop_flat_groups: bool = False  # True: groups without variance are left out, KL and entropy too
-    aggregation: Literal["episode", "token"] = "episode"  # "token" is the published token-mean
+    # an episode's mean over its tokens; "token": the published token-mean; a number of tokens: Dr. GRPO's constant
+    aggregation: Literal["episode", "token"] | Positive = "episode"
 
     def kl_of(self, role: str) -> float:
         """Return the KL coefficient of a role's tokens."""
@@ -224,6 +224,9 @@ SHORT = {
 }
 """Words the command line takes instead of a dotted key."""
 
+TINY = ("hidden", "layers", "vocab")
+"""What the numbers of model.tiny are."""
+
 _OPEN = {"env": "settings"}
 """Sections whose other keys belong to somebody else, and the field that gathers them."""
 
@@ -251,6 +254,7 @@ GONE = {
     "algo.clip_high": "one setting holds both: algo.clip = [low, high]",
     "run.max_failed": "a run stops when more than half of a collection fails to run",
     "run.threads": "set the environment variable OMP_NUM_THREADS",
+    **{f"model.tiny_{key}": "one setting holds all: model.tiny = [hidden, layers, vocab]" for key in TINY},
     "model.lora_alpha": "alpha is 2 x model.lora_rank",
     "run.keep_last": "the two newest checkpoints are kept, and the best",
     "sft.context_weight": "no recipe used it",

@@ -277,6 +277,8 @@ def _name(plain: Kind) -> str:
     >>> _name(int), _name(tuple[str, ...]), _name(tuple[float, float]), _name(int | None)
     ('int', 'a list of str', 'a list of 2: float, float', 'int or left out')
     """
+    if _origin(plain) is Literal:
+        return " or ".join(repr(part) for part in get_args(plain))
     parts = [_plain(part)[0] for part in get_args(plain)]
     if _origin(plain) is tuple:
         names = [_name(part) for part in parts if part is not Ellipsis]

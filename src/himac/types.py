@@ -262,8 +262,24 @@ class PhaseSpec:
     name: str  # "planner", "executor", "joint", "flat"; "eval" trains nobody
     roles: tuple[Role, ...]  # sampled, compared and trained; the others are greedy and frozen
     temperature: float  # of those roles
+    planner_temperature: float | None = (
+        None  # of the planner, where a phase trains both and it has one of its own
+    )
     epochs: int = 1  # over the phase's samples
     minibatches: int = 1  # optimizer steps an epoch
+    minibatch_turns: int = (
+        0  # trained turns of one optimizer step; 0: `minibatches` says how many steps there are
+    )
+
+    def temperature_of(self, role: Role) -> float:
+        """Return the temperature that a role of the phase samples at."""
+        own = self.planner_temperature if role == "planner" else None
+        return self.temperature if own is None else own
+
+    @property
+    def has_one_temperature(self) -> bool:
+        """Whether all its roles sample alike."""
+        return len({self.temperature_of(role) for role in self.roles}) <= 1
 
 
 Group = Sequence[Episode]
@@ -284,3 +300,8 @@ class Sample:
     )
     targets: np.ndarray | None = None  # (T,) float32 what a critic should say, at the last token before each
     # trained turn, NaN elsewhere; None without a critic
+
+    @property
+    def num_turns(self) -> int:
+        """Trained turns: runs of the mask, for the prompt always says something between two of them."""
+        return int(np.count_nonzero(np.diff(self.mask.astype(np.int8), prepend=np.int8(0)) == 1))

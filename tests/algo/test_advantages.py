@@ -64,3 +64,8 @@ def test_token_mean_lets_the_long_one_weigh_more() -> None:
     tokens_E = np.array([10, 90])
     weights_E = token_weights(tokens_E, aggregation="token")
     np.testing.assert_allclose(weights_E * tokens_E, [0.1, 0.9])
+
+
+def test_under_a_constant_a_token_weighs_the_same_whatever_else_was_said() -> None:
+    weights_E = token_weights(np.array([10, 90, 0]), aggregation=100)
+    np.testing.assert_allclose(weights_E, [1 / 200, 1 / 200, 0])

@@ -30,9 +30,7 @@ val = 6
 test = 6
 [model]
 name = "tiny"
-tiny_hidden = 32
-tiny_layers = 2
-tiny_vocab = 400
+tiny = [32, 2, 400]
 [agent]
 planner_tokens = 48
 executor_tokens = 12

@@ -61,14 +61,22 @@ def test_draws_follow_the_distribution():
     assert torch.allclose(logps, p.log()[ids])
 
 
-def test_top_p_cuts_the_tail_and_keeps_the_full_logps():
+def test_top_p_cuts_the_tail_and_logps_are_of_what_was_sampled_from():
     p = torch.tensor([0.5, 0.3, 0.15, 0.05])
     n = 2000
     ids, logps = draw(
         p.log().expand(n, 4), torch.ones(n), torch.full((n,), 0.7), torch.tensor(stream(3).random(n))
     )
     assert set(ids.tolist()) == {0, 1}
-    assert torch.allclose(logps, p.log()[ids])
+    assert torch.allclose(logps, (p / (p[0] + p[1])).log()[ids])
+
+
+def test_rows_without_top_p_are_untouched_beside_one_that_has_it():
+    logits = torch.tensor([[0.5, 0.3, 0.15, 0.05]] * 3).log()
+    _, logps = draw(
+        logits, torch.tensor([1.0, 1.0, 0.0]), torch.tensor([0.7, 1.0, 0.7]), torch.full((3,), 0.1).double()
+    )
+    assert torch.allclose(logps.exp(), torch.tensor([0.5 / 0.8, 0.5, 0.5]))
 
 
 def test_temperature_sharpens():

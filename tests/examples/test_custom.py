@@ -17,7 +17,7 @@ from himac.train.checks import check
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 SMALL = [
-    "run.iterations=1", "run.dir=.", "sft.demonstrations=32", "model.tiny_layers=1", "rollout.tasks=2",
+    "run.iterations=1", "run.dir=.", "sft.demonstrations=32", "model.tiny=[64,1,512]", "rollout.tasks=2",
     "rollout.group_size=2", "rollout.executor_group_size=2", "eval.tasks=2", "eval.every=1", "agent.max_steps=4",
 ]  # fmt: skip
 

@@ -13,7 +13,7 @@ from himac.algo.group import GroupRelative
 from himac.config import AlgoConfig, ModelConfig, OptimizerConfig
 from himac.learner.credit import CreditAssigner
 from himac.learner.learner import Learner
-from himac.learner.policy import Policy
+from himac.learner.policy import ROLES, Policy
 from himac.rollout.phases import best_blueprint
 from himac.testing import random_groups, tiny_model
 from himac.types import Episode, PhaseSpec, Role, Sample, StopReason
@@ -148,6 +148,38 @@ def test_a_step_s_weight_is_right_with_fewer_samples_than_minibatches(policy: Po
         learner.update([sample], replace(EXECUTOR, minibatches=count), seed=0)["grad"] for count in (1, 8)
     )
     assert one == pytest.approx(many, rel=1e-6)
+
+
+def test_a_step_may_be_asked_for_by_the_turns_that_it_learns_from(policy: Policy) -> None:
+    learner = Learner(policy, OptimizerConfig(lr=0.0), STILL)
+    two = np.isin(np.arange(24), [12, 13, 20, 21, 22])  # two turns of a sequence, the prompt between them
+    samples = [replace(s, mask=two) for s in _samples(np.random.default_rng(7), "executor", count=8)]
+    assert [s.num_turns for s in samples] == [2] * 8
+    learner.update(samples, replace(EXECUTOR, minibatch_turns=4, minibatches=1), seed=0)
+    assert learner.num_steps == 4
+    learner.update(samples, replace(EXECUTOR, minibatch_turns=64, minibatches=5), seed=0)
+    assert learner.num_steps == 5
+
+
+def test_joint_training_judges_each_role_at_its_own_temperature(policy: Policy) -> None:
+    """Old log-probabilities are those of each role's sampling: the learner's own must meet them."""
+    rng = np.random.default_rng(8)
+    joint = PhaseSpec(name="joint", roles=("planner", "executor"), temperature=0.7, planner_temperature=1.3)
+    learner = Learner(policy, OptimizerConfig(lr=0.0), STILL)
+    samples = [s for role in ROLES for s in _samples(rng, role, count=3)]
+    told = [replace(s, logps=_logps_at(policy, s, joint.temperature_of(s.role))) for s in samples]
+    assert learner.update(told, joint, seed=0)["gap_max"] < 1e-5
+    alike = replace(joint, planner_temperature=None)
+    assert learner.update(told, alike, seed=0)["gap_max"] > 0.05
+
+
+def _logps_at(policy: Policy, sample: Sample, temperature: float) -> np.ndarray:
+    """(T,) log-probabilities of a sequence's tokens by a plain forward pass."""
+    ids = torch.as_tensor(sample.ids[None].astype(np.int64))
+    with torch.no_grad():
+        logits = policy.model.eval()(input_ids=ids).logits[0, :-1].float() / temperature
+    logps = logits.log_softmax(-1).gather(-1, ids[0, 1:, None])[:, 0].numpy()
+    return np.concatenate([[0.0], logps]).astype(np.float32)
 
 
 def _broken(episode: Episode, stop: StopReason, value: float = 99.0) -> Episode:

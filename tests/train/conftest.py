@@ -22,8 +22,8 @@ def toy_config() -> Config:
     return load_config(
         None,
         [
-            "env=toy", "env.doors=1", "model=tiny", "model.tiny_hidden=32", "model.tiny_layers=2",
-            "model.tiny_vocab=400", "agent.planner_tokens=48", "agent.executor_tokens=12", "agent.max_steps=8",
+            "env=toy", "env.doors=1", "model=tiny", "model.tiny=[32,2,400]",
+            "agent.planner_tokens=48", "agent.executor_tokens=12", "agent.max_steps=8",
             "sft.demonstrations=24", "sft.epochs=2", "sft.batch=8", "rollout.tasks=3", "rollout.group_size=3",
             "rollout.executor_group_size=3", "run.iterations=4", "run.save_every=1", "eval.every=2", "eval.tasks=6",
             "optimizer.lr=1e-3",

@@ -9,6 +9,7 @@ import pytest
 from looping import Rows, iterate
 
 from himac.config import Config, override
+from himac.rollout.phases import phases_of
 from himac.train.components import Components
 from himac.types import PhaseSpec
 
@@ -41,3 +42,17 @@ def test_the_time_of_an_evaluation_is_not_a_phase_s(toy_config: Config, start: P
     iterate(parts, parts.learner(), log)
     assert [row["phase"] for row in log.rows] == ["planner", "executor"]
     assert all(0 < row["generate_s"] < 500 for row in log.rows)
+
+
+def test_joint_training_has_the_temperatures_and_the_steps_of_the_two_phases() -> None:
+    config = override(
+        Config(),
+        algo={"minibatches": 4, "planner_minibatches": 1, "planner_epochs": 2},
+        rollout={"temperature": 0.7, "planner_temperature": 1.0},
+    )
+    two = phases_of(config.algo, config.rollout, plans=True)
+    (joint,) = phases_of(override(config, algo={"coevolution": False}).algo, config.rollout, plans=True)
+    for phase in two:
+        for role in phase.roles:
+            assert joint.temperature_of(role) == phase.temperature_of(role)
+    assert joint.epochs * joint.minibatches == sum(p.epochs * p.minibatches for p in two) == 6

@@ -24,8 +24,8 @@ from himac.train.warm_start import demo_samples, demo_texts, demonstrations, war
 pytestmark = pytest.mark.learning
 
 WORDS = [
-    "env=toy", "env.doors=1", "env.max_steps=10", "env.train=12", "model=tiny", "model.tiny_hidden=64", "model.tiny_layers=2",
-    "model.tiny_vocab=400", "agent.planner_tokens=48", "agent.executor_tokens=10", "agent.max_subgoals=4", "agent.subgoal_turns=5",
+    "env=toy", "env.doors=1", "env.max_steps=10", "env.train=12", "model=tiny", "model.tiny=[64,2,400]",
+    "agent.planner_tokens=48", "agent.executor_tokens=10", "agent.max_subgoals=4", "agent.subgoal_turns=5",
     "rollout.tasks=12", "rollout.group_size=6", "rollout.executor_group_size=6", "rollout.temperature=0.8",
     "algo.executor_epochs=2", "algo.kl_coef=0", "optimizer.lr=1e-3", "optimizer.warmup=3", "optimizer.betas=[0.9, 0.99]",
     "optimizer.weight_decay=0", "sft.demonstrations=480", "sft.batch=4", "sft.lr=4e-3",

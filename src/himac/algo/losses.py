@@ -13,7 +13,7 @@ import torch
 
 from himac.config import AlgoConfig
 
-Aggregation = Literal["episode", "token"]
+Aggregation = Literal["episode", "token"] | int
 
 
 def clipped_surrogate(
@@ -63,7 +63,7 @@ def policy_loss(
         logps_N: (N,) log-probabilities now, with gradient.
         old_logps_N: (N,) when sampled.
         advantages_N: (N,).
-        weights_N: (N,) what each token counts; a whole update's weights sum to 1.
+        weights_N: (N,) what each token counts (see `token_weights`).
         cfg: clip, kl_coef and entropy_coef.
         kl_coef_N: (N,) each token's KL coefficient, where roles differ; None: cfg.kl_coef.
         ref_logps_N: (N,) under the reference; None when there is no KL term.
@@ -110,14 +110,22 @@ def token_weights(tokens_E: np.ndarray, *, aggregation: Aggregation) -> np.ndarr
 
     "episode": every episode counts the same, however long: w = 1 / (E tokens_e).
     "token": every token counts the same, so that a long failure weighs more (the published token-mean).
-    Either way the weights of all tokens sum to 1; episodes without trained tokens do not count.
+    a number: w = 1 / (E number), whatever was sampled. An episode's mean over its own tokens punishes a
+    long failure less a token than a short one, and a token-mean weighs all tokens by how much the batch happened to
+    say; a constant does neither (Dr. GRPO, arXiv 2503.20783, section 3.1).
+    The weights of all tokens sum to 1, except under a number; episodes without trained tokens do not count.
 
     >>> token_weights(np.array([2, 8]), aggregation="episode").tolist()
     [0.25, 0.0625]
     >>> token_weights(np.array([2, 8]), aggregation="token").tolist()
     [0.1, 0.1]
+    >>> token_weights(np.array([2, 8]), aggregation=5).tolist()
+    [0.1, 0.1]
     """
     counted_E = tokens_E > 0
     if aggregation == "token":
         return np.where(counted_E, 1.0 / max(int(tokens_E.sum()), 1), 0.0)
-    return np.where(counted_E, 1.0 / (max(int(counted_E.sum()), 1) * np.maximum(tokens_E, 1)), 0.0)
+    divisor_E = (
+        np.full(len(tokens_E), aggregation) if isinstance(aggregation, int) else np.maximum(tokens_E, 1)
+    )
+    return np.where(counted_E, 1.0 / (max(int(counted_E.sum()), 1) * divisor_E), 0.0)

@@ -26,7 +26,8 @@ def draw(
     """Return (token ids (B,), their log-probabilities (B,)).
 
     Greedy where the temperature is 0, with log-probabilities at temperature 1; elsewhere sampled from
-    softmax(logits / temperature) cut to its nucleus, with log-probabilities of the uncut distribution.
+    softmax(logits / temperature) cut to its nucleus, with log-probabilities of what was sampled from: the nucleus,
+    scaled to sum to 1.
 
     Args:
         logits_BV: float32.
@@ -45,18 +46,24 @@ def draw(
     if bool(greedy_B.all()):
         ids = logits_BV.argmax(-1)
     else:
-        ids = _invert(logp_BV.exp(), top_p_B, uniform_B)
+        if bool((top_p_B < 1).any()):
+            logp_BV = _nucleus(logp_BV, torch.where(greedy_B, 1.0, top_p_B))
+        ids = _invert(logp_BV.exp(), uniform_B)
         if bool(greedy_B.any()):
             ids = torch.where(greedy_B, logits_BV.argmax(-1), ids)
     return ids, logp_BV.gather(-1, ids[:, None])[:, 0]
 
 
-def _invert(p_BV: Tensor, top_p_B: Tensor, uniform_B: Tensor) -> Tensor:
+def _nucleus(logp_BV: Tensor, top_p_B: Tensor) -> Tensor:
+    """Keep each row's likeliest tokens up to a mass of top_p, and scale them to sum to 1; rows at 1 stay as they are."""
+    sorted_BV, order_BV = logp_BV.exp().sort(-1, descending=True)
+    outside_BV = sorted_BV.cumsum(-1) - sorted_BV >= top_p_B[:, None]
+    cut_BV = logp_BV.masked_fill(torch.zeros_like(outside_BV).scatter(-1, order_BV, outside_BV), -torch.inf)
+    return torch.where((top_p_B < 1)[:, None], cut_BV.log_softmax(-1), logp_BV)
+
+
+def _invert(p_BV: Tensor, uniform_B: Tensor) -> Tensor:
     """Return for each row the first token at which the cumulative probability exceeds its uniform number."""
-    if bool((top_p_B < 1).any()):
-        sorted_BV, order_BV = p_BV.sort(-1, descending=True)
-        outside_BV = sorted_BV.cumsum(-1) - sorted_BV >= top_p_B[:, None]
-        p_BV = p_BV.scatter(-1, order_BV, sorted_BV.masked_fill(outside_BV, 0.0))
     cumulative_BV = p_BV.cumsum(-1, dtype=torch.float64)
     point_B1 = (uniform_B * cumulative_BV[:, -1])[:, None]
     return torch.searchsorted(cumulative_BV, point_B1, right=True)[:, 0].clamp(max=p_BV.shape[-1] - 1)

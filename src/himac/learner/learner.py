@@ -86,13 +86,13 @@ class Learner:
 
         @functools.cache  # packs that come again, for the reference or in another epoch, are laid out once
         def packs(part: tuple[int, ...]) -> list[_Pack]:
-            return self._packs(samples, part)
+            return self._packs(samples, part, by_role=not phase.has_one_temperature)
 
         refs = None
         if self.loss.has_kl:
-            refs = self._reference_logps(samples, packs(tuple(range(len(samples)))), phase.temperature)
+            refs = self._reference_logps(samples, packs(tuple(range(len(samples)))), phase)
         num_values = sum(int(_where(s.targets, s.ids).sum()) for s in samples)
-        minibatches = min(phase.minibatches, len(samples))  # a step's weight counts the steps that there are
+        minibatches = _steps_of(phase, samples)
         value_weight = minibatches / max(num_values, 1)  # 1 / values per optimizer step
         for epoch in range(phase.epochs):
             for part in _split(samples, minibatches, seed, epoch):
@@ -189,7 +189,7 @@ class Learner:
                 self.policy.model,
                 row.batch,
                 row.masks,
-                temperature=phase.temperature,
+                temperature=phase.temperature_of(row.role),
                 entropy_grad=self.loss.entropy_coef != 0,
                 states_at=row.states_at if self.critic is not None else None,
             )
@@ -258,13 +258,13 @@ class Learner:
 
     @torch.no_grad()
     def _reference_logps(
-        self, samples: Sequence[Sample], packs: Sequence[_Pack], temperature: float
+        self, samples: Sequence[Sample], packs: Sequence[_Pack], phase: PhaseSpec
     ) -> list[np.ndarray]:
         """Return, per sample, (T,) log-probabilities of its trained tokens under the reference."""
         refs = [np.zeros(len(s.ids), np.float32) for s in samples]
         with self.policy.reference() as model:
             for row in packs:
-                out = token_logps(model, row.batch, row.masks, temperature=temperature)
+                out = token_logps(model, row.batch, row.masks, temperature=phase.temperature_of(row.role))
                 logps_N, at = out.logps.cpu().numpy(), 0
                 for i in row.batch.sequences:
                     count = int(row.masks[i].sum())
@@ -272,9 +272,10 @@ class Learner:
                     at += count
         return refs
 
-    def _packs(self, samples: Sequence[Sample], part: Sequence[int]) -> list[_Pack]:
-        """Pack some of the samples; where each role has its own adapter, each role for itself."""
-        roles: list[Role | None] = ["planner", "executor"] if self.policy.per_role else [None]
+    def _packs(self, samples: Sequence[Sample], part: Sequence[int], *, by_role: bool = False) -> list[_Pack]:
+        """Pack some of the samples; each role for itself where it has its own adapter, or is asked for apart."""
+        apart = by_role or self.policy.per_role
+        roles: list[Role | None] = ["planner", "executor"] if apart else [None]
         packs = []
         for role in roles:
             members = [i for i in part if role in (None, samples[i].role)]
@@ -307,7 +308,7 @@ class _Pack:
 
     @property
     def role(self) -> Role:
-        """Whose row it is, where the roles have adapters of their own."""
+        """Whose row it is, where the roles are packed apart."""
         return self.samples[self.batch.sequences[0]].role
 
     @property
@@ -349,6 +350,14 @@ def _state_of(phase: PhaseSpec) -> str:
     return "+".join(phase.roles)
 
 
+def _steps_of(phase: PhaseSpec, samples: Sequence[Sample]) -> int:
+    """Return the optimizer steps of an epoch: never more than there are samples, for a step's weight counts them."""
+    steps = phase.minibatches
+    if phase.minibatch_turns:
+        steps = max(1, round(sum(sample.num_turns for sample in samples) / phase.minibatch_turns))
+    return min(steps, len(samples))
+
+
 def _where(targets: np.ndarray | None, ids: np.ndarray) -> np.ndarray:
     """(T,) bool: where there is a target."""
     return np.zeros(len(ids), bool) if targets is None else ~np.isnan(targets)
@@ -357,5 +366,5 @@ def _where(targets: np.ndarray | None, ids: np.ndarray) -> np.ndarray:
 def _split(samples: Sequence[Sample], parts: int, seed: int, epoch: int) -> Iterator[list[int]]:
     """Cut the samples into mini-batches, in an order of this pass's own."""
     order = generator(seed, "minibatch", epoch).permutation(len(samples))
-    for part in np.array_split(order, min(parts, len(samples))):
+    for part in np.array_split(order, parts):
         yield sorted(int(i) for i in part)

@@ -41,19 +41,31 @@ def phases_of(algo: AlgoConfig, rollout: RolloutConfig, *, plans: bool) -> tuple
         temperature=rollout.temperature,
         epochs=algo.executor_epochs,
         minibatches=algo.minibatches,
+        minibatch_turns=algo.minibatch_turns,
     )
     if not plans:
         return (replace(acting, name="flat"),)
-    if not algo.coevolution:
-        return (replace(acting, name="joint", roles=("planner", "executor")),)
     planning = PhaseSpec(
         name="planner",
         roles=("planner",),
         temperature=rollout.planner_temperature or rollout.temperature,
         epochs=algo.planner_epochs,
         minibatches=algo.planner_minibatches or algo.minibatches,
+        minibatch_turns=algo.minibatch_turns,
     )
-    return planning, acting
+    return (planning, acting) if algo.coevolution else (_joint(planning, acting),)
+
+
+def _joint(planning: PhaseSpec, acting: PhaseSpec) -> PhaseSpec:
+    """Return the ablation's phase: both roles at the temperatures, and with the number of steps, of the two phases."""
+    steps = planning.epochs * planning.minibatches + acting.epochs * acting.minibatches
+    return replace(
+        acting,
+        name="joint",
+        roles=("planner", "executor"),
+        planner_temperature=planning.temperature,
+        minibatches=max(1, round(steps / max(acting.epochs, 1))),
+    )
 
 
 class LocalCollector:
@@ -148,7 +160,7 @@ def _assignment(phase: PhaseSpec, blueprint: Blueprint | None) -> Assignment:
     """The phase's roles sample; the others are greedy."""
 
     def temperature(role: Role) -> float:
-        return phase.temperature if role in phase.roles else 0.0
+        return phase.temperature_of(role) if role in phase.roles else 0.0
 
     return Assignment(
         planner_temperature=temperature("planner"),

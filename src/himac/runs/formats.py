@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from himac.config import FORMAT, GONE, RENAMED, Config, config_from_dict
+from himac.config import FORMAT, GONE, RENAMED, TINY, Config, config_from_dict
 from himac.errors import ConfigError
 from himac.toml import read_toml
 from himac.types import Row
@@ -88,6 +88,9 @@ def _upgraded(tree: Row) -> Row:
     algo, was = found.setdefault("algo", {}), tree.get("algo", {})
     if "clip_low" in was and "clip_high" in was:
         algo["clip"] = [was["clip_low"], was["clip_high"]]
+    model = tree.get("model", {})
+    if all(f"tiny_{key}" in model for key in TINY):
+        found["model"]["tiny"] = [model[f"tiny_{key}"] for key in TINY]
     base = algo.get("estimator", "group_relative")
     if was.get("credit") == "subgoal":
         algo["estimator"] = "subgoal"

@@ -169,7 +169,10 @@ class CoEvolution:
             credit = self.credit(groups, phase.roles)
             chosen, handed = self._hand_on(phase, groups, state)
             learned = self.learner.update(
-                credit.samples(self.algo.aggregation, keep_flat=self.algo.keeps_flat_groups),
+                credit.samples(
+                    self.algo.aggregation,
+                    keep_flat=self.algo.keeps_flat_groups,
+                ),
                 phase,
                 seed=derive(self.run.seed, UPDATE.get(phase.name, phase.name), state.iteration),
                 spent=state.spent(self.run),

@@ -138,13 +138,11 @@ def build_start(config: Config, target: Path, console: Console | None = None) ->
     base: str | Path = config.model.name
     if base == "tiny":
         base = target
-        m = config.model
-        heads = max(1, m.tiny_hidden // 64)
-        shape = TinyShape(
-            hidden=m.tiny_hidden, layers=m.tiny_layers, heads=heads, kv_heads=max(1, heads // 2)
-        )
+        hidden, layers, vocab = config.model.tiny
+        heads = max(1, hidden // 64)
+        shape = TinyShape(hidden=hidden, layers=layers, heads=heads, kv_heads=max(1, heads // 2))
         texts = demo_texts(demos, env, sft=sft, agent=config.agent)
-        build_tiny(target, texts, shape, vocab=m.tiny_vocab, seed=derive(seed, "tiny") % 2**31)
+        build_tiny(target, texts, shape, vocab=vocab, seed=derive(seed, "tiny") % 2**31)
     parts = Components(config, base)
     size = parts.policy.num_parameters / 1e6
     console.say(f"warm start: {sft.demonstrations} demonstrations, model of {size:.2f} M parameters")
