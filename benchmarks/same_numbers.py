@@ -28,12 +28,12 @@ from safetensors.numpy import load_file
 
 HERE = Path(__file__).parent
 SMALL = [
-    "model.max_prompt=1024", "sft.demonstrations=0", "optimizer.lr=1e-3", "run.iterations=2", "run.save_every=1", "eval.every=1", "eval.tasks=12",
+    "agent.think=false", "model.max_prompt=1024", "sft.demonstrations=0", "optimizer.lr=1e-3", "run.iterations=2", "run.save_every=1", "eval.every=1", "eval.tasks=12",
     "rollout.tasks=4", "rollout.group_size=4", "rollout.executor_group_size=4", "agent.planner_tokens=64",
     "agent.executor_tokens=12", "optimizer.max_tokens=4096", "algo.kl_coef=0.05", "optimizer.weight_decay=0.01",
 ]  # fmt: skip
 START = [
-    "model.name=tiny", "model.tiny=[64,2,512]", "model.max_prompt=1024", "sft.demonstrations=800", "sft.epochs=2",
+    "agent.think=false", "model.name=tiny", "model.tiny=[64,2,512]", "model.max_prompt=1024", "sft.demonstrations=800", "sft.epochs=2",
     "sft.batch=16", "sft.lr=3e-3", "optimizer.max_tokens=4096", "optimizer.name=muon", "optimizer.muon_rate=2.5",
 ]  # fmt: skip
 WORLDS = {

@@ -29,6 +29,16 @@ _TALK = (
 )
 
 
+def thought_is_open(text: str) -> bool:
+    """Whether a completion is in the midst of a thought, where tags are still only thought of.
+
+    >>> thought_is_open("<think>not <action>"), thought_is_open("<think>so</think>"), thought_is_open("<action>")
+    (True, False, False)
+    """
+    low = text.lower()
+    return low.rfind("<think>") > low.rfind("</think>")
+
+
 class ChatFormat:
     """The chat template of one tokenizer, cut at the places where a context grows.
 

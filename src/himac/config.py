@@ -76,7 +76,9 @@ class EnvConfig:
 class AgentConfig:
     """The hierarchy and its limits."""
 
-    context: Literal["segment", "full", "step"] = "segment"  # the paper's temporal mask is "segment"
+    # "segment" (the paper's temporal mask), "full", or "step"; a flat agent's "segment" is the published "step"
+    context: Literal["segment", "full", "step"] = "segment"
+    think: bool = True  # every prompt asks for a thought before the answer, as the published ones do
     last_pairs: Count = 2  # (observation, answer) pairs shown in "step" mode; published protocol
     explicit_done: bool = True  # False: ablation without <sub_done>
     max_subgoals: Positive = 8
@@ -84,9 +86,9 @@ class AgentConfig:
     max_steps: Count = 0  # environment steps of an episode; 0 takes the environment's published limit
     planner_tokens: Positive = 512  # longest blueprint; published response length
     executor_tokens: Positive = 512  # longest turn
-    invalid_penalty: NonNegative = 0.1  # per unreadable or inadmissible action; published protocol
+    invalid_penalty: tuple[NonNegative, NonNegative] = (0.1, 0.0)  # unreadable, inadmissible; published: tags
     prompts: str = ""  # TOML file or module whose words replace ours (docs/custom.md); "" for ours
-    format_penalty: NonNegative = 0.5  # for a malformed blueprint; our choice, the paper gives no number
+    malformed_penalty: Share = 0.05  # of the success reward, for a malformed blueprint; our choice
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -249,6 +251,7 @@ RENAMED = {
 """Settings of format 1 and what they are called now."""
 
 GONE = {
+    "agent.format_penalty": "agent.malformed_penalty is a share of the world's success reward",
     "algo.credit": 'credit by sub-goal is an estimator: algo.estimator = "subgoal"',
     "algo.clip_low": "one setting holds both: algo.clip = [low, high]",
     "algo.clip_high": "one setting holds both: algo.clip = [low, high]",

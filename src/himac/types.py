@@ -137,6 +137,9 @@ class Sampling:
     top_p: float = 1.0  # nucleus; 1 is off
     stop: tuple[str, ...] = ()  # generation ends after the completion's text contains one of these
     seed: int = 0  # per request: the completion depends on (prompt, sampling), not on its batch
+    thinks: bool = (
+        False  # a thought was asked for: engines that cannot see one leave the stop strings to the reader
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -257,3 +257,70 @@ def test_saying_sub_done_with_nothing_left_costs_a_turn_and_no_penalty() -> None
     agent.ask()
     reply = agent.receive("<sub_done>")
     assert reply.readable and reply.action is None and not reply.sub_done and agent.stop is None
+
+
+def _flat(**changes: object) -> FlatAgent:
+    agent = FlatAgent(SPEC, replace(LIMITS, **changes))  # type: ignore[arg-type]
+    agent.start(HELLO)
+    return agent
+
+
+def test_the_default_flat_agent_is_the_published_one() -> None:
+    agent = _flat(max_steps=9)
+    first = agent.ask()
+    assert "<think>" in first.messages[0].content and first.sampling.thinks
+    assert (
+        first.messages[1].content
+        == "Task: A room.\n\nYou are at step 1 and see:\nAdmissible actions: wait, look"
+    )
+    for action in ("a", "b", "c"):
+        _say(agent, f"<think>hm</think><action>{action}</action>")
+    fourth = agent.ask()
+    assert fourth.fresh and fourth.messages[0] == first.messages[0]
+    listed = "\nAdmissible actions: wait, look"
+    assert fourth.messages[1].content == (
+        "Task: A room.\n\nYour last 2 steps:\n"
+        f"[step 2] saw: You did a.{listed}\nanswered: <think>hm</think><action>b</action>\n"
+        f"[step 3] saw: You did b.{listed}\nanswered: <think>hm</think><action>c</action>\n\n"
+        f"You are at step 4 and see:\nYou did c.{listed}"
+    )
+
+
+def test_the_growing_stream_stays_as_a_variant() -> None:
+    agent = _flat(context="full", think=False)
+    first = agent.ask()
+    assert "<think>" not in first.messages[0].content and not first.sampling.thinks
+    _say(agent, "<action>a</action>")
+    query = agent.ask()
+    assert not query.fresh and query.messages[0].content.startswith("You did a.")
+
+
+@pytest.mark.parametrize("think", [False, True])
+def test_planner_and_executor_are_asked_for_a_thought_where_the_recipe_says_so(think: bool) -> None:
+    agent = _agent(think=think)
+    planner = agent.ask()
+    agent.receive(PLAN)
+    executor = agent.ask()
+    for query in (planner, executor):
+        assert ("<think>" in query.messages[0].content) is think is query.sampling.thinks
+
+
+def test_what_the_task_says_is_not_said_twice() -> None:
+    agent = _agent()
+    agent.ask()
+    agent.receive(PLAN)
+    text = agent.ask().messages[1].content
+    assert text.count("A room.") == 1 and text.endswith("Admissible actions: wait, look")
+    _say(agent, "<sub_done>")  # nothing has been done yet: what is seen is still what the task says
+    assert agent.ask().messages[1].content.count("A room.") == 1
+    _say(agent, "<action>a</action>")
+    assert agent.segment == 1
+
+
+def test_where_the_task_is_not_the_first_observation_both_are_shown() -> None:
+    agent = HierarchicalAgent(replace(SPEC, goal="leave"), LIMITS)
+    agent.start(HELLO)
+    agent.ask()
+    agent.receive(PLAN)
+    text = agent.ask().messages[1].content
+    assert "Task: leave" in text and "A room." in text

@@ -62,7 +62,8 @@ def test_react_without_an_example_shows_none() -> None:
 
 
 def test_react_is_the_flat_agent_but_for_its_system_prompt() -> None:
-    react, flat = ReActAgent(SPEC, SETTINGS), FlatAgent(SPEC, SETTINGS)
+    settings = replace(SETTINGS, context="full")
+    react, flat = ReActAgent(SPEC, settings), FlatAgent(SPEC, settings)
     for agent in (react, flat):
         agent.start(HELLO)
     assert react.ask().messages[1:] == flat.ask().messages[1:]

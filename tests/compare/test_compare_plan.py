@@ -29,7 +29,7 @@ rollout.group_size = 16
 
 def _plan(tmp_path: Path, text: str = PLAN) -> Path:
     (tmp_path / "recipe.toml").write_text(
-        '[env]\nname = "toy"\n[sft]\ndemonstrations = 5\n[eval]\nevery = 1\n'
+        '[env]\nname = "toy"\n[agent]\nthink = false\n[sft]\ndemonstrations = 5\n[eval]\nevery = 1\n'
     )
     path = tmp_path / "plan.toml"
     path.write_text(text)

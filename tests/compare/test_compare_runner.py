@@ -32,6 +32,7 @@ test = 6
 name = "tiny"
 tiny = [32, 2, 400]
 [agent]
+think = false
 planner_tokens = 48
 executor_tokens = 12
 max_steps = 6

@@ -281,6 +281,20 @@ def test_texts_end_where_other_engines_end_them(
     assert (done.text, done.finish) == (text, ending)
 
 
+def test_where_thoughts_are_asked_for_no_stop_is_sent_and_the_answer_is_cut_here() -> None:
+    text = "<think>not <action>wait</action> but</think><action>go</action> and more"
+    with _engine(lambda *_: says(text)) as (engine, server):
+        done = engine.generate([_request(stop=("</action>", "<sub_done>"), thinks=True)])[0]
+    assert "stop" not in server.requests[0]
+    assert done.text == "<think>not <action>wait</action> but</think><action>go</action>"
+
+
+@pytest.mark.parametrize("text", ["<think>not <action>go</action>", "<think>why</think><action>go"])
+def test_a_thought_without_an_end_and_an_action_without_one_stay_so(text: str) -> None:
+    with _engine(lambda *_: says(text)) as (engine, _):
+        assert engine.generate([_request(stop=("</action>",), thinks=True)])[0].text == text
+
+
 def test_nothing_is_put_back_that_was_never_opened() -> None:
     assert until_stop("go east", ("</action>", "<sub_done>")) == "go east"
 

@@ -180,6 +180,29 @@ def test_a_stop_string_over_several_tokens_stops_after_the_token_that_completes_
     assert stopped.ids == free.ids[:ended] and stopped.finish == "stop"
 
 
+class ThoughtTokenizer(LetterTokenizer):
+    """Two of its tokens open and close a thought."""
+
+    def __init__(self, *, opens, closes):
+        self.tags = {opens: "<think>", closes: "</think>"}
+
+    def decode(self, ids):
+        return "".join(self.tags.get(int(i)) or LetterTokenizer.decode(self, [i]) for i in ids)
+
+
+def test_stop_strings_rest_until_a_thought_is_closed():
+    ask = {"temperature": 3.0, "max_tokens": 10, "seed": 4}
+    ids = engine_of().generate([request([1, 2, 3], **ask)])[0].ids
+    assert len(set(ids[:7])) == 7, "the tokens below are to be different ones"
+    stop = (LetterTokenizer().decode([ids[2]]), LetterTokenizer().decode([ids[6]]))
+    plain = engine_of().generate([request([1, 2, 3], **ask, stop=stop)])[0]
+    assert plain.ids == ids[:3]
+    engine = TransformersEngine(small_model("qwen3"), ThoughtTokenizer(opens=ids[0], closes=ids[4]))
+    assert engine.generate([request([1, 2, 3], **ask, stop=stop)])[0].ids == ids[:7]
+    never_closed = TransformersEngine(small_model("qwen3"), ThoughtTokenizer(opens=ids[0], closes=-1))
+    assert never_closed.generate([request([1, 2, 3], **ask, stop=stop)])[0].finish == "length"
+
+
 def test_no_requests_no_completions_and_no_room_no_tokens():
     engine = engine_of()
     assert engine.generate([]) == []

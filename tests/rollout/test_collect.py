@@ -69,12 +69,33 @@ def test_turns_point_at_their_own_tokens(tokenizer: Any, chat: ChatFormat) -> No
 
 def test_bad_answers_cost_their_penalty_and_never_crash(tokenizer: Any, chat: ChatFormat) -> None:
     env = make_env("toy", doors=1)
-    cfg = AgentConfig(invalid_penalty=0.25, format_penalty=2.0)
+    cfg = AgentConfig(invalid_penalty=(0.25, 0.0), malformed_penalty=0.2)  # of a success worth 10
     collector = _collector(tokenizer, chat, lambda _: "gibberish", cfg=cfg)
     episode = collector.run([_job(env, env.tasks("train")[0])])[0]
     assert episode.stop is StopReason.MAX_STEPS and episode.env_steps == 0
     assert episode.blueprint is not None and episode.blueprint.malformed
     assert episode.penalty == pytest.approx(2.0 + 8 * 0.25)
+
+
+@pytest.mark.parametrize(
+    ("answer", "penalty", "unreadable", "inadmissible"),
+    [("gibberish", (0.25, 0.0), 8, 0), ("<action>go to nowhere</action>", (0.25, 0.0), 0, 8),
+     ("<action>go to nowhere</action>", (0.25, 0.5), 0, 8), ("<action>go to nowhere</action>", (0.0, 0.5), 0, 8)],
+)  # fmt: skip
+def test_what_cannot_be_read_and_what_is_not_admissible_cost_their_own(
+    tokenizer: Any,
+    chat: ChatFormat,
+    answer: str,
+    penalty: tuple[float, float],
+    unreadable: int,
+    inadmissible: int,
+) -> None:
+    env = make_env("toy", doors=1)
+    collector = _collector(tokenizer, chat, _planner_or(answer), cfg=AgentConfig(invalid_penalty=penalty))
+    episode = collector.run([_job(env, env.tasks("train")[0])])[0]
+    assert sum(not turn.readable for turn in episode.turns) == unreadable
+    assert sum(not turn.admissible for turn in episode.turns) == inadmissible
+    assert episode.penalty == pytest.approx(unreadable * penalty[0] + inadmissible * penalty[1])
 
 
 def test_identical_blueprints_are_run_once_and_share_the_return(tokenizer: Any, chat: ChatFormat) -> None:

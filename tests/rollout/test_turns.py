@@ -34,7 +34,7 @@ def _collect(
     **kwargs: Any,
 ) -> list[Episode]:
     env: Env = make_env("toy", doors=1)
-    cfg = AgentConfig(max_steps=12, subgoal_turns=3, invalid_penalty=0.25, format_penalty=2.0)
+    cfg = AgentConfig(max_steps=12, subgoal_turns=3, invalid_penalty=(0.25, 0.5), malformed_penalty=0.2)
     runner = EpisodeRunner(
         lambda: make_env("toy", doors=1), ScriptedEngine(tokenizer, answer, end_id=tokenizer.eos_token_id),
         chat=chat, cfg=cfg, max_prompt=8000,

@@ -209,7 +209,8 @@ def test_ppo_trains_either_agent_and_needs_no_peers(
     config = override(
         toy_config,
         algo={"estimator": "ppo", "kl_coef": 0.0} | algo,
-        rollout={"group_size": 1, "executor_group_size": 1, "tasks": 4},
+        agent={"invalid_penalty": (0.1, 0.1)},  # a model that never wins is to have returns that differ
+        rollout={"group_size": 1, "executor_group_size": 1, "tasks": 12},
     )
     parts, log = Components(config, start), _Groups()
     learner = parts.learner()

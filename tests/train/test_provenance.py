@@ -13,7 +13,7 @@ from himac.report.tables import OVERLAP, evaluation_table
 from himac.runs.folder import MACHINE, METRICS, read_rows
 
 SHOP = ["env=webshop", "env.generated=400", "env.plain=true", "env.tagger=rule"]
-TINY = ["model=tiny", "model.tiny=[32,1,512]", "sft.demonstrations=2", "sft.batch=2"]
+TINY = ["model=tiny", "model.tiny=[32,1,512]", "agent.think=false", "sft.demonstrations=2", "sft.batch=2"]
 SHORT = [
     "run.iterations=0",
     "agent.max_steps=2",

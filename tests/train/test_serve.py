@@ -97,11 +97,17 @@ def _config(toy_config: Config, address: str) -> Config:
 
 
 def _said(rows: list[dict[str, Any]]) -> dict[int, list[str]]:
-    """Return what was said, by task, in order."""
+    """Return what was said, by task, in order.
+
+    The server strips spaces; and it does not say whether it was a stop or the model's own end that left a blueprint
+    without its closing tag, which is put back.
+    """
     said = {}
     for row in rows:
         turns = [row["planning"], *(turn for segment in row["segments"] for turn in segment["turns"])]
-        said[row["task"]["index"]] = [turn["text"].strip() for turn in turns]  # the server strips
+        said[row["task"]["index"]] = [
+            turn["text"].strip().removesuffix("</blueprint>").strip() for turn in turns
+        ]
     return said
 
 

@@ -19,7 +19,7 @@ from himac.agents.base import (
 )
 from himac.agents.grammar import read_turn
 from himac.agents.memory import Memory
-from himac.agents.prompts import load_prompts, observation_view
+from himac.agents.prompts import admissible_view, load_prompts, observation_view
 from himac.config import AgentConfig
 from himac.types import Blueprint, EnvSpec, Message, Observation, Sampling, StepResult, StopReason
 
@@ -27,7 +27,8 @@ from himac.types import Blueprint, EnvSpec, Message, Observation, Sampling, Step
 class FlatAgent:
     """Answers every observation with an action.
 
-    The hierarchical default context, "segment", means "full" here: without segments there is one.
+    There is one segment, so the hierarchical default context, "segment", means what is published for flat agents: a
+    fresh prompt each turn with the task, the last pairs and the step number. "full" is one growing stream.
 
     Args:
         spec: the world.
@@ -36,6 +37,8 @@ class FlatAgent:
     """
 
     plans = False
+    default_context: ContextMode = "step"  # what "segment" means
+    always_thinks = False  # its own prompt asks for a thought
 
     def __init__(self, spec: EnvSpec, cfg: AgentConfig, assignment: Assignment = GREEDY) -> None:
         self.stop: StopReason | None = None
@@ -44,21 +47,26 @@ class FlatAgent:
         self.blueprint: Blueprint | None = None
         self._spec, self._cfg, self._notes = spec, cfg, assignment.notes
         self._prompts = load_prompts(cfg.prompts)
-        self._context: ContextMode = "full" if cfg.context == "segment" else cfg.context
-        self._memory = Memory(self._context, self._system(), last_pairs=cfg.last_pairs)
+        self._context: ContextMode = self.default_context if cfg.context == "segment" else cfg.context
+        self._memory = Memory(
+            self._context, self._system(), last_pairs=cfg.last_pairs, step=self._prompts.step
+        )
         self._sampling = Sampling(
-            max_tokens=cfg.executor_tokens, temperature=assignment.executor_temperature, stop=("</action>",)
+            max_tokens=cfg.executor_tokens,
+            temperature=assignment.executor_temperature,
+            stop=("</action>",),
+            thinks=cfg.think or self.always_thinks,
         )
         self._answer = ""  # what the environment is answering to
         self._calls = self._steps = 0
 
     def start(self, observation: Observation) -> None:
         """Take the first observation."""
-        # where the first observation states the task, it stays in the context, and need not be said twice
-        states_itself = not self._spec.goal and self._context != "step"
-        task = "" if states_itself else f"Task: {self._spec.goal or observation.text}"
+        task = f"Task: {self._spec.goal or observation.text}"
         head = "\n\n".join(part for part in (task, self._prompts.notes_view(self._notes)) if part)
-        self._memory.open_segment(head, observation_view(self._spec, observation))
+        # where the first observation states the task, it need not be said twice
+        view = observation_view if self._spec.goal else admissible_view
+        self._memory.open_segment(head, view(self._spec, observation))
 
     def ask(self) -> Query:
         """Say what to ask next."""
@@ -92,4 +100,4 @@ class FlatAgent:
             self.stop = StopReason.MAX_CALLS
 
     def _system(self) -> Message:
-        return self._prompts.flat_system(self._spec)
+        return self._prompts.flat_system(self._spec, think=self._cfg.think)

@@ -13,7 +13,7 @@ from __future__ import annotations
 from himac.agents.base import GREEDY, Assignment, Query, Reply, call_limit, ending, step_limit
 from himac.agents.grammar import SUB_DONE, read_blueprint, read_turn
 from himac.agents.memory import Memory
-from himac.agents.prompts import load_prompts, observation_view
+from himac.agents.prompts import admissible_view, load_prompts, observation_view
 from himac.config import AgentConfig
 from himac.types import EnvSpec, Observation, Sampling, StepResult, StopReason
 
@@ -35,19 +35,23 @@ class HierarchicalAgent:
         self.blueprint = assignment.blueprint
         self._spec, self._cfg = spec, cfg
         self._prompts = load_prompts(cfg.prompts)
-        system = self._prompts.executor_system(spec, explicit_done=cfg.explicit_done)
-        self._memory = Memory(cfg.context, system, last_pairs=cfg.last_pairs)
+        system = self._prompts.executor_system(spec, explicit_done=cfg.explicit_done, think=cfg.think)
+        self._memory = Memory(cfg.context, system, last_pairs=cfg.last_pairs, step=self._prompts.step)
         self._planning = Sampling(
-            max_tokens=cfg.planner_tokens, temperature=assignment.planner_temperature, stop=("</blueprint>",)
+            max_tokens=cfg.planner_tokens,
+            temperature=assignment.planner_temperature,
+            stop=("</blueprint>",),
+            thinks=cfg.think,
         )
         self._acting = Sampling(
             max_tokens=cfg.executor_tokens,
             temperature=assignment.executor_temperature,
             stop=("</action>", SUB_DONE) if cfg.explicit_done else ("</action>",),
+            thinks=cfg.think,
         )
         self._task = self._answer = ""
         self._unfinished: set[int] = set()  # sub-goals that their budget has ended
-        self._current = Observation()
+        self._current = self._first = Observation()
         self._calls = self._steps = self._turns = 0
 
     @property
@@ -61,7 +65,7 @@ class HierarchicalAgent:
     def start(self, observation: Observation) -> None:
         """Take the first observation."""
         self._task = self._spec.goal or observation.text
-        self._current = observation
+        self._current = self._first = observation
         if self.blueprint is not None:
             self._open_segment(0)
 
@@ -69,7 +73,9 @@ class HierarchicalAgent:
         """Say what to ask next."""
         if self.blueprint is None:
             task = f"{self._spec.goal}\n{self._current.text}" if self._spec.goal else self._task
-            messages = self._prompts.planner_messages(self._spec, task, max_subgoals=self._cfg.max_subgoals)
+            messages = self._prompts.planner_messages(
+                self._spec, task, max_subgoals=self._cfg.max_subgoals, think=self._cfg.think
+            )
             return Query(role="planner", fresh=True, messages=messages, sampling=self._planning)
         fresh, messages = self._memory.next_messages()
         return Query(role="executor", fresh=fresh, messages=messages, sampling=self._acting)
@@ -115,7 +121,10 @@ class HierarchicalAgent:
         head = self._prompts.blueprint_view(
             self._task, self.blueprint.subgoals, index, unfinished=self._unfinished
         )
-        self._memory.open_segment(head, observation_view(self._spec, self._current))
+        # where the first observation states the task, it need not be said twice
+        says_it_all = self._current is self._first and not self._spec.goal
+        view = admissible_view if says_it_all else observation_view
+        self._memory.open_segment(head, view(self._spec, self._current))
 
     def _after_step(self) -> None:
         """Count one step (or wasted answer), then let the limits speak."""

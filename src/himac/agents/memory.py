@@ -19,20 +19,21 @@ class Memory:
         mode: see `ContextMode`.
         system: the system prompt that every fresh context opens with.
         last_pairs: how many past (observation, answer) pairs `step` shows.
+        step: what `step` says before an observation, with the number of the step filled in.
     """
 
-    def __init__(self, mode: ContextMode, system: Message, *, last_pairs: int = 2) -> None:
-        self._mode, self._system, self._last_pairs = mode, system, last_pairs
+    def __init__(self, mode: ContextMode, system: Message, *, last_pairs: int = 2, step: str = "") -> None:
+        self._mode, self._system, self._last_pairs, self._step = mode, system, last_pairs, step
         self._pairs: list[tuple[str, str]] = []
         self._head = ""  # what a fresh context says before the observation
         self._seen = ""  # the observation that the next answer is about
         self._fresh = True
 
     def open_segment(self, head: str, seen: str) -> None:
-        """Begin a segment: `head` names task and sub-goal, `seen` is the current observation."""
+        """Begin a segment: `head` names task and sub-goal, `seen` is what it leaves out of the current observation."""
         carry_on = self._mode == "full" and not self._fresh
         self._head = head
-        self._seen = f"{head}\n\n{seen}" if carry_on else seen
+        self._seen = "\n\n".join(part for part in (head, seen) if part) if carry_on else seen
         self._fresh = not carry_on
         if self._mode == "segment":
             self._pairs = []
@@ -46,7 +47,10 @@ class Memory:
             recent = self._pairs[-self._last_pairs :]
             first = len(self._pairs) - len(recent) + 1
             parts.append(f"Your last {len(recent)} steps:\n{history_view(recent, first)}")
-        parts.append(self._seen)
+        if self._mode == "step" and self._step and self._seen:
+            parts.append(f"{self._step.format(step=len(self._pairs) + 1)}\n{self._seen}")
+        elif self._seen:
+            parts.append(self._seen)
         return True, (self._system, Message(role="user", content="\n\n".join(parts)))
 
     def remember(self, answer: str, seen: str) -> None:

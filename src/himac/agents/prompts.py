@@ -28,11 +28,12 @@ class Prompts:
 
     planner: str = (
         "You plan. {rules}\nBreak the task into at most {max_subgoals} sub-goals, in order, for an executor to carry "
-        "out. Answer as\n{example}"
+        "out. {think}Answer as\n{example}"
     )
-    executor: str = "You act. {rules}\nWork on the current sub-goal only. Answer each turn with one <action>...</action>{done}."
+    executor: str = "You act. {rules}\nWork on the current sub-goal only. {think}Answer each turn with one <action>...</action>{done}."
     executor_done: str = f", or {SUB_DONE} when the current sub-goal is complete"
-    flat: str = "You act. {rules}\nAnswer each turn with one <action>...</action>."
+    flat: str = "You act. {rules}\n{think}Answer each turn with one <action>...</action>."
+    think: str = "Think first, between <think> and </think>. "  # filled in where a thought is asked for
     react: str = (
         "You act. {rules}\nEach turn, think about what you see and what to do next, then act once. Answer "
         "each turn as\n<think>...</think><action>...</action>{example}"
@@ -41,32 +42,48 @@ class Prompts:
         "The attempt is over and the task is not solved. Another attempt at the same task will follow. Do not act "
         "now: in a few sentences, say where this attempt went wrong and what you will do differently."
     )
+    step: str = "You are at step {step} and see:"  # before an observation in context "step"
     notes: str = "What you noted after earlier, failed attempts at this task:"
     finish: str = "finish the task"  # the sub-goal after the last one
     nothing: str = "Nothing happens: answer with <action>...</action>."  # after an answer that cannot be read
     done_mark: str = " (done)"  # behind a sub-goal that was said to be done
     unfinished_mark: str = " (not finished)"  # behind one that its budget of turns has ended
 
-    def planner_messages(self, spec: EnvSpec, task: str, *, max_subgoals: int) -> tuple[Message, ...]:
+    def planner_messages(
+        self, spec: EnvSpec, task: str, *, max_subgoals: int, think: bool
+    ) -> tuple[Message, ...]:
         """Ask the planner for a blueprint.
 
         Args:
             spec: the world.
             task: the instruction; the first observation, when that states it.
             max_subgoals: the most sub-goals a blueprint may have.
+            think: ask for a thought first.
         """
         example = write_blueprint(spec.example_subgoals)
-        text = self.planner.format(rules=spec.rules, max_subgoals=max_subgoals, example=example)
+        text = self.planner.format(
+            rules=spec.rules, max_subgoals=max_subgoals, example=example, think=self.think if think else ""
+        )
         return Message(role="system", content=text), Message(role="user", content=task)
 
-    def executor_system(self, spec: EnvSpec, *, explicit_done: bool) -> Message:
-        """Return the executor's system prompt; `explicit_done`: it says itself when a sub-goal is complete."""
-        done = self.executor_done if explicit_done else ""
-        return Message(role="system", content=self.executor.format(rules=spec.rules, done=done))
+    def executor_system(self, spec: EnvSpec, *, explicit_done: bool, think: bool) -> Message:
+        """Return the executor's system prompt.
 
-    def flat_system(self, spec: EnvSpec) -> Message:
-        """Return the flat agent's system prompt."""
-        return Message(role="system", content=self.flat.format(rules=spec.rules))
+        Args:
+            spec: the world.
+            explicit_done: it says itself when a sub-goal is complete.
+            think: ask for a thought first.
+        """
+        done, thought = self.executor_done if explicit_done else "", self.think if think else ""
+        return Message(
+            role="system", content=self.executor.format(rules=spec.rules, done=done, think=thought)
+        )
+
+    def flat_system(self, spec: EnvSpec, *, think: bool) -> Message:
+        """Return the flat agent's system prompt; `think`: ask for a thought first."""
+        return Message(
+            role="system", content=self.flat.format(rules=spec.rules, think=self.think if think else "")
+        )
 
     def react_system(self, spec: EnvSpec) -> Message:
         """Return ReAct's system prompt: a thought before every action, shown on the world's example where it has one.
@@ -149,22 +166,27 @@ def load_prompts(name: str) -> Prompts:
 
 def observation_view(spec: EnvSpec, observation: Observation) -> str:
     """Show an observation, with its admissible actions where the world's protocol lists them."""
+    return "\n".join(part for part in (observation.text, admissible_view(spec, observation)) if part)
+
+
+def admissible_view(spec: EnvSpec, observation: Observation) -> str:
+    """Show an observation's admissible actions where the world's protocol lists them; "" elsewhere."""
     if not spec.list_admissible or observation.admissible is None:
-        return observation.text
-    return f"{observation.text}\nAdmissible actions: {', '.join(observation.admissible)}"
+        return ""
+    return f"Admissible actions: {', '.join(observation.admissible)}"
 
 
 def history_view(pairs: Sequence[tuple[str, str]], first_step: int) -> str:
-    """Show past (observation, answer) pairs, the oldest first.
+    """Show past (observation, answer) pairs, the oldest first; of what the task says already, the answer alone.
 
     Args:
         pairs: what was seen and what was answered to it.
         first_step: number of the first pair's step, from 1.
     """
-    lines = [
-        f"[step {first_step + i}] saw: {seen}\nanswered: {answer}" for i, (seen, answer) in enumerate(pairs)
-    ]
-    return "\n".join(lines)
+    return "\n".join(
+        f"[step {step}] " + (f"saw: {seen}\n" if seen else "") + f"answered: {answer}"
+        for step, (seen, answer) in enumerate(pairs, first_step)
+    )
 
 
 def _example_view(pairs: Sequence[tuple[str, str]]) -> str:

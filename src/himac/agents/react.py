@@ -7,6 +7,7 @@ prompt's. Our own wording and examples; the paper's prompts hold one or two play
 
 from __future__ import annotations
 
+from himac.agents.base import ContextMode
 from himac.agents.flat import FlatAgent
 from himac.types import Message
 
@@ -21,6 +22,8 @@ class ReActAgent(FlatAgent):
     """
 
     is_trained = False
+    default_context: ContextMode = "full"  # its examples are whole plays
+    always_thinks = True
 
     def _system(self) -> Message:
         return self._prompts.react_system(self._spec)

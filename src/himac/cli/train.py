@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     epilog=examples(
         "himac train configs/demo.toml",
         "himac train configs/sokoban.toml env.size=[7,7] optimizer.lr=2e-6",
-        "himac train env=my_world:MyEnv model=tiny sft.demonstrations=2000",
+        "himac train env=my_world:MyEnv model=tiny agent.think=false sft.demonstrations=2000",
         "himac train --resume demo-20260301-101500",
     )
 )

@@ -15,6 +15,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
+from himac.chat import thought_is_open
 from himac.errors import ConfigError, EndpointError
 
 _FIRST_WAIT_S, _MAX_WAIT_S = 0.5, 60.0  # before the first retry; before any
@@ -110,22 +111,27 @@ def asked_wait_s(headers: Any) -> float:
         return 0.0
 
 
-def until_stop(text: str, stops: Sequence[str]) -> str:
+def until_stop(text: str, stops: Sequence[str], *, sent: bool = True) -> str:
     """Return a text up to and with the first stop string, as engines that see tokens end it.
 
     Most endpoints leave out the stop string that ended a completion. Of a closing tag that is missed in
-    `<action>go`, the sent stop was the reason, so it is put back.
+    `<action>go`, the stop was the reason where it was sent, so it is put back.
 
     >>> until_stop("<action>go</action> and then", ("</action>",))
     '<action>go</action>'
     >>> until_stop("<think>so</think><action>go", ("</action>", "<sub_done>"))
     '<think>so</think><action>go</action>'
+    >>> until_stop("<think>not <sub_done></think><action>go</action> and", ("</action>", "<sub_done>"))
+    '<think>not <sub_done></think><action>go</action>'
     """
-    ends = [(at, stop) for stop in stops if (at := text.find(stop)) >= 0]
+    if thought_is_open(text):
+        return text
+    said = text.lower().rfind("</think>") + 1  # stops rest within a thought
+    ends = [(at, stop) for stop in stops if (at := text.find(stop, said)) >= 0]
     if ends:
         at, stop = min(ends)
         return text[: at + len(stop)]
-    for stop in sendable(stops):
+    for stop in sendable(stops) if sent else ():
         if text.rfind(stop.replace("</", "<")) >= 0:
             return text + stop
     return text

@@ -194,7 +194,8 @@ class OpenAIEngine:
         }
         if sampling.top_p < 1:
             body["top_p"] = sampling.top_p
-        if stops := sendable(sampling.stop):
+        # a server stops at a tag within a thought too: where thoughts are asked for, `until_stop` cuts the answer here
+        if not sampling.thinks and (stops := sendable(sampling.stop)):
             body["stop"] = stops
         return {key: value for key, value in body.items() if key not in self._dropped}
 
@@ -210,7 +211,9 @@ class OpenAIEngine:
         is_cut = getattr(choice, "finish_reason", None) == "length"
         return Completion(
             finish="length" if is_cut else "stop",
-            text=text if is_cut else until_stop(text, request.sampling.stop),
+            text=text
+            if is_cut
+            else until_stop(text, request.sampling.stop, sent=not request.sampling.thinks),
             num_tokens=num_tokens,
         )
 

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from himac.chat import thought_is_open
 from himac.engines.kv import DecodePattern, PrefillPattern, SlotStore, Span, packed_row
 from himac.engines.prefixes import Placement, place
 from himac.engines.sampling import draw, stream
@@ -301,7 +302,9 @@ class TransformersEngine:
             return False
         longest = max(len(stop.encode()) for stop in stops)
         tail = self.tokenizer.decode(row.ids[-longest - 8 :])
-        return any(stop in tail for stop in stops)
+        if not any(stop in tail for stop in stops):
+            return False
+        return not thought_is_open(self.tokenizer.decode(row.ids))
 
     def _release_finished(self) -> None:
         """Take finished rows out of the batch; their slots keep what was computed."""

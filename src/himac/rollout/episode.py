@@ -96,6 +96,11 @@ class LiveEpisode:
         blueprint = self.job.agent.blueprint
         return self.job.task.index, blueprint.subgoals if blueprint else ()
 
+    @property
+    def _malformed(self) -> float:
+        """What a malformed blueprint costs, in units of return."""
+        return self._cfg.malformed_penalty * self.env.spec.reward_success
+
     def begin(self) -> None:
         """Reset the world and show it to the agent."""
         try:
@@ -134,7 +139,7 @@ class LiveEpisode:
         start, end = self._conversation.add_completion(completion)
         text = self._conversation.read(completion)
         reply = self.reply = agent.receive(text)
-        form = self._cfg.format_penalty if reply.blueprint is not None else self._cfg.invalid_penalty
+        form = self._malformed if reply.blueprint is not None else self._cfg.invalid_penalty[0]
         cost = 0.0 if reply.readable else form
         self._penalty += cost
         turn = Turn(
@@ -170,7 +175,7 @@ class LiveEpisode:
             return
         self._env_steps += 1
         self._env_return += result.reward
-        cost = 0.0 if result.valid else self._cfg.invalid_penalty
+        cost = 0.0 if result.valid else self._cfg.invalid_penalty[1]
         self._penalty += cost
         self._last = result
         if result.valid:  # what is not valid changes nothing, whatever the world says of it
@@ -219,7 +224,7 @@ class LiveEpisode:
         self._close_context()
         assert self._planning is not None and leader.planning is not None
         own_penalty = self._penalty
-        planning_penalty = self._cfg.format_penalty if not leader.planning.readable else 0.0
+        planning_penalty = self._malformed if not leader.planning.readable else 0.0
         return replace(
             leader,
             replica=self.job.replica,

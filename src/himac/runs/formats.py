@@ -91,6 +91,7 @@ def _upgraded(tree: Row) -> Row:
     model = tree.get("model", {})
     if all(f"tiny_{key}" in model for key in TINY):
         found["model"]["tiny"] = [model[f"tiny_{key}"] for key in TINY]
+    _agent_of_1(found.setdefault("agent", {}), tree.get("agent", {}), algo)
     base = algo.get("estimator", "group_relative")
     if was.get("credit") == "subgoal":
         algo["estimator"] = "subgoal"
@@ -102,3 +103,14 @@ def _upgraded(tree: Row) -> Row:
     kept = {key: given[key] for key in _PARAMETERS_1.get(algo.get("estimator", ""), ()) if key in given}
     algo["estimator_settings"] = kept | ({"base": base} if algo.get("estimator") == "subgoal" else {})
     return found
+
+
+def _agent_of_1(agent: Row, was: Row, algo: Row) -> None:
+    """Lay down what format 1's prompts and penalties were, where today's defaults are others."""
+    agent["think"] = False
+    if isinstance(was.get("invalid_penalty"), int | float):
+        agent["invalid_penalty"] = [was["invalid_penalty"]] * 2
+    if "format_penalty" in was:
+        agent["malformed_penalty"] = min(1.0, was["format_penalty"] / 10)  # rewards of success were 10 or 11
+    if algo.get("method") == "flat" and agent.get("context", "segment") == "segment":
+        agent["context"] = "full"

@@ -26,6 +26,7 @@ def check(config: Config) -> Config:
     for sink in config.run.sinks:
         resolve("sinks", sink)
     _check_peers(config, estimator)
+    _check_thoughts(config)
     _check_blueprints(config, estimator, plans=getattr(agent, "plans", False))
     return config
 
@@ -67,6 +68,15 @@ def _check_peers(config: Config, estimator: Any) -> None:
         raise ConfigError(
             f"rollout.dynamic_sampling must be 0 with rollout.group_size = 1, got {rollout.dynamic_sampling}",
             hint="it replaces groups without variance, and a group of one has none",
+        )
+
+
+def _check_thoughts(config: Config) -> None:
+    """Refuse demonstrations of what nobody asked for: an expert shows no thoughts."""
+    if config.sft.demonstrations and config.agent.think:
+        raise ConfigError(
+            f"sft.demonstrations = {config.sft.demonstrations} with agent.think = true: demonstrations hold no thoughts",
+            hint="set agent.think = false, or sft.demonstrations = 0 for a model that can think",
         )
 
 

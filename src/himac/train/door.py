@@ -44,7 +44,7 @@ def train(config: Config, *, folder: str | Path | None = None, verbose: bool = F
         RunError: the folder holds a run of another config.
 
     >>> import himac
-    >>> config = himac.load_config(None, ["env=toy", "model=tiny", "sft.demonstrations=2000"])
+    >>> config = himac.load_config(None, ["env=toy", "model=tiny", "agent.think=false", "sft.demonstrations=2000"])
     >>> outcome = himac.train(config)  # doctest: +SKIP
     """
     check_trainable(config)
