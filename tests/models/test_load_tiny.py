@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -87,6 +89,27 @@ def test_an_adapter_is_saved_small_and_comes_back(folder, tmp_path):
     ids = torch.tensor([[5, 6, 7]])
     torch.testing.assert_close(again(ids).logits, model(ids).logits)
     assert any(parameter.requires_grad for parameter in again.parameters())
+
+
+@pytest.mark.parametrize("adapters", [("default",), ("planner", "executor")])
+def test_an_adapter_and_its_base_may_be_moved_together(folder, tmp_path, adapters):
+    pytest.importorskip("peft")
+    here, there = tmp_path / "here", tmp_path / "there"
+    shutil.copytree(folder, here / "start")
+    model, tokenizer = load_model(str(here / "start"), ModelConfig(lora_rank=2), adapters=adapters)
+    save_model(model, tokenizer, here / "run" / "model")
+    again, tokenizer = load_model(str(here / "run" / "model"))
+    save_model(
+        again, tokenizer, here / "run" / "later" / "model"
+    )  # saved again, elsewhere, by who has read it
+    here.rename(there)
+    for kept in ("run/model", "run/later/model"):
+        moved, _ = load_model(str(there / kept))
+        ids = torch.tensor([[5, 6, 7]])
+        torch.testing.assert_close(moved(ids).logits, model(ids).logits)
+        assert not list((there / kept).rglob("README.md"))
+        texts = [path.read_text() for path in (there / kept).rglob("*.json")]
+        assert not any(str(tmp_path) in text for text in texts)
 
 
 def test_a_wrong_path_is_one_line_with_a_hint(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,12 @@ from looping import Rows, iterate
 
 from himac.config import Config, load_config, override
 from himac.errors import ConfigError, ModelError
+from himac.learner import checkpoint
 from himac.learner.policy import ROLES, Policy
-from himac.models.load import save_model
+from himac.models.load import load_model, save_model
+from himac.runs.folder import METRICS
 from himac.train.components import Components
+from himac.train.run import new_run, starting_model, train
 from himac.types import Request, Role, Sampling
 
 pytest.importorskip("peft")
@@ -124,3 +128,62 @@ def test_both_adapters_are_saved_and_come_back(parts: Components, tmp_path: Path
 def test_an_adapter_a_role_needs_adapters() -> None:
     with pytest.raises(ConfigError, match=r"needs model.lora_rank of at least 1, got 0"):
         load_config(None, ["model.lora_per_role=true"])
+
+
+@pytest.mark.parametrize("per_role", [False, True])
+def test_a_lora_warm_start_is_merged_and_is_the_reference(
+    toy_config: Config, start: Path, tmp_path: Path, per_role: bool
+) -> None:
+    """The first update of a run that begins with a LoRA warm start is at a KL of 0."""
+    lora = {"lora_rank": 4, "lora_per_role": per_role, "name": str(start)}
+    config = override(
+        toy_config,
+        model=lora,
+        optimizer={"lr": 1e-2},
+        sft={"lr": 1e-2},
+        algo={"kl_coef": 0.1},
+        eval={"every": 0},
+    )
+    folder = tmp_path / "run"
+    new_run(folder, config)
+    begins = starting_model(config, folder)
+    assert not list(Path(begins).rglob("adapter_config.json"))
+    ids = torch.tensor([[5, 6, 7]])
+    taught, untaught = (load_model(str(name))[0](ids).logits for name in (begins, start))
+    assert (taught - untaught).abs().max() > 0.01, "the warm start taught nothing"
+    train(override(config, run={"iterations": 2}), folder)
+    rows = [json.loads(line) for line in (folder / METRICS).read_text().splitlines()]
+    kls = [row["kl"] for row in rows if "kl" in row]
+    assert kls[0] < 1e-6 < max(kls[2:])
+
+
+def test_a_tiny_model_with_lora_starts_and_its_run_may_be_moved(toy_config: Config, tmp_path: Path) -> None:
+    config = override(toy_config, model={"lora_rank": 4}, run={"iterations": 1}, eval={"every": 0})
+    here, there = tmp_path / "here", tmp_path / "there"
+    new_run(here, config)
+    train(config, here)
+    here.rename(there)
+    found = checkpoint.find(there)
+    assert found
+    saved = checkpoint.model_folder(found)
+    assert list(saved.rglob("adapter_config.json"))
+    load_model(str(saved))
+    assert train(override(config, run={"iterations": 2}), there).state.iteration == 2
+
+
+def test_an_adapter_that_a_run_starts_from_is_merged_first(
+    toy_config: Config, start: Path, tmp_path: Path
+) -> None:
+    adapted = Policy.load(start, replace(toy_config.model, lora_rank=2), device=torch.device("cpu"))
+    _shake(adapted)
+    adapted.save(tmp_path / "adapter")
+    config = override(
+        toy_config, model={"name": str(tmp_path / "adapter"), "lora_rank": 2}, sft={"demonstrations": 0}
+    )
+    new_run(tmp_path / "run", config)
+    begins = starting_model(config, tmp_path / "run")
+    ids = torch.tensor([[5, 6, 7]])
+    torch.testing.assert_close(
+        load_model(str(begins))[0](ids).logits, adapted.model(ids).logits, atol=1e-4, rtol=1e-4
+    )
+    assert not list(Path(begins).rglob("adapter_config.json"))

@@ -73,6 +73,11 @@ class Policy:
         """Save an ordinary Hugging Face folder."""
         save_model(self.model, self.tokenizer, folder)
 
+    def merge(self) -> None:
+        """Make a LoRA adapter a part of the weights, which then are an ordinary model's."""
+        if self._has_adapter:
+            self.model = self.model.merge_and_unload()
+
     def load_weights(self, folder: Path) -> None:
         """Take the weights (or adapters) that `save` wrote, in place."""
         load_weights(self.model, folder)

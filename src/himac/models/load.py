@@ -7,6 +7,8 @@ line before anything is computed.
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -73,9 +75,19 @@ def load_model(
 
 
 def save_model(model: LanguageModel, tokenizer: Tokenizer, folder: str | Path) -> None:
-    """Save an ordinary Hugging Face folder (for an adapter: the adapter and the name of its base)."""
+    """Save an ordinary Hugging Face folder; for an adapter: the adapter and its base's name, or the way to its folder."""
     model.save_pretrained(str(folder))
     tokenizer.save_pretrained(str(folder))
+    adapters = _saved_adapters(Path(folder))
+    for path in adapters.values():
+        _tell_the_way(path)
+    if adapters:  # peft's card: blanks to fill in, and a path of this machine
+        (Path(folder) / "README.md").unlink(missing_ok=True)
+
+
+def holds_one_adapter(name: str) -> bool:
+    """Whether a folder holds an adapter that both roles share, and that can therefore be merged."""
+    return set(_saved_adapters(Path(name))) == {"default"}
 
 
 def load_weights(model: LanguageModel, folder: str | Path) -> None:
@@ -135,15 +147,26 @@ def _load_adapters(folder: str, saved: dict[str, Path], dtype: torch.dtype) -> L
     except ImportError as error:
         raise missing_extra("peft", "lora", f"the adapter in {folder!r}") from error
     (first, path), *others = saved.items()
-    base = _load(
-        AutoModelForCausalLM,
-        PeftConfig.from_pretrained(str(path)).base_model_name_or_path,
-        dtype=dtype,
-    )
+    named = str(PeftConfig.from_pretrained(str(path)).base_model_name_or_path)
+    if named.startswith(".") and (path / named).is_dir():
+        named = str((path / named).resolve())
+    base = _load(AutoModelForCausalLM, named, dtype=dtype)
     model = PeftModel.from_pretrained(base, path, adapter_name=first, is_trainable=True)
     for name, other in others:
         model.load_adapter(other, adapter_name=name, is_trainable=True)
+    for config in model.peft_config.values():
+        config.base_model_name_or_path = named
     return model
+
+
+def _tell_the_way(adapter: Path) -> None:
+    """Write where an adapter's base lies, as seen from the adapter's own folder: the two may be moved together."""
+    path = adapter / "adapter_config.json"
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    base = Path(settings["base_model_name_or_path"])
+    if base.is_dir():
+        settings["base_model_name_or_path"] = os.path.relpath(base.resolve(), adapter.resolve())
+        path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
 
 def _add_adapters(model: LanguageModel, cfg: ModelConfig, adapters: tuple[str, ...]) -> LanguageModel:

@@ -14,11 +14,13 @@ from pathlib import Path
 
 import torch
 
-from himac.config import Config, to_toml
+from himac.config import Config, override, to_toml
 from himac.envs.base import make_expert, provenance
 from himac.errors import ConfigError, RunError
 from himac.learner import checkpoint as ckpt
 from himac.learner.learner import Learner
+from himac.learner.policy import Policy
+from himac.models.load import holds_one_adapter
 from himac.models.tiny import TinyShape, build_tiny
 from himac.rollout.evaluate import evaluate, subset
 from himac.runs.console import Console, Silent
@@ -105,6 +107,10 @@ def train(config: Config, folder: Path, console: Console | None = None) -> Outco
 def starting_model(config: Config, folder: Path, console: Console | None = None) -> str | Path:
     """Return what the run starts from: the named model, or the one a warm start makes in the folder.
 
+    An adapter's run starts from an ordinary model and with an adapter that is nothing yet, so that the reference, which is
+    the model without its adapter, is what the run starts from: the adapter of a warm start, or of the named model, is
+    merged. Roles' own adapters cannot be.
+
     Raises:
         ConfigError: a tiny model without demonstrations to learn its language from.
     """
@@ -116,9 +122,13 @@ def starting_model(config: Config, folder: Path, console: Console | None = None)
             raise ConfigError(
                 'model.name = "tiny" needs a warm start', hint="set sft.demonstrations, say 2000"
             )
-        return config.model.name
+        if not (config.model.lora_rank and holds_one_adapter(config.model.name)):
+            return config.model.name
     part = folder / f".part-{START}"
-    build_start(config, part, console)
+    if config.sft.demonstrations:
+        build_start(config, part, console)
+    else:
+        _save_merged(Policy.load(config.model.name, config.model, device=torch.device("cpu")), part)
     part.rename(made)
     return made
 
@@ -136,8 +146,10 @@ def build_start(config: Config, target: Path, console: Console | None = None) ->
         progress=console.collecting("demonstrations", sft.demonstrations),
     )
     base: str | Path = config.model.name
+    config = override(config, model={"lora_per_role": False})  # there is one start, which both roles share
     if base == "tiny":
         base = target
+        config = override(config, model={"lora_rank": 0})  # a model from nothing has nothing to adapt
         hidden, layers, vocab = config.model.tiny
         heads = max(1, hidden // 64)
         shape = TinyShape(hidden=hidden, layers=layers, heads=heads, kv_heads=max(1, heads // 2))
@@ -149,7 +161,13 @@ def build_start(config: Config, target: Path, console: Console | None = None) ->
     tick = console.collecting("replaying demonstrations", sft.demonstrations)
     samples = demo_samples(demos, env, parts.chat, sft=sft, agent=config.agent, progress=tick)
     warm_start(parts.learner(), samples, sft, seed=seed, report=_steps_to(console))
-    parts.policy.save(target)
+    _save_merged(parts.policy, target)
+
+
+def _save_merged(policy: Policy, target: Path) -> None:
+    """Save a model as an ordinary one."""
+    policy.merge()
+    policy.save(target)
 
 
 def _steps_to(console: Console) -> Callable[[int, int, dict[str, float]], None]:
