@@ -32,6 +32,7 @@ def count_both_ends(doc: str, name: str, count: Callable[[list[dict[str, Any]]],
     parser = argparse.ArgumentParser(description=doc.splitlines()[0])
     parser.add_argument("runs", type=Path, nargs="+")
     parser.add_argument("--split", default="valid_unseen")
+    parser.add_argument("--name", default=name, help="of the result's file")
     args = parser.parse_args()
     found = {}
     for run in args.runs:
@@ -44,4 +45,4 @@ def count_both_ends(doc: str, name: str, count: Callable[[list[dict[str, Any]]],
             "after": count(episodes[max(episodes)]),
         }
         print(run.name, found[run.name])
-    save(name, {"split": args.split, "runs": found})
+    save(args.name, {"split": args.split, "runs": found})

@@ -1,6 +1,7 @@
 """How sensible a planner's blueprints are before and after training: compared with the expert's, task type by task type.
 
     python benchmarks/alfworld_plans.py runs/compare-alfworld/alfworld-himac-*
+    python benchmarks/alfworld_plans.py runs/compare-alfworld-phases/alfworld-*-[0-2] --name alfworld_plans_phases
 
 Reads the blueprints of each run's first and last evaluation of `--split`. Writes results/alfworld_plans.json.
 """

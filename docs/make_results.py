@@ -34,8 +34,8 @@ HEAD = """# Results
 
 What was run here, on which machine and for how long. What the paper published stands in tables of its own. Success is in %.
 
-**The comparisons on this page are those of version 0.1.0. They are unfair to the flat methods, and no claim rests on them.** A new comparison
-is being made; until it stands, these are kept as a record of what ran. What is unfair:
+**All comparisons on this page but compare-alfworld-phases are those of version 0.1.0. They are unfair to the flat methods, and no claim rests
+on them.** A new comparison is being made; until it stands, these are kept as a record of what ran. What is unfair:
 
 - **The prompt.** The flat agents read one growing stream. The published flat agent gets a fresh prompt each turn: the task again, and its last
   two steps (`agent.context = "step"`). With that prompt the same 3,000 ALFWorld demonstrations start at 20 % of unseen kitchens instead of
@@ -266,8 +266,25 @@ def _optimizers(told: Json) -> Iterator[str]:
         yield f"training, {row['optimizer']}: {curve} %"
 
 
+def _alfworld_plans_phases(told: Json) -> Iterator[str]:
+    yield "Plans as the expert's, of 256, before and after, and how many plans at least have other verbs afterwards:"
+    for run, ends in told["runs"].items():
+        before, after = ends["before"], ends["after"]
+        forms = {key for key in before | after if ":" in key}
+        moved = sum(abs(after.get(key, 0) - before.get(key, 0)) for key in forms) // 2
+        wanted = "as the expert's"
+        yield f"{run.removeprefix('alfworld-')}: {before[wanted]}, {after[wanted]}; {moved}"
+
+
+def _phase_displacement(told: Json) -> Iterator[str]:
+    yield f"nats, mean of {told['iterations']} iterations; {told['tasks']} tasks:"
+    for run, moved in told["runs"].items():
+        yield f"{run}: " + ", ".join(f"{key} {value:.3f}" for key, value in moved.items())
+
+
 _HEADLINES: dict[str, Callable[[Json], Iterator[str]]] = {
     "alfworld_distributions": _alfworld_distributions, "alfworld_parity": _alfworld_parity,
+    "alfworld_plans_phases": _alfworld_plans_phases, "phase_displacement": _phase_displacement,
     "alfworld_speed": _alfworld_speed, "interval_coverage": _interval_coverage, "optimizers": _optimizers, "rollout_speed": _rollout_speed, "sokoban_speed": _sokoban_speed,
     "time_split": _time_split, "train_speed": _train_speed, "trl_iteration": _trl_iteration, "webshop_search": _webshop_search,
     "webshop_shops": _webshop_shops, "webshop_speed": _webshop_speed,

@@ -76,8 +76,7 @@ class EnvConfig:
 class AgentConfig:
     """The hierarchy and its limits."""
 
-    # "segment" (the paper's temporal mask), "full", or "step"; a flat agent's "segment" is the published "step"
-    context: Literal["segment", "full", "step"] = "segment"
+    context: Literal["segment", "full", "step"] = "segment"  # the paper's mask; a flat agent's means "step"
     think: bool = True  # every prompt asks for a thought before the answer, as the published ones do
     last_pairs: Count = 2  # (observation, answer) pairs shown in "step" mode; published protocol
     explicit_done: bool = True  # False: ablation without <sub_done>
@@ -170,8 +169,13 @@ class SftConfig:
     epochs: NonNegative = 1.0  # passes over the demonstrations
     batch: Positive = 32  # demonstrations an optimizer step
     lr: NonNegative = 1e-3
-    style: Literal["both", "himac", "flat"] = "both"  # whose format is demonstrated
+    style: Literal["method", "both", "himac", "flat"] = "method"  # whose format is demonstrated
     planner_weight: NonNegative = 1.0  # what a blueprint's token counts; an action's counts 1
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of a warm start."""
+        return max(1, round(self.epochs * self.demonstrations / self.batch))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

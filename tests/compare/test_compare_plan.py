@@ -37,7 +37,8 @@ def _plan(tmp_path: Path, text: str = PLAN) -> Path:
 
 
 def test_a_plan_s_runs_differ_in_their_method_alone_and_share_start_and_budget(tmp_path: Path) -> None:
-    starts, planned = planned_runs(read_comparison(_plan(tmp_path)), tmp_path / "out")
+    shared = PLAN.replace("env.doors = 2", 'env.doors = 2\nsft.style = "both"')
+    starts, planned = planned_runs(read_comparison(_plan(tmp_path, shared)), tmp_path / "out")
     assert [start.config.run.seed for start in starts] == [0, 1]
     assert [(run.method, run.seed) for run in planned] == [
         ("himac", 0),
@@ -47,6 +48,7 @@ def test_a_plan_s_runs_differ_in_their_method_alone_and_share_start_and_budget(t
     ]
     himac, grpo = planned[0].config, planned[1].config
     assert himac.model.name == grpo.model.name == str(starts[0].model) and himac.sft.demonstrations == 0
+    assert starts[0].folder.name == "toy-0"
     assert (himac.run.iterations, himac.run.max_env_steps, himac.env.settings) == (3, 5000, {"doors": 2})
     same = replace(
         grpo,
@@ -69,6 +71,16 @@ def test_a_plan_s_runs_differ_in_their_method_alone_and_share_start_and_budget(t
         ("rollout.group_size = 16", 'model.name = "x"', "method 'grpo' cannot set model.name"),
         ('algo.method = "flat"', 'algo.method = "react"', "method 'grpo' in environment 'toy': "),
         ("env.doors = 2", "run.max_minutes = 1.0", "environment 'toy' cannot set run.max_minutes"),
+        (
+            "rollout.group_size = 16",
+            "sft.epochs = 2.0",
+            "method 'grpo' in environment 'toy' has a warm start with sft.epochs = 2.0, method 'himac' one with 1.0",
+        ),
+        (
+            "rollout.group_size = 16",
+            "sft.demonstrations = 6",
+            "sft.demonstrations = 6, method 'himac' one with 5",
+        ),
         ('eval.final = "test"', 'eval.final = "val"', "eval.final must be a split of its own"),
         ("iterations = 3\n", "", "budget.env_steps needs budget.iterations or budget.tokens"),
         ("seeds = [0, 1]", "seeds = 3", "seeds must be a list of whole numbers, got 3"),
@@ -87,3 +99,38 @@ def test_a_plan_that_is_wrong_or_unfair_is_refused_before_anything_runs(
     assert old in PLAN
     with pytest.raises(ConfigError, match=message):
         read_comparison(_plan(tmp_path, PLAN.replace(old, new)), check=check_trainable)
+
+
+KINDS = """
+[methods.rloo]
+algo.method = "flat"
+algo.estimator = "rloo"
+[methods.joint]
+algo.coevolution = false
+[methods.no_sub_done]
+agent.explicit_done = false
+[methods.full_context]
+agent.context = "full"
+"""
+
+
+def test_each_method_starts_from_demonstrations_in_the_format_that_it_reads(tmp_path: Path) -> None:
+    plan = read_comparison(_plan(tmp_path, PLAN.replace("[0, 1]", "[0]") + KINDS))
+    starts, planned = planned_runs(plan, tmp_path / "out")
+    assert {run.method: run.needs for run in planned} == {
+        "himac": "toy-himac-0",
+        "grpo": "toy-grpo-0",
+        "rloo": "toy-grpo-0",
+        "joint": "toy-himac-0",
+        "no_sub_done": "toy-no_sub_done-0",
+        "full_context": "toy-full_context-0",
+    }
+    by_name = {start.name: start.config for start in starts}
+    assert len(starts) == 4 == len(by_name)
+    assert {name: (c.sft.style, c.agent.explicit_done, c.agent.context) for name, c in by_name.items()} == {
+        "toy-himac-0": ("himac", True, "segment"),
+        "toy-grpo-0": ("flat", True, "segment"),
+        "toy-no_sub_done-0": ("himac", False, "segment"),
+        "toy-full_context-0": ("himac", True, "full"),
+    }
+    assert len({(c.sft.demonstrations, c.sft.steps, c.model.name) for c in by_name.values()}) == 1

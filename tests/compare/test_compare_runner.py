@@ -86,13 +86,18 @@ def test_a_killed_comparison_goes_on_and_a_finished_one_is_only_read(
         told = process.communicate(timeout=60)[1].decode()
     assert process.returncode == 2 and "the same command goes on from here" in told
     assert _states(plan, out) == {"toy-himac-0": "begun", "toy-grpo-0": "missing"}
-    built = (out / "starts" / "toy-0" / "start" / "config.json").stat().st_mtime_ns
+    built = (out / "starts" / "toy-himac-0" / "start" / "config.json").stat().st_mtime_ns
 
     assert main(["compare", str(plan), "--out", str(out), "--jobs", "2"]) == 0
     assert _states(plan, out) == {"toy-himac-0": "done", "toy-grpo-0": "done"}
-    assert (out / "starts" / "toy-0" / "start" / "config.json").stat().st_mtime_ns == built
+    assert (out / "starts" / "toy-himac-0" / "start" / "config.json").stat().st_mtime_ns == built
     assert [r["iteration"] for r in _rows(first) if r["phase"] == "executor"] == [1, 2]
     page = (out / "table.md").read_text()
+    assert (
+        "Warm starts, in the format of those who start there: `toy-himac` for HiMAC; `toy-grpo` for GRPO"
+        in page
+    )
+    assert "each 24 demonstrations, 3 optimizer steps" in page
     assert "| HiMAC  | 1 " in page and "HiMAC - GRPO = " in page and "6 tasks" in page
 
     before = {path: path.stat().st_mtime_ns for path in out.glob("toy-*/*")}
@@ -102,6 +107,19 @@ def test_a_killed_comparison_goes_on_and_a_finished_one_is_only_read(
     assert capsys.readouterr().out.startswith(page)
     assert main(["compare", str(out)]) == 0  # the folder alone, under the plan's names
     assert capsys.readouterr().out.startswith(page)
+
+
+@pytest.mark.slow
+def test_a_target_that_is_not_above_a_start_stops_the_comparison(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every start succeeds at 0 or more, so no run need be lucky for this."""
+    plan, out = _plan(tmp_path, "target = 1e-10\n" + PLAN), tmp_path / "out"
+    assert main(["compare", str(plan), "--out", str(out)]) == 2
+    told = capsys.readouterr().err
+    assert "target 1e-10 is not above the start of toy-himac-0" in told and "on 'val'" in told
+    assert _states(plan, out)["toy-grpo-0"] == "missing"
+    assert main(["compare", str(out), "--target", "0.99"]) == 0
 
 
 def test_a_run_made_with_other_settings_does_not_count(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from himac.compare.reading import find_folders, read_run
 from himac.compare.summary import summarise
 from himac.compare.tables import markdown_of, sentence
 from himac.config import load_config
-from himac.errors import DataError
+from himac.errors import ConfigError, DataError
 from himac.runs.folder import EPISODES, METRICS
 
 
@@ -94,6 +94,17 @@ def test_an_unfinished_run_is_in_the_curves_and_not_in_the_verdict(runs: Path) -
     assert world["methods"]["grpo"]["seeds"] == [0, 1] and world["differences"][0]["seeds"] == [0, 1]
     assert world["to_target"]["grpo"]["seeds"] == 3
     assert "GRPO: no finished run of seed 2." in markdown_of(told)
+
+
+def test_a_target_below_a_start_is_refused(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", ["env=toy", "model.name=one"], [0.2, 0.6])
+    write_run(tmp_path / "b", ["env=toy", "model.name=one", "method=flat"], [0.4, 0.6])
+    for target in (0.3, 0.4):
+        with pytest.raises(
+            ConfigError, match=f"target {target} is not above the start of b, which succeeds at 0.400"
+        ):
+            _judged(tmp_path, target=target)
+    assert _judged(tmp_path, target=0.5)["environments"]["toy"]["to_target"]
 
 
 def test_what_would_make_a_comparison_doubtful_is_said(tmp_path: Path) -> None:

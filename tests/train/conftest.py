@@ -24,7 +24,7 @@ def toy_config() -> Config:
         [
             "env=toy", "env.doors=1", "model=tiny", "model.tiny=[32,2,400]",
             "agent.planner_tokens=48", "agent.executor_tokens=12", "agent.max_steps=8",
-            "agent.think=false", "sft.demonstrations=24", "sft.epochs=2", "sft.batch=8", "rollout.tasks=3", "rollout.group_size=3",
+            "agent.think=false", "sft.style=both", "sft.demonstrations=24", "sft.epochs=2", "sft.batch=8", "rollout.tasks=3", "rollout.group_size=3",
             "rollout.executor_group_size=3", "run.iterations=4", "run.save_every=1", "eval.every=2", "eval.tasks=6",
             "optimizer.lr=1e-3",
         ],

@@ -2,7 +2,8 @@
 
 A plan is written in the words of recipes, and whatever could make a comparison unfair has one place in it. The
 environment's recipe says how all are evaluated and where all start; the budget is the plan's; a method may change the
-agent, the rollout, the algorithm and the optimizer, and nothing else.
+agent, the rollout, the algorithm and the optimizer, and nothing else. Each method's warm start is in the format that it will
+read and write; all see the same demonstrations for as many optimizer steps.
 
     seeds = [0, 1, 2]
     target = 0.75                  # report what it costs to reach this success rate
@@ -26,19 +27,20 @@ from __future__ import annotations
 import contextlib
 import re
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from himac.config import Config, load_config
 from himac.errors import ConfigError, HimacError, MissingFileError, closest
+from himac.plugins import resolve
 from himac.toml import flat, write_value
 from himac.types import Json, Row
 
 Tree = Row
 """Settings as nested tables, as in a recipe."""
 
-_OF_METHOD = ("agent", "rollout", "algo", "optimizer", "model")
+_OF_METHOD = ("agent", "rollout", "algo", "optimizer", "model", "sft")
 _OF_PLAN = {
     "model.name": "the start is the environment's",
     "run.seed": "say seeds = [...]",
@@ -49,6 +51,8 @@ _OF_PLAN = {
         for key in ("iterations", "max_env_steps", "max_tokens", "max_minutes")
     },
 }
+_EFFORT = ("demonstrations", "kinds", "noise", "careless", "epochs", "batch")
+"""Settings of a warm start that all methods have in common: what is shown, and how many steps are taken on it."""
 _FOREVER = 1_000_000  # iterations, where environment steps or tokens end a run
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
 
@@ -88,7 +92,7 @@ class PlannedRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WarmStart:
-    """A warm start that a plan asks for: one per environment and seed, shared by all methods."""
+    """A warm start that a plan asks for, shared by the methods of an environment and seed that read alike."""
 
     name: str
     folder: Path
@@ -166,9 +170,9 @@ def planned_runs(plan: Comparison, out: Path) -> tuple[list[WarmStart], list[Pla
     starts, runs = [], []
     for seed in plan.seeds:
         for world in plan.worlds:
-            start = _start(world, seed, out)
-            starts += [start] if start else []
-            runs += [_run(plan, world, method, seed, start, out) for method in plan.methods]
+            begins = _starts(plan, world, seed, out)
+            starts += list({start.name: start for start in begins.values()}.values())
+            runs += [_run(plan, world, method, seed, begins.get(method), out) for method in plan.methods]
     return starts, runs
 
 
@@ -181,20 +185,63 @@ def words_of(tree: Tree, prefix: str = "") -> list[str]:
     return [f"{key}={write_value(value)}" for key, value in flat(tree, prefix).items()]
 
 
-def _start(world: ComparedEnv, seed: int, out: Path) -> WarmStart | None:
-    """Return the warm start of an environment and seed; None when its model is given."""
+def _starts(plan: Comparison, world: ComparedEnv, seed: int, out: Path) -> dict[str, WarmStart]:
+    """Return each method's warm start in an environment, for one seed; {} when its model is given.
+
+    A method imitates what it will read and say itself: demonstrations in its own format, under its own [agent]
+    settings. Methods that agree in these share a start.
+    """
     if world.start:
-        return None
-    name = f"{world.name}-{seed}"
+        return {}
+    kinds: dict[tuple[str, ...], list[str]] = {}
+    for method in plan.methods:
+        kinds.setdefault(_read_by(plan, world, method), []).append(method)
+    found: dict[str, WarmStart] = {}
+    for words, methods in kinds.items():
+        name = f"{world.name}-{seed}" if len(kinds) == 1 else f"{world.name}-{methods[0]}-{seed}"
+        start = _start(world, words, name, seed, out)
+        found |= dict.fromkeys(methods, start) if start else {}
+    _check_effort(found, world)
+    return found
+
+
+def _read_by(plan: Comparison, world: ComparedEnv, method: str) -> tuple[str, ...]:
+    """Return the words in which a method's warm start differs from the environment's."""
+    tree = plan.methods[method]
+    own = words_of({section: tree[section] for section in ("agent", "sft") if section in tree})
+    where = f"method {method!r} in environment {world.name!r}"
+    config = _resolved([*_recipe_words(world), *words_of(tree)], where)
+    with _said_of(where):
+        plans = getattr(resolve("agents", config.algo.method), "plans", False)
+    style = [f'sft.style="{"himac" if plans else "flat"}"'] if config.sft.style == "method" else []
+    return (*own, *style)
+
+
+def _start(world: ComparedEnv, words: Sequence[str], name: str, seed: int, out: Path) -> WarmStart | None:
+    """Return a warm start; None where the recipe has none."""
     folder = out / "starts" / name
     own = [f"run.seed={seed}", f"run.dir={write_value(str(folder.parent))}", f"run.name={write_value(name)}"]
-    words = [*_recipe_words(world), *own]
-    config = _resolved(words, f"environment {world.name!r}")
+    whole = [*_recipe_words(world), *words, *own]
+    config = _resolved(whole, f"environment {world.name!r}")
     return (
-        WarmStart(name=name, folder=folder, words=tuple(words), config=config)
+        WarmStart(name=name, folder=folder, words=tuple(whole), config=config)
         if config.sft.demonstrations
         else None
     )
+
+
+def _check_effort(starts: dict[str, WarmStart], world: ComparedEnv) -> None:
+    """Refuse warm starts that were shown other things, or taught for longer, than their peers."""
+    (first, base), *others = starts.items() or [("", None)]
+    for method, start in others:
+        for key in _EFFORT:
+            got, wanted = (getattr(s.config.sft, key) for s in (start, base) if s)
+            if got != wanted:
+                raise ConfigError(
+                    f"method {method!r} in environment {world.name!r} has a warm start with sft.{key} = {got!r}, "
+                    f"method {first!r} one with {wanted!r}",
+                    hint=f"say sft.{key} under the environment: all are shown the same, for as many steps",
+                )
 
 
 def _run(

@@ -11,8 +11,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from himac.compare.comparison import Comparison, planned_runs
-from himac.errors import DataError
+from himac.errors import ConfigError, DataError
 from himac.runs.folder import write_text
+from himac.types import Json
 
 FILE = "plan.json"
 
@@ -30,6 +31,8 @@ class Criteria:
         default_factory=dict
     )  # {folder: (environment, method)}; {}: from configs
 
+    starts: dict[str, Json] = field(default_factory=dict)  # {folder: its warm start's name and size}
+
     def target_of(self, environment: str) -> float:
         """Return the target in an environment; 0 when none was given."""
         return self.targets.get(environment, 0.0) or self.target
@@ -37,7 +40,15 @@ class Criteria:
 
 def criteria_of(plan: Comparison) -> Criteria:
     """Return a plan's terms."""
-    runs = planned_runs(plan, Path())[1]
+    starts, runs = planned_runs(plan, Path())
+    taught = {
+        s.name: {
+            "name": s.name.removesuffix(f"-{s.config.run.seed}"),
+            "demonstrations": s.config.sft.demonstrations,
+            "steps": s.config.sft.steps,
+        }
+        for s in starts
+    }
     return Criteria(
         name=plan.name,
         reference=plan.reference,
@@ -45,7 +56,27 @@ def criteria_of(plan: Comparison) -> Criteria:
         targets={world.name: world.target for world in plan.worlds if world.target},
         budget={key: value for key, value in asdict(plan.budget).items() if value},
         names={run.folder.name: (run.environment, run.method) for run in runs},
+        starts={run.folder.name: taught[run.needs] for run in runs if run.needs},
     )
+
+
+def refuse_low_target(target: float, first: Json, run: str) -> None:
+    """Refuse a target that a run begins at or above: reaching it costs nothing.
+
+    Args:
+        target: the success rate.
+        first: the run's first evaluation on the validation split, or {}.
+        run: its name.
+
+    Raises:
+        ConfigError: the target is not above the start.
+    """
+    if first.get("iteration") == 0 and first["success"] >= target - 1e-9:
+        raise ConfigError(
+            f"target {target:g} is not above the start of {run}, which succeeds at {first['success']:.3f} on "
+            f"{first['split']!r}",
+            hint="give a target above every start (--target), or none: then one is found from the curves",
+        )
 
 
 def write_criteria(terms: Criteria, folder: Path) -> None:

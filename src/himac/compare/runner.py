@@ -25,11 +25,13 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from himac.compare.comparison import Comparison, PlannedRun, WarmStart, planned_runs
+from himac.compare.criteria import Criteria, criteria_of, refuse_low_target
 from himac.config import Config, differences
 from himac.errors import RunError
 from himac.report.reading import read_metrics
 from himac.runs.folder import CONFIG
 from himac.runs.formats import load_saved
+from himac.types import Row
 
 _POLL_S = 0.2
 _LOOK_S = 2.0  # between two looks at a run's metrics
@@ -94,13 +96,16 @@ def carry_out(plan: Comparison, out: Path, *, jobs: int, console: Console) -> li
                 _refuse_other_settings(start.folder, start.config)
         missing = [run for run in runs if state_of(run) != "done"]
         console.print(f"{plan.name}: {len(runs)} runs, {len(runs) - len(missing)} done, {jobs} at a time")
-        return _Crew(out, jobs, console, bars, lock).work(_with_starts(missing, starts))
+        return _Crew(out, jobs, console, bars, lock, criteria_of(plan)).work(_with_starts(missing, starts))
 
 
 class _Crew:
     """Starts subprocesses as places and warm starts become free."""
 
-    def __init__(self, out: Path, jobs: int, console: Console, bars: Progress, lock: int | None) -> None:
+    def __init__(
+        self, out: Path, jobs: int, console: Console, bars: Progress, lock: int | None, terms: Criteria
+    ) -> None:
+        self._terms = terms
         self._out, self._jobs, self._console, self._bars, self._lock = out, jobs, console, bars, lock
         self._active: list[_Active] = []
         self._failures: list[Failure] = []
@@ -175,16 +180,32 @@ class _Crew:
             self._failures.append(Failure(name=active.name, reason=reason, log=active.log))
             self._console.print(f"failed: {active.name}: {reason}", markup=False)
         else:
+            if active.run:
+                self._check_target(active.run, read_metrics(active.run.folder))
             self._console.print(f"done: {active.name}{_result(active.run)}", markup=False)
 
     def _look(self) -> None:
-        """Show how far the runs have come."""
+        """Show how far the runs have come; stop all where one began at the target.
+
+        Raises:
+            ConfigError: a run's start is not below the target.
+        """
         now = time.monotonic()
         for active in self._active:
-            if active.run and not self._bars.disable and now - active.looked_s > _LOOK_S:
+            if active.run and now - active.looked_s > _LOOK_S:
                 active.looked_s = now
-                share, told = _progress(active.run)
-                self._bars.update(active.bar, completed=share, told=told)
+                rows = read_metrics(active.run.folder)
+                self._check_target(active.run, rows)
+                if not self._bars.disable:
+                    share, told = _progress(active.run, rows)
+                    self._bars.update(active.bar, completed=share, told=told)
+
+    def _check_target(self, run: PlannedRun, rows: Sequence[Row]) -> None:
+        target = self._terms.target_of(run.environment)
+        split = run.config.eval.split
+        first = next((row for row in rows if row.get("phase") == "eval" and row["split"] == split), {})
+        if target:
+            refuse_low_target(target, first, run.folder.name)
 
     def _stop_all(self) -> None:
         for active in self._active:
@@ -208,9 +229,8 @@ def _with_starts(runs: Sequence[PlannedRun], starts: Sequence[WarmStart]) -> lis
     return order
 
 
-def _progress(run: PlannedRun) -> tuple[float, str]:
+def _progress(run: PlannedRun, rows: Sequence[Row]) -> tuple[float, str]:
     """Return (share of the budget that is spent, as of the last evaluation; what to say)."""
-    rows = read_metrics(run.folder)
     if not rows:
         return 0.0, ""
     limits = run.config.run

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from himac.compare.criteria import Criteria
+from himac.compare.criteria import Criteria, refuse_low_target
 from himac.compare.naming import LABELS, Named, label, settings_of
 from himac.compare.reading import Evaluation, RunRecord
 from himac.compare.statistics import Interval, interval, rate
@@ -61,7 +61,8 @@ def summarise(named: Sequence[Named], terms: Criteria) -> Row:
     worlds = {}
     for environment in dict.fromkeys(item.environment for item in named):
         runs = _by_method([item for item in named if item.environment == environment], reference)
-        worlds[environment] = _judge(runs, reference, terms.target_of(environment))
+        worlds[environment] = _judge(runs, reference, environment, terms)
+        _tell_starts(worlds[environment], runs, terms)
     all_runs = [item.run for item in named]
     return {
         "kind": KIND,
@@ -74,13 +75,17 @@ def summarise(named: Sequence[Named], terms: Criteria) -> Row:
     }
 
 
-def _judge(runs: dict[str, list[RunRecord]], reference: str, target: float) -> Row:
+def _judge(runs: dict[str, list[RunRecord]], reference: str, environment: str, terms: Criteria) -> Row:
     """Judge one environment. `runs` has the reference first, when it is there, and seeds in order."""
     first = next(iter(runs.values()))[0].config
     has_final = any(run.final for group in runs.values() for run in group)
     judged = {method: _judged(group, has_final) for method, group in runs.items()}
     final = {m: {seed: _success(e) for seed, e in by_seed.items()} for m, by_seed in judged.items()}
     curves = {axis: _curves(runs, axis) for axis in AXES}
+    target = terms.target_of(environment)
+    for group in runs.values() if target else ():
+        for run in group:
+            refuse_low_target(target, run.curve[0].row if run.curve else {}, run.folder.name)
     target, is_found = (target, False) if target else (_find_target(curves["iteration"]), True)
     return {
         "split": first.eval.final if has_final else first.eval.split,
@@ -264,13 +269,16 @@ def _shared_index(indices: Sequence[np.ndarray | None]) -> np.ndarray | None:
 
 
 def _find_target(curves: dict[str, dict[str, list[float]]]) -> float:
-    """Return the highest multiple of 0.05 that every method's mean curve reaches; 0 when there is none.
+    """Return the highest multiple of 0.05 that every method's mean curve reaches and none starts at; 0 without one.
 
     >>> _find_target({"a": {"mean": [0.1, 0.62]}, "b": {"mean": [0.2, 0.83, 0.5]}})
     0.6
+    >>> _find_target({"a": {"mean": [0.1, 0.32]}, "b": {"mean": [0.3, 0.83]}})
+    0.0
     """
     least = min((max(curve["mean"]) for curve in curves.values()), default=0.0)
-    return round(int(least * 20 + 1e-9) / 20, 2)
+    found = round(int(least * 20 + 1e-9) / 20, 2)
+    return found if found > max((curve["mean"][0] for curve in curves.values()), default=0.0) else 0.0
 
 
 def _to_target(group: list[RunRecord], target: float) -> Row:
@@ -319,6 +327,25 @@ def _notes(
             "Compare at equal budgets."
         )
     return notes
+
+
+def _tell_starts(judged: Row, runs: dict[str, list[RunRecord]], terms: Criteria) -> None:
+    """Say which methods share a warm start, and that all were taught as much."""
+    begins: dict[str, list[str]] = {}
+    sizes = {}
+    for method, group in runs.items():
+        for start in [terms.starts[run.folder.name] for run in group if run.folder.name in terms.starts][:1]:
+            judged["methods"][method]["start"] = start
+            begins.setdefault(start["name"], []).append(label(method))
+            sizes[start["name"]] = (start["demonstrations"], start["steps"])
+    if not begins:
+        return
+    told = "; ".join(f"`{name}` for {', '.join(methods)}" for name, methods in begins.items())
+    each = "; ".join(
+        f"{shown:,} demonstrations, {steps:,} optimizer steps" for shown, steps in sorted(set(sizes.values()))
+    )
+    alike = "each" if len(set(sizes.values())) == 1 else "not alike:"
+    judged["notes"].append(f"Warm starts, in the format of those who start there: {told}; {alike} {each}.")
 
 
 def _by_method(named: Sequence[Named], reference: str) -> dict[str, list[RunRecord]]:

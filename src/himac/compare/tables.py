@@ -102,7 +102,7 @@ def _environment(judged: Mapping[str, Json], reference: str, head: str) -> list[
     sampled = "greedily" if not judged["temperature"] else f"at temperature {judged['temperature']:g}"
     of_tasks = f" ({tasks} tasks)" if tasks > 1 else ""
     parts = [
-        f"Success in % on `{judged['split']}`{of_tasks} after training, {sampled}; 'before' is the model all start from. "
+        f"Success in % on `{judged['split']}`{of_tasks} after training, {sampled}; 'before' is the model that the method's runs start from. "
         "What it cost is the mean of a method's runs.",
         success_table(judged),
     ]

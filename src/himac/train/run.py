@@ -30,7 +30,7 @@ from himac.runs.machine import describe_machine
 from himac.runs.sinks import make_sinks
 from himac.seeds import derive
 from himac.train.checks import check, check_trainable
-from himac.train.components import Components, build_env, pick_device
+from himac.train.components import Components, agent_class, build_env, pick_device
 from himac.train.warm_start import demo_samples, demo_texts, demonstrations, warm_start
 from himac.types import Row, Task
 
@@ -145,6 +145,7 @@ def build_start(config: Config, target: Path, console: Console | None = None) ->
         seed=seed,
         progress=console.collecting("demonstrations", sft.demonstrations),
     )
+    plans = getattr(agent_class(config), "plans", False)
     base: str | Path = config.model.name
     config = override(config, model={"lora_per_role": False})  # there is one start, which both roles share
     if base == "tiny":
@@ -153,13 +154,13 @@ def build_start(config: Config, target: Path, console: Console | None = None) ->
         hidden, layers, vocab = config.model.tiny
         heads = max(1, hidden // 64)
         shape = TinyShape(hidden=hidden, layers=layers, heads=heads, kv_heads=max(1, heads // 2))
-        texts = demo_texts(demos, env, sft=sft, agent=config.agent)
+        texts = demo_texts(demos, env, sft=sft, agent=config.agent, plans=plans)
         build_tiny(target, texts, shape, vocab=vocab, seed=derive(seed, "tiny") % 2**31)
     parts = Components(config, base)
     size = parts.policy.num_parameters / 1e6
     console.say(f"warm start: {sft.demonstrations} demonstrations, model of {size:.2f} M parameters")
     tick = console.collecting("replaying demonstrations", sft.demonstrations)
-    samples = demo_samples(demos, env, parts.chat, sft=sft, agent=config.agent, progress=tick)
+    samples = demo_samples(demos, env, parts.chat, sft=sft, agent=config.agent, plans=plans, progress=tick)
     warm_start(parts.learner(), samples, sft, seed=seed, report=_steps_to(console))
     _save_merged(parts.policy, target)
 

@@ -91,8 +91,13 @@ def _demonstrated(tasks: Sequence[Task], kinds: Sequence[str]) -> Sequence[Task]
     return [task for task in tasks if task.kind in kinds] if kinds else tasks
 
 
-def script(demo: Demonstration, *, flat: bool) -> list[tuple[str, bool]]:
+def script(demo: Demonstration, *, flat: bool, says_done: bool = True) -> list[tuple[str, bool]]:
     """Return what the expert says, turn by turn, as (text, whether it is imitated).
+
+    Args:
+        demo: what it does.
+        flat: it writes no blueprint, and no sub-goal is ever done.
+        says_done: it says `<sub_done>`; False where a sub-goal ends with its budget of turns (the ablation).
 
     >>> from himac.types import Task
     >>> demo = Demonstration(task=Task(env="toy", split="train", index=0), subgoals=("a", "b"),
@@ -105,7 +110,7 @@ def script(demo: Demonstration, *, flat: bool) -> list[tuple[str, bool]]:
     for action, segment, noise in zip(demo.actions, demo.segment_of, demo.is_noise, strict=True):
         while active < segment:
             active += 1
-            if not flat:
+            if says_done and not flat:
                 lines.append((SUB_DONE, True))
         lines.append((f"<action>{action}</action>", not noise))
     return lines
@@ -154,13 +159,24 @@ def demo_samples(
     *,
     sft: SftConfig,
     agent: AgentConfig,
+    plans: bool = True,
     progress: Callable[[int], None] | None = None,
 ) -> list[list[Sample]]:
-    """Return, per demonstration, its training samples (weights 1 a token, normalised by the batch)."""
+    """Return, per demonstration, its training samples (weights 1 a token, normalised by the batch).
+
+    Args:
+        demos: what is imitated.
+        env: where it is played again.
+        chat: turns it into tokens.
+        sft: says whose format is demonstrated.
+        agent: the limits and the context of who imitates it.
+        plans: the method does; whom style = "method" demonstrates.
+        progress: called after each demonstration.
+    """
     all_samples = []
     for demo in demos:
         samples: list[Sample] = []
-        for player, lines in _played_by(env, demo, sft, agent):
+        for player, lines in _played_by(env, demo, sft, agent, plans):
             episode, wanted = replay(demo, player, env, chat, lines)
             samples += _imitated(episode, wanted, sft)
         all_samples.append(samples)
@@ -170,12 +186,18 @@ def demo_samples(
 
 
 def demo_texts(
-    demos: Sequence[Demonstration], env: Env, *, sft: SftConfig, agent: AgentConfig, most: int = 500
+    demos: Sequence[Demonstration],
+    env: Env,
+    *,
+    sft: SftConfig,
+    agent: AgentConfig,
+    plans: bool = True,
+    most: int = 500,
 ) -> list[str]:
     """Return what a tiny tokenizer learns its words from: all that is read and written in some demonstrations."""
     texts: list[str] = []
     for demo in demos[:most]:
-        for player, lines in _played_by(env, demo, sft, agent):
+        for player, lines in _played_by(env, demo, sft, agent, plans):
             replay(demo, player, env, MessageFormat(), lines, hear=texts.append)
     return texts
 
@@ -197,7 +219,7 @@ def warm_start(
         seed: of the order of the demonstrations.
         report: called after each step with (step, steps, metrics).
     """
-    steps = max(1, round(sft.epochs * len(samples) / sft.batch))
+    steps = dataclasses.replace(sft, demonstrations=len(samples)).steps
     metrics: dict[str, float] = {}
     for step, members in enumerate(_batches(len(samples), sft.batch, steps, seed)):
         batch = [sample for i in members for sample in samples[i]]
@@ -216,12 +238,13 @@ def _said(text: str, chat: Format) -> Completion:
 
 
 def _played_by(
-    env: Env, demo: Demonstration, sft: SftConfig, cfg: AgentConfig
+    env: Env, demo: Demonstration, sft: SftConfig, cfg: AgentConfig, plans: bool
 ) -> Iterator[tuple[Agent, list[tuple[str, bool]]]]:
     """Yield, per style to be demonstrated, a fresh agent and what the expert says in its place."""
-    if sft.style in ("both", "himac"):
-        yield HierarchicalAgent(env.spec, cfg), script(demo, flat=False)
-    if sft.style in ("both", "flat"):
+    style = sft.style if sft.style != "method" else "himac" if plans else "flat"
+    if style in ("both", "himac"):
+        yield HierarchicalAgent(env.spec, cfg), script(demo, flat=False, says_done=cfg.explicit_done)
+    if style in ("both", "flat"):
         yield FlatAgent(env.spec, cfg), script(demo, flat=True)
 
 
