@@ -68,7 +68,7 @@ def test_an_endpoint_is_evaluated_and_its_folder_is_a_run_s(capsys: pytest.Captu
     folder = _only_run()
     assert folder.name.startswith("eval-toy-val-himac-")
     result = _result(folder)
-    assert result["complete"] and result["episodes"] == result["tasks"] == 6
+    assert result["complete"] and result["episodes"] == result["asked"] == 6
     assert json.loads(Path("copy/result.json").read_text()) == result
     assert result["usage"]["requests"] == len(server.requests) == 6 * 5
     assert result["usage"]["prompt_tokens"] == 10 * len(server.requests)

@@ -36,63 +36,62 @@ def evaluate(given: tuple[str, ...], checkpoint: Which, planner: str, executor: 
     MODEL is a run, a checkpoint, a model folder, a Hugging Face name or an endpoint URL#MODEL; settings are laid over
     the run's.
     """
+    config, run = _who_plays(list(given), checkpoint, planner, executor)
+    folder = _folder_of(config, run, given)
+    _in_folder(config, folder, Path(out) if out else _result_of(config, run))
+
+
+def _folder_of(config: Config, run: Path | None, given: tuple[str, ...]) -> Path:
+    """Return where the evaluation is kept: with its run, where it is one run's; else among the runs."""
+    from himac.evaluation.folder import folder_name
+    from himac.runs.folder import EVALUATIONS
+
+    if any(word.partition("=")[0].strip() == "run.name" for word in given):
+        return Path(config.run.dir) / config.run.name
+    root = run / EVALUATIONS if run is not None and _is_local(config) else Path(config.run.dir)
+    return root / folder_name(config)
+
+
+def _result_of(config: Config, run: Path | None) -> Path | None:
+    """Return where a run's evaluation is saved beside its folder, under a name that a person can read."""
+    from himac.plugins import resolve
+    from himac.runs.folder import EVALUATIONS
+
+    if run is None or not _is_local(config):
+        return None
+    is_trained = getattr(resolve("agents", config.algo.method), "is_trained", True)
+    prompted = "" if is_trained else f"-{config.algo.method}"
+    world, at = config.env.name.rpartition(":")[2], Path(config.eval.executor).parent.name
+    return run / EVALUATIONS / f"{world}-{config.eval.split}{prompted}-t{config.eval.temperature:g}-{at}.json"
+
+
+def _is_local(config: Config) -> bool:
+    """Whether one local model plays both roles."""
     from himac.config import is_endpoint
 
-    config, run = _who_plays(list(given), checkpoint, planner, executor)
-    models = (config.eval.planner, config.eval.executor)
-    if models[0] != models[1] or is_endpoint(models[1]):
-        is_named = any(word.partition("=")[0].strip() == "run.name" for word in given)
-        _in_folder(config, out, is_named=is_named)
-    else:
-        _at_once(config, out, run)
+    return config.eval.planner == config.eval.executor and not is_endpoint(config.eval.executor)
 
 
-def _at_once(config: Config, out: str, run: Path | None) -> None:
-    """Evaluate one local model."""
-    from himac.report.tables import evaluation_table
-    from himac.runs.console import Terminal
-    from himac.runs.folder import EVALUATIONS
-    from himac.train.components import EvalComponents, agent_class
-    from himac.train.evaluate import evaluate_model
-
-    quiet_libraries()
-    console, model = Terminal(), config.eval.executor
-    parts = EvalComponents(config, planner=model, executor=model)
-    row, episodes = evaluate_model(config, parts, console)
-    console.close()
-    parts.close()
-    target = Path(out) if out else None
-    if target is None and run is not None:
-        is_trained = getattr(agent_class(config), "is_trained", True)
-        prompted = "" if is_trained else f"-{config.algo.method}"
-        world, at = config.env.name.rpartition(":")[2], Path(model).parent.name
-        name = f"{world}-{config.eval.split}{prompted}-t{config.eval.temperature:g}-{at}"
-        target = run / EVALUATIONS / f"{name}.json"
-    print(evaluation_table([row]))
-    if target is not None:
-        _write(target, row)
-        print(f"\nsaved  {target} ({row['episodes']} of {row['tasks']} tasks, {len(episodes)} episodes)")
-
-
-def _in_folder(config: Config, out: str, *, is_named: bool) -> None:
-    """Evaluate endpoints, or two models, in a folder that the same command goes on in."""
-    from himac.evaluation.folder import EVALUATION, evaluate_in_folder, folder_name
+def _in_folder(config: Config, folder: Path, out: Path | None) -> None:
+    """Evaluate in a folder that the same command goes on in."""
+    from himac.evaluation.folder import EVALUATION, evaluate_in_folder
     from himac.report.tables import evaluation_table
     from himac.runs.console import Terminal
 
     quiet_libraries()
-    folder = Path(config.run.dir) / (config.run.name if is_named else folder_name(config))
     console = Terminal()
     row, stopped = evaluate_in_folder(config, folder, console)
     console.close()
     if row["episodes"]:
         print(f"{evaluation_table([row])}\n")
     if out:
-        _write(Path(out), row)
+        _write(out, row)
+    print(f"saved  {out or folder / EVALUATION} ({_extent(row)})")
+    print(f"kept   {folder}, for himac show and himac report")
     usage = row["usage"]
-    tokens = f"{usage['prompt_tokens']:.0f} + {usage['completion_tokens']:.0f} tokens"
-    print(f"saved  {folder / EVALUATION} ({row['episodes']} of {row['tasks']} tasks)")
-    print(f"used   {usage['requests']:.0f} requests ({usage['retries']:.0f} of them again), {tokens}")
+    if usage["requests"]:
+        tokens = f"{usage['prompt_tokens']:.0f} + {usage['completion_tokens']:.0f} tokens"
+        print(f"used   {usage['requests']:.0f} requests ({usage['retries']:.0f} of them again), {tokens}")
     if stopped is not None:
         again = "the same command goes on where this one stopped"
         if again not in stopped.hint:
@@ -134,6 +133,12 @@ def _split_model(words: list[str]) -> tuple[str, list[str]]:
     if first and ("=" not in first or is_endpoint(first) or Path(first).exists()):
         return first, words[1:]
     return "", words
+
+
+def _extent(row: Row) -> str:
+    """Say how many of how many."""
+    of_split = f", of {row['tasks']} in the split" if row["asked"] < row["tasks"] else ""
+    return f"{row['episodes']} of {row['asked']} tasks{of_split}"
 
 
 def _write(target: Path, row: Row) -> None:

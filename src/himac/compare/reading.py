@@ -15,7 +15,7 @@ import numpy as np
 from himac.config import Config
 from himac.errors import DataError
 from himac.report.reading import read_machine, read_metrics
-from himac.runs.folder import CONFIG, EPISODES
+from himac.runs.folder import CONFIG, EPISODES, EVALUATIONS
 from himac.runs.formats import load_saved, read_line
 from himac.types import Row
 
@@ -92,12 +92,12 @@ def read_run(folder: Path) -> RunRecord:
 def find_folders(given: list[Path]) -> list[Path]:
     """Return run folders: each given one that is a run, and those found in the ones that are not.
 
-    A folder whose run has written no metrics (a warm start) is passed over.
+    A folder whose run has written no metrics (a warm start) is passed over, and so are evaluations that a run keeps.
     """
     found: list[Path] = []
     for path in given:
         inside = [path] if (path / CONFIG).is_file() else [p.parent for p in sorted(path.rglob(CONFIG))]
-        found += [p for p in inside if p == path or read_metrics(p)]
+        found += [p for p in inside if p == path or (p.parent.name != EVALUATIONS and read_metrics(p))]
     return list(dict.fromkeys(found))
 
 

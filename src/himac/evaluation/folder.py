@@ -3,11 +3,12 @@
     runs/eval-.../
       config.toml        the resolved config; which models played stands in [eval]
       episodes.jsonl     one line an episode, written the moment it ends
+      models.json        which weights played, by the size and date of their files
       usage.json         requests, tokens and seconds so far, over all commands
       evaluation.json    the summary, of what there is
       metrics.jsonl      the same as a run's evaluation, once it is complete
 
-Endpoints fail, budgets end and people press Ctrl-C, and each episode was paid for. What is finished is
+Endpoints fail, budgets end, machines are taken away and people press Ctrl-C, and each episode was paid for. What is finished is
 read back and not run again, so the same command goes on; an episode that was under way starts anew. The
 folder is a run's, so `himac show` and `himac report` read it.
 """
@@ -36,7 +37,7 @@ from himac.train.components import EvalComponents, trials_of
 from himac.train.run import new_run
 from himac.types import Episode, Row, Task
 
-EVALUATION, USAGE = "evaluation.json", "usage.json"
+EVALUATION, USAGE, MODELS = "evaluation.json", "usage.json", "models.json"
 _SECTIONS = ("model", "env", "agent", "eval")  # of the config, that a result depends on whole
 
 
@@ -56,8 +57,9 @@ def evaluate_in_folder(config: Config, folder: Path, console: Console) -> tuple[
     """
     parts = EvalComponents(config, planner=config.eval.planner, executor=config.eval.executor)
     try:
-        tasks = subset(parts.env.tasks(config.eval.split), config.eval.tasks)
-        kept = EvaluationFolder(config, folder, tasks, parts.usage)
+        whole = parts.env.tasks(config.eval.split)
+        tasks = subset(whole, config.eval.tasks)
+        kept = EvaluationFolder(config, folder, tasks, parts.usage, size=len(whole))
         if kept.episodes:
             console.say(f"going on in {folder}: {len(kept.episodes)} episodes are there")
         stopped: EndpointError | None = None
@@ -91,12 +93,16 @@ class EvaluationFolder:
         folder: made when absent.
         tasks: the split.
         usage: counts what endpoints are asked for.
+        size: of the whole split.
 
     Raises:
         RunError: the folder holds something else.
     """
 
-    def __init__(self, config: Config, folder: Path, tasks: Sequence[Task], usage: Usage) -> None:
+    def __init__(
+        self, config: Config, folder: Path, tasks: Sequence[Task], usage: Usage, *, size: int
+    ) -> None:
+        self._size = size
         self.episodes = _open_folder(config, folder)
         self.record = UsageRecord(folder, usage)
         self._config, self._folder = config, folder
@@ -108,7 +114,7 @@ class EvaluationFolder:
         """Put a finished episode on file."""
         self.episodes.append(episode)
         group, split = self._index_of[episode.task], self._config.eval.split
-        self.record.write()  # first: when killed in between, what was spent is counted and the episode runs again
+        self.record.write()  # before the episode: when killed in between, what was spent is counted and the episode runs again
         self._writer.episodes([evaluation_row(episode, iteration=0, group=group, split=split)])
 
     def finish(self, *, told: Row, is_complete: bool) -> Row:
@@ -117,7 +123,8 @@ class EvaluationFolder:
             self._config,
             self.episodes,
             told=told,
-            num_tasks=len(self._index_of),
+            asked=len(self._index_of),
+            num_tasks=self._size,
             is_complete=is_complete,
             usage=self.record.totals(),
         )
@@ -130,10 +137,9 @@ class EvaluationFolder:
 
 def folder_name(config: Config) -> str:
     """Return the folder's name: the same for the same evaluation, so that the same command finds it."""
-    digest = hashlib.blake2b(
-        json.dumps(_identity(config), sort_keys=True).encode(), digest_size=4
-    ).hexdigest()
-    return f"eval-{config.env.name}-{config.eval.split}-{config.algo.method}-{digest}"
+    identity = json.dumps([_identity(config), _models(config)], sort_keys=True)
+    digest = hashlib.blake2b(identity.encode(), digest_size=4).hexdigest()
+    return f"eval-{config.env.name.rpartition(':')[2]}-{config.eval.split}-{config.algo.method}-{digest}"
 
 
 def _identity(config: Config) -> Row:
@@ -143,14 +149,31 @@ def _identity(config: Config) -> Row:
     return {"run": {"seed": seed}, "algo": {"method": method}, **{name: whole[name] for name in _SECTIONS}}
 
 
+def _models(config: Config) -> dict[str, list[tuple[str, int, int]]]:
+    """Return {role: (name, bytes, date in ns) of each file of its weights}; [] for what is no local folder."""
+
+    def files(name: str) -> list[tuple[str, int, int]]:
+        folder = Path(name)
+        found = sorted(folder.rglob("*.safetensors")) if folder.is_dir() else []
+        return [
+            (str(path.relative_to(folder)), path.stat().st_size, path.stat().st_mtime_ns) for path in found
+        ]
+
+    return {"planner": files(config.eval.planner), "executor": files(config.eval.executor)}
+
+
 def _open_folder(config: Config, folder: Path) -> list[Episode]:
     """Make the folder, or check that it holds this evaluation; return the episodes that are there."""
+    models = json.dumps(_models(config)) + "\n"
     if not (folder / CONFIG).exists():
         new_run(folder, config)
+        write_text(folder / MODELS, models)
         return []
     held = flat(_identity(load_saved(folder / CONFIG)))
     wanted = flat(_identity(config))
     changed = [key for key in {**held, **wanted} if held.get(key) != wanted.get(key)]
+    if (folder / MODELS).is_file() and (folder / MODELS).read_text(encoding="utf-8") != models:
+        changed.append("the weights")
     if (folder / CHECKPOINTS).exists() or changed:
         what = f"another evaluation ({changed[0]} differs)" if changed else "a training run"
         raise RunError(f"{str(folder)!r} holds {what}", hint="give another run.name, or none at all")
@@ -185,21 +208,24 @@ def _row(
     episodes: list[Episode],
     *,
     told: Row,
+    asked: int,
     num_tasks: int,
     is_complete: bool,
     usage: dict[str, float],
 ) -> Row:
     """Return an evaluation as its JSON has it."""
     ordered = sorted(episodes, key=lambda e: (e.replica, e.task.index))
+    models = {"planner": config.eval.planner, "executor": config.eval.executor}
     return {
-        "planner": config.eval.planner,
-        "executor": config.eval.executor,
+        **({"model": config.eval.executor} if len(set(models.values())) == 1 else {}),
+        **models,
         "env": config.env.name,
         "split": config.eval.split,
         "method": config.algo.method,
         **({"provenance": told} if told else {}),
         "complete": is_complete,
-        "tasks": num_tasks,
+        "tasks": num_tasks,  # of the split
+        "asked": asked,  # those that the evaluation is of
         **conclude(ordered),
         "temperature": config.eval.temperature,
         "seconds": usage["seconds"],
