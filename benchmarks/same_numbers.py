@@ -44,8 +44,8 @@ METHODS = {
     "himac": ["method=himac"],
     "himac-subgoal": ["method=himac", "algo.estimator=subgoal"],
     "himac-bold-planner": [
-        "method=himac", "rollout.planner_temperature=1.4", "algo.planner_minibatches=2", "algo.planner_epochs=2",
-        "algo.minibatches=2", "rollout.dynamic_sampling=1", "optimizer.schedule=linear", "optimizer.warmup=3",
+        "method=himac", "rollout.planner_temperature=1.4", "algo.minibatches=[2,2]", "algo.epochs=[2,1]",
+        "rollout.dynamic_sampling=1", "optimizer.schedule=linear", "optimizer.warmup=3",
         "optimizer.name=muon", "algo.entropy_coef=0.01", "algo.aggregation=token",
     ],
     "himac-ppo": ["method=himac", "algo.estimator=ppo"],

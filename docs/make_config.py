@@ -25,7 +25,6 @@ _PLAIN = {  # fields that need no comment in the code, but a meaning on the page
     "run.seed": "every other seed derives from it",
     "run.iterations": "published protocol",
     "model.gradient_checkpointing": "less memory, more time",
-    "env.train_split": "split that training tasks come from",
     "agent.max_subgoals": "longer blueprints are cut",
     "rollout.temperature": "of training; published protocol",
     "algo.entropy_coef": "bonus for entropy; the published protocol's is 0.001",

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from himac.errors import ConfigError, closest
+from himac.renamed import refuse_renamed
 from himac.toml import (
     Count,
     NonNegative,
@@ -40,13 +41,21 @@ class RunConfig:
     dir: str = "runs"
     seed: int = 0
     iterations: Count = 150
-    max_minutes: NonNegative = 0.0  # stop (and evaluate) after this much training time; 0 is no limit
-    max_env_steps: Count = 0  # stop (and evaluate) after this many environment steps; 0 is no limit
-    max_tokens: Count = 0  # stop (and evaluate) after this many generated tokens; 0 is no limit
     device: str = "auto"  # "auto", "cpu", "cuda", "cuda:1"
     save_every: Positive = 5  # iterations between checkpoints; the two newest are kept, and the best
     save_episodes: bool = True  # write every training episode, tokens included, to episodes.jsonl
     sinks: tuple[str, ...] = ()  # further places for metrics: "tensorboard", "wandb", or an import path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetConfig:
+    """What training may spend besides its iterations; it stops, and evaluates, when one is spent. 0 is no limit."""
+
+    env_steps: Count = 0  # environment steps
+    tokens: Count = 0  # generated tokens
+    processed_tokens: Count = 0  # tokens read and generated, each context's once
+    minutes: NonNegative = 0.0  # wall time
+    processor_s: NonNegative = 0.0  # seconds of all processor cores together
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +78,6 @@ class EnvConfig:
 
     name: str = "sokoban"  # toy, sokoban, alfworld, webshop, or an import path: package.module:Object
     settings: Table = field(default_factory=dict)  # every other key of the [env] table
-    train_split: str = "train"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +88,7 @@ class AgentConfig:
     think: bool = True  # every prompt asks for a thought before the answer, as the published ones do
     last_pairs: Count = 2  # (observation, answer) pairs shown in "step" mode; published protocol
     explicit_done: bool = True  # False: ablation without <sub_done>
+    done_with_action: bool = False  # True: an action followed by <sub_done> does both in one turn
     max_subgoals: Positive = 8
     subgoal_turns: Positive = 15  # turns before the fallback advances a sub-goal
     max_steps: Count = 0  # environment steps of an episode; 0 takes the environment's published limit
@@ -113,10 +122,8 @@ class AlgoConfig:
     estimator: str = "group_relative"  # whose advantage (docs/baselines.md), or an import path to yours
     estimator_settings: Table = field(default_factory=dict)  # the estimator's own, by its own names
     coevolution: bool = True  # False: ablation, both levels updated together from one set of episodes
-    planner_epochs: Count = 1  # epochs over phase A's samples
-    executor_epochs: Count = 1  # epochs over phase B's samples (and over a flat iteration's)
-    minibatches: Positive = 1  # optimizer steps an epoch
-    planner_minibatches: Count = 0  # those of phase A, whose batch has fewer tokens; 0 takes `minibatches`
+    epochs: tuple[Count, Count] = (1, 1)  # over the samples of phase A; of phase B, and of a flat iteration
+    minibatches: tuple[Positive, Positive] = (1, 1)  # optimizer steps an epoch; phase A, phase B
     minibatch_turns: Count = 0  # turns an optimizer step, as published (64 to 256); 0: by `minibatches`
     clip: tuple[NonNegative, NonNegative] = (0.2, 0.2)  # below and above a ratio of 1; published protocol
     kl_coef: NonNegative = 0.01  # beta in the paper
@@ -210,6 +217,7 @@ class Config:
     """Everything. Sections in the order a reader asks for them."""
 
     run: RunConfig = field(default_factory=RunConfig)
+    budget: BudgetConfig = field(default_factory=BudgetConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     env: EnvConfig = field(default_factory=EnvConfig)
     agent: AgentConfig = field(default_factory=AgentConfig)
@@ -230,43 +238,8 @@ SHORT = {
 }
 """Words the command line takes instead of a dotted key."""
 
-TINY = ("hidden", "layers", "vocab")
-"""What the numbers of model.tiny are."""
-
 _OPEN = {"env": "settings"}
 """Sections whose other keys belong to somebody else, and the field that gathers them."""
-
-RENAMED = {
-    **{f"optim.{f.name}": f"optimizer.{f.name}" for f in fields(OptimizerConfig)},
-    "agent.macro_tokens": "agent.planner_tokens",
-    "agent.micro_tokens": "agent.executor_tokens",
-    "rollout.macro_temperature": "rollout.planner_temperature",
-    "rollout.micro_group_size": "rollout.executor_group_size",
-    "algo.macro_updates": "algo.planner_epochs",
-    "algo.micro_updates": "algo.executor_epochs",
-    "algo.macro_minibatches": "algo.planner_minibatches",
-    "algo.gamma": "algo.estimator_settings.gamma",
-    "algo.step_weight": "algo.estimator_settings.step_weight",
-    "algo.gae_lambda": "algo.estimator_settings.gae_lambda",
-    "algo.value_lr": "algo.estimator_settings.value_lr",
-    "algo.value_coef": "algo.estimator_settings.value_coef",
-    "sft.macro_weight": "sft.planner_weight",
-}
-"""Settings of format 1 and what they are called now."""
-
-GONE = {
-    "agent.format_penalty": "agent.malformed_penalty is a share of the world's success reward",
-    "algo.credit": 'credit by sub-goal is an estimator: algo.estimator = "subgoal"',
-    "algo.clip_low": "one setting holds both: algo.clip = [low, high]",
-    "algo.clip_high": "one setting holds both: algo.clip = [low, high]",
-    "run.max_failed": "a run stops when more than half of a collection fails to run",
-    "run.threads": "set the environment variable OMP_NUM_THREADS",
-    **{f"model.tiny_{key}": "one setting holds all: model.tiny = [hidden, layers, vocab]" for key in TINY},
-    "model.lora_alpha": "alpha is 2 x model.lora_rank",
-    "run.keep_last": "the two newest checkpoints are kept, and the best",
-    "sft.context_weight": "no recipe used it",
-}
-"""Settings of format 1 that are no more, and what to do instead."""
 
 
 def load_config(recipe: str | Path | None = None, overrides: list[str] | tuple[str, ...] = ()) -> Config:
@@ -306,7 +279,7 @@ def config_from_dict(tree: Table) -> Config:
     """Build a config from nested dicts, checking every key, type and range."""
     tree = {name: dict(table) if isinstance(table, dict) else table for name, table in tree.items()}
     tree.pop("format", None)
-    _refuse_renamed(tree)
+    refuse_renamed(tree)
     known = [f.name for f in fields(Config)]
     for section in tree:
         if section not in known:
@@ -387,14 +360,3 @@ def _gather(table: Table, cls: type, gathered: str) -> Table:
     rest = {key: value for key, value in table.items() if key not in own | {gathered}}
     kept = {key: value for key, value in table.items() if key in own}
     return {**kept, gathered: {**table.get(gathered, {}), **rest}}
-
-
-def _refuse_renamed(tree: Table) -> None:
-    """Say what a setting of format 1 is called now."""
-    for section, table in tree.items():
-        for key in table if isinstance(table, dict) else ():
-            old = f"{section}.{key}"
-            if old in RENAMED:
-                raise ConfigError(f"{old} is called {RENAMED[old]} now", hint=f"write {RENAMED[old]}")
-            if old in GONE:
-                raise ConfigError(f"there is no setting {old} any more", hint=GONE[old])

@@ -73,6 +73,11 @@ class EnvSpec:
         tuple[str, str], ...
     ] = ()  # (seen, answer) of a short exemplary play, for few-shot prompts
 
+    @property
+    def train_split(self) -> str:
+        """The split that is trained on: "train", or the first where none is called so."""
+        return "train" if "train" in self.splits else self.splits[0]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
@@ -250,6 +255,12 @@ class Episode:
     def was_run(self) -> bool:
         """Whether the episode is anybody's peer: a world or an engine that broke says nothing of a policy."""
         return self.stop not in (StopReason.ENV_ERROR, StopReason.ENGINE_ERROR)
+
+    @property
+    def processed(self) -> int:
+        """Tokens read and generated for it, each context's once; a copy's are those of its own plan."""
+        own = self.contexts[:1] if self.is_copy else self.contexts
+        return sum(len(context.ids) for context in own)
 
     @property
     def turns(self) -> tuple[Turn, ...]:

@@ -324,3 +324,33 @@ def test_where_the_task_is_not_the_first_observation_both_are_shown() -> None:
     agent.receive(PLAN)
     text = agent.ask().messages[1].content
     assert "Task: leave" in text and "A room." in text
+
+
+def test_an_action_may_complete_its_sub_goal_in_the_same_turn() -> None:
+    agent = _agent(done_with_action=True)
+    _say(agent, PLAN)
+    query = agent.ask()
+    assert query.sampling.stop == ("<sub_done>",) and "behind it" in query.messages[0].content
+    reply = agent.receive("<action>a</action><sub_done>")
+    assert (reply.action, reply.sub_done, agent.segment) == (
+        "a",
+        True,
+        0,
+    )  # not before the world has answered
+    agent.observe(_after("a"))
+    assert (agent.segment, agent.subgoal) == (1, "two")
+    content = agent.ask().messages[-1].content
+    assert "one (done)" in content and "You did a." in content
+    _say(agent, "<action>b</action>")
+    assert agent.segment == 1
+    _say(agent, "<sub_done>")
+    assert agent.subgoal == "finish the task"
+    reply = agent.receive("<action>c</action><sub_done>")  # nothing is left to be done, and it costs nothing
+    assert reply.readable and not reply.sub_done and reply.action == "c"
+
+
+def test_by_default_what_follows_an_action_is_not_read() -> None:
+    agent = _agent()
+    _say(agent, PLAN)
+    _say(agent, "<action>a</action><sub_done>")
+    assert agent.segment == 0

@@ -49,7 +49,7 @@ def test_a_plan_s_runs_differ_in_their_method_alone_and_share_start_and_budget(t
     himac, grpo = planned[0].config, planned[1].config
     assert himac.model.name == grpo.model.name == str(starts[0].model) and himac.sft.demonstrations == 0
     assert starts[0].folder.name == "toy-0"
-    assert (himac.run.iterations, himac.run.max_env_steps, himac.env.settings) == (3, 5000, {"doors": 2})
+    assert (himac.run.iterations, himac.budget.env_steps, himac.env.settings) == (3, 5000, {"doors": 2})
     same = replace(
         grpo,
         algo=replace(grpo.algo, method="himac"),
@@ -70,7 +70,7 @@ def test_a_plan_s_runs_differ_in_their_method_alone_and_share_start_and_budget(t
         ("rollout.group_size = 16", "env.doors = 1", r"method 'grpo' sets \[env\]; allowed: agent, rollout"),
         ("rollout.group_size = 16", 'model.name = "x"', "method 'grpo' cannot set model.name"),
         ('algo.method = "flat"', 'algo.method = "react"', "method 'grpo' in environment 'toy': "),
-        ("env.doors = 2", "run.max_minutes = 1.0", "environment 'toy' cannot set run.max_minutes"),
+        ("env.doors = 2", "budget.minutes = 1.0", "environment 'toy' cannot set budget.minutes"),
         (
             "rollout.group_size = 16",
             "sft.epochs = 2.0",
@@ -82,7 +82,7 @@ def test_a_plan_s_runs_differ_in_their_method_alone_and_share_start_and_budget(t
             "sft.demonstrations = 6, method 'himac' one with 5",
         ),
         ('eval.final = "test"', 'eval.final = "val"', "eval.final must be a split of its own"),
-        ("iterations = 3\n", "", "budget.env_steps needs budget.iterations or budget.tokens"),
+        ("iterations = 3\n", "", "budget.env_steps needs another limit beside it"),
         ("seeds = [0, 1]", "seeds = 3", "seeds must be a list of whole numbers, got 3"),
         (
             "seeds = [0, 1]",

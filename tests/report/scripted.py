@@ -121,11 +121,11 @@ def write_run(
         seed=config.run.seed,
     )
     exploring, acting = phases_of(config.algo, config.rollout, plans=True)
-    split = next(name for name in world.spec.splits if name != config.env.train_split)
+    split = next(name for name in world.spec.splits if name != world.spec.train_split)
     writer = RunWriter(folder)
     (folder / CONFIG).write_text(to_toml(config), encoding="utf-8")
     log = RunLog(writer, Silent(), iterations=iterations)
-    problems = world.tasks(config.env.train_split)
+    problems = world.tasks(world.spec.train_split)
     _evaluate(collector, world.tasks(split)[:5], log, 0)
     for step in range(iterations):
         of_step = problems[step * tasks : (step + 1) * tasks]

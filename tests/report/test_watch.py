@@ -66,9 +66,7 @@ def test_time_since_the_last_row_is_taken_off_once() -> None:
 
 
 def test_a_budget_in_minutes_ends_sooner_than_the_iterations() -> None:
-    config = load_config(
-        None, ["run.iterations=1000", "run.max_minutes=1", "eval.every=0", "eval.final=test"]
-    )
+    config = load_config(None, ["run.iterations=1000", "budget.minutes=1", "eval.every=0", "eval.final=test"])
     assert read_status([*START, *_trained(1, 2)], config).left_s == 4 * 10 + 30
 
 
@@ -97,9 +95,7 @@ def test_one_split_for_both_evaluations_is_told_twice() -> None:
 
 
 def test_a_run_that_its_budget_ended_is_over_too() -> None:
-    config = load_config(
-        None, ["run.iterations=1000", "run.max_minutes=1", "eval.every=0", "eval.final=test"]
-    )
+    config = load_config(None, ["run.iterations=1000", "budget.minutes=1", "eval.every=0", "eval.final=test"])
     rows = [*START, *_trained(1, 2, 3, 4, 5, 6)]
     assert read_status(rows, config).stage == "evaluating"
     progress = read_status([*rows, _evaluated(6, "test", train_s=61.0)], config)

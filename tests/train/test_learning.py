@@ -27,7 +27,7 @@ WORDS = [
     "env=toy", "env.doors=1", "env.max_steps=10", "env.train=12", "model=tiny", "model.tiny=[64,2,400]",
     "agent.planner_tokens=48", "agent.executor_tokens=10", "agent.max_subgoals=4", "agent.subgoal_turns=5",
     "rollout.tasks=12", "rollout.group_size=6", "rollout.executor_group_size=6", "rollout.temperature=0.8",
-    "algo.executor_epochs=2", "algo.kl_coef=0", "optimizer.lr=3e-4", "optimizer.warmup=3", "optimizer.betas=[0.9, 0.99]",
+    "algo.epochs=[1, 2]", "algo.kl_coef=0", "optimizer.lr=3e-4", "optimizer.warmup=3", "optimizer.betas=[0.9, 0.99]",
     "optimizer.weight_decay=0", "agent.think=false", "agent.invalid_penalty=[0.1,0.1]", "sft.style=both", "sft.demonstrations=480", "sft.batch=4", "sft.lr=4e-3",
 ]  # fmt: skip
 METHODS: dict[str, dict[str, Any]] = {

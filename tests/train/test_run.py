@@ -24,7 +24,16 @@ from himac.runs.folder import EPISODES, METRICS, read_rows
 from himac.runs.formats import load_saved
 from himac.train.run import START, new_run, train
 
-_TIMES = {"collect_s", "generate_s", "env_s", "train_s", "learn_s", "seconds", "total_train_s"}
+_TIMES = {
+    "collect_s",
+    "generate_s",
+    "env_s",
+    "train_s",
+    "learn_s",
+    "seconds",
+    "total_train_s",
+    "total_processor_s",
+}
 
 
 def _numbers(folder: Path) -> list[dict[str, Any]]:

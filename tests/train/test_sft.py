@@ -18,7 +18,7 @@ def _config(*words: str) -> Config:
 
 
 def _demonstrate(config: Config, env: Env, expert: Expert) -> list[Demonstration]:
-    return demonstrations(env, expert, config.sft, split=config.env.train_split, seed=config.run.seed)
+    return demonstrations(env, expert, config.sft, split=env.spec.train_split, seed=config.run.seed)
 
 
 def test_all_task_types_are_demonstrated_unless_some_are_named() -> None:

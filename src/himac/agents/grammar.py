@@ -63,10 +63,10 @@ def read_blueprint(text: str, *, fallback: str, max_subgoals: int) -> Blueprint:
     return Blueprint(subgoals=tuple(subgoals[:max_subgoals]))
 
 
-def read_turn(text: str) -> tuple[str | None, bool]:
+def read_turn(text: str, *, both: bool = False) -> tuple[str | None, bool]:
     """Read an executor's turn as (action, sub_done); (None, False) when it is neither.
 
-    Whichever of the two comes first after the thought counts.
+    Whichever of the two comes first after the thought counts; with `both`, a `<sub_done>` behind an action counts too.
 
     >>> read_turn("<think>the key is east</think><action> go east </action>")
     ('go east', False)
@@ -74,6 +74,8 @@ def read_turn(text: str) -> tuple[str | None, bool]:
     (None, True)
     >>> read_turn("go east")
     (None, False)
+    >>> read_turn("<action>go east</action><sub_done>"), read_turn("<action>go east</action><sub_done>", both=True)
+    (('go east', False), ('go east', True))
     """
     body = _THINK.sub("", text[:_MAX_READ_CHARS])
     action, done = _ACTION.search(body), _SUB_DONE.search(body)
@@ -82,7 +84,7 @@ def read_turn(text: str) -> tuple[str | None, bool]:
     if action is None:
         return None, False
     words = _printable(action.group(1)).strip()
-    return (words, False) if words else (None, False)
+    return (words, both and done is not None) if words else (None, False)
 
 
 def read_note(text: str) -> str:

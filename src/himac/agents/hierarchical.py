@@ -34,8 +34,11 @@ class HierarchicalAgent:
         self.segment = 0
         self.blueprint = assignment.blueprint
         self._spec, self._cfg = spec, cfg
+        self._both = cfg.explicit_done and cfg.done_with_action
         self._prompts = load_prompts(cfg.prompts)
-        system = self._prompts.executor_system(spec, explicit_done=cfg.explicit_done, think=cfg.think)
+        system = self._prompts.executor_system(
+            spec, explicit_done=cfg.explicit_done, think=cfg.think, done_with_action=cfg.done_with_action
+        )
         self._memory = Memory(cfg.context, system, last_pairs=cfg.last_pairs, step=self._prompts.step)
         self._planning = Sampling(
             max_tokens=cfg.planner_tokens,
@@ -46,13 +49,19 @@ class HierarchicalAgent:
         self._acting = Sampling(
             max_tokens=cfg.executor_tokens,
             temperature=assignment.executor_temperature,
-            stop=("</action>", SUB_DONE) if cfg.explicit_done else ("</action>",),
+            stop=(
+                *(
+                    () if self._both else ("</action>",)
+                ),  # where <sub_done> may follow, an action does not end the turn
+                *((SUB_DONE,) if cfg.explicit_done else ()),
+            ),
             thinks=cfg.think,
         )
         self._task = self._answer = ""
         self._unfinished: set[int] = set()  # sub-goals that their budget has ended
         self._current = self._first = Observation()
         self._calls = self._steps = self._turns = 0
+        self._is_done = False  # the sub-goal, with the action that the environment is answering to
 
     @property
     def subgoal(self) -> str:
@@ -86,8 +95,13 @@ class HierarchicalAgent:
         if self.blueprint is None:
             return self._receive_blueprint(text)
         self._turns += 1
-        action, done = read_turn(text)
-        if done and self._cfg.explicit_done and self.segment < len(self.blueprint.subgoals):
+        action, done = read_turn(text, both=self._both)
+        if (
+            done
+            and action is None
+            and self._cfg.explicit_done
+            and self.segment < len(self.blueprint.subgoals)
+        ):
             self._open_segment(self.segment + 1)
             self._check_calls()
             return Reply(sub_done=True)
@@ -97,7 +111,8 @@ class HierarchicalAgent:
             # <sub_done> with nothing left to be done is not an action, and not bad form either
             return Reply(readable=done and self._cfg.explicit_done)
         self._answer = text
-        return Reply(action=action)
+        self._is_done = done and self.segment < len(self.blueprint.subgoals)
+        return Reply(action=action, sub_done=self._is_done)
 
     def observe(self, result: StepResult) -> None:
         """Take what the environment answered."""
@@ -117,7 +132,7 @@ class HierarchicalAgent:
 
     def _open_segment(self, index: int) -> None:
         assert self.blueprint is not None
-        self.segment, self._turns = index, 0
+        self.segment, self._turns, self._is_done = index, 0, False
         head = self._prompts.blueprint_view(
             self._task, self.blueprint.subgoals, index, unfinished=self._unfinished
         )
@@ -132,6 +147,8 @@ class HierarchicalAgent:
         self._steps += 1
         if self._steps >= step_limit(self._spec, self._cfg):
             self.stop = StopReason.MAX_STEPS
+        elif self._is_done:
+            self._open_segment(self.segment + 1)
         elif self._turns >= self._cfg.subgoal_turns and self.segment < len(self.blueprint.subgoals):
             self._unfinished.add(self.segment)
             self._open_segment(self.segment + 1)

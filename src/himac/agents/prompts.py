@@ -32,6 +32,9 @@ class Prompts:
     )
     executor: str = "You act. {rules}\nWork on the current sub-goal only. {think}Answer each turn with one <action>...</action>{done}."
     executor_done: str = f", or {SUB_DONE} when the current sub-goal is complete"
+    executor_done_too: str = (
+        f", and {SUB_DONE} behind it when it completes the current sub-goal"  # agent.done_with_action
+    )
     flat: str = "You act. {rules}\n{think}Answer each turn with one <action>...</action>."
     think: str = "Think first, between <think> and </think>. "  # filled in where a thought is asked for
     react: str = (
@@ -66,15 +69,20 @@ class Prompts:
         )
         return Message(role="system", content=text), Message(role="user", content=task)
 
-    def executor_system(self, spec: EnvSpec, *, explicit_done: bool, think: bool) -> Message:
+    def executor_system(
+        self, spec: EnvSpec, *, explicit_done: bool, think: bool, done_with_action: bool = False
+    ) -> Message:
         """Return the executor's system prompt.
 
         Args:
             spec: the world.
             explicit_done: it says itself when a sub-goal is complete.
             think: ask for a thought first.
+            done_with_action: it may say so behind an action.
         """
-        done, thought = self.executor_done if explicit_done else "", self.think if think else ""
+        done = self.executor_done if explicit_done else ""
+        done += self.executor_done_too if explicit_done and done_with_action else ""
+        thought = self.think if think else ""
         return Message(
             role="system", content=self.executor.format(rules=spec.rules, done=done, think=thought)
         )

@@ -35,7 +35,7 @@ def check(words: tuple[str, ...], tasks: int) -> None:
         print("expert     none: no warm start from demonstrations")
     else:
         expert: Expert = offered()
-        check_expert(env, expert, num_tasks=tasks, split=config.env.train_split)
+        check_expert(env, expert, num_tasks=tasks, split=env.spec.train_split)
         print("expert     ok")
     estimator = make_estimator(config.algo.estimator, config.algo.estimator_settings)
     for role in ("planner", "executor"):

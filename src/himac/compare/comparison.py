@@ -28,10 +28,10 @@ import contextlib
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
-from himac.config import Config, load_config
+from himac.config import BudgetConfig, Config, load_config
 from himac.errors import ConfigError, HimacError, MissingFileError, closest
 from himac.plugins import resolve
 from himac.toml import flat, write_value
@@ -46,10 +46,8 @@ _OF_PLAN = {
     "run.seed": "say seeds = [...]",
     "run.name": "the plan names the runs",
     "run.dir": "say --out",
-    **{
-        f"run.{key}": "say it under [budget]"
-        for key in ("iterations", "max_env_steps", "max_tokens", "max_minutes")
-    },
+    "run.iterations": "say it under the plan's [budget]",
+    **{f"budget.{f.name}": "say it under the plan's [budget]" for f in fields(BudgetConfig)},
 }
 _EFFORT = ("demonstrations", "kinds", "noise", "careless", "epochs", "batch")
 """Settings of a warm start that all methods have in common: what is shown, and how many steps are taken on it."""
@@ -64,6 +62,8 @@ class Budget:
     iterations: int = 0
     env_steps: int = 0
     tokens: int = 0
+    processed_tokens: int = 0
+    processor_s: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -253,9 +253,7 @@ def _run(
     own = [
         *([f"model.name={write_value(model)}", "sft.demonstrations=0"] if model else []),
         f"run.iterations={budget.iterations or _FOREVER}",
-        f"run.max_env_steps={budget.env_steps}",
-        f"run.max_tokens={budget.tokens}",
-        "run.max_minutes=0",
+        *(f"budget.{f.name}={getattr(budget, f.name, 0)}" for f in fields(BudgetConfig)),
         f"run.seed={seed}",
         f"run.dir={write_value(str(out))}",
         f"run.name={write_value(name)}",
@@ -362,16 +360,16 @@ def _seeds(value: Json) -> tuple[int, ...]:
 
 
 def _budget(table: Json) -> Budget:
-    known = ("iterations", "env_steps", "tokens")
+    known = tuple(f.name for f in fields(Budget))
     if not isinstance(table, dict) or not table:
         raise ConfigError("a plan needs a [budget]", hint=f"set at least one of {', '.join(known)}")
     _refuse_unknown(table, known, "of [budget]")
     for key, value in table.items():
         if type(value) is not int or value < 1:
             raise ConfigError(f"budget.{key} must be a whole number of at least 1, got {value!r}")
-    if "env_steps" in table and len(table) == 1:
+    if list(table) == ["env_steps"]:
         raise ConfigError(
-            "budget.env_steps needs budget.iterations or budget.tokens beside it",
+            "budget.env_steps needs another limit beside it, say budget.iterations",
             hint="a model that no longer acts spends no environment steps and would never end",
         )
     return Budget(**table)

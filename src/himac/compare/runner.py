@@ -233,11 +233,12 @@ def _progress(run: PlannedRun, rows: Sequence[Row]) -> tuple[float, str]:
     """Return (share of the budget that is spent, as of the last evaluation; what to say)."""
     if not rows:
         return 0.0, ""
-    limits = run.config.run
+    budget = run.config.budget
     judged = [row for row in rows if row["phase"] == "eval"]
-    spent = [rows[-1]["iteration"] / max(limits.iterations, 1)]
-    for limit, key in ((limits.max_env_steps, "total_env_steps"), (limits.max_tokens, "total_tokens")):
-        spent += [judged[-1].get(key, 0) / limit] if limit and judged else []
+    spent = [rows[-1]["iteration"] / max(run.config.run.iterations, 1)]
+    for key in ("env_steps", "tokens", "processed_tokens", "processor_s"):
+        limit = getattr(budget, key)
+        spent += [judged[-1].get(f"total_{key}", 0) / limit] if limit and judged else []
     told = f"iteration {rows[-1]['iteration']}"
     curve = [row for row in judged if row["split"] == run.config.eval.split]
     return min(max(spent), 1.0), f"{told}, success {curve[-1]['success']:.3f}" if curve else told

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from himac.config import RunConfig
+from himac.config import BudgetConfig
 from himac.errors import DataError, RunError
 from himac.runs.folder import CHECKPOINTS, write_text
 
@@ -30,30 +30,51 @@ class TrainState:
     iteration: int = 0  # finished iterations
     env_steps: int = 0  # environment steps of training so far
     tokens: int = 0  # tokens generated in training so far
+    processed_tokens: int = 0  # and read or generated, each context's once
     train_s: float = 0.0  # seconds of training so far
+    processor_s: float = 0.0  # and of processor cores
     best_success: float = -1.0  # best evaluation so far; -1 before the first
     evaluated: int = -1  # iteration of the newest evaluation; -1 before the first
     lengths: dict[str, int] = field(default_factory=dict)  # bytes of the run's growing files
 
-    def done(self, run: RunConfig) -> bool:
-        """Whether the iterations, or one of the limits on steps and tokens, are used up. Minutes are counted outside."""
-        limits = ((run.max_env_steps, self.env_steps), (run.max_tokens, self.tokens))
-        return self.iteration >= run.iterations or any(most and count >= most for most, count in limits)
+    def done(self, iterations: int, budget: BudgetConfig) -> bool:
+        """Whether the iterations, or one of the limits on steps and tokens, are used up. Time is counted outside."""
+        return self.iteration >= iterations or any(
+            count >= most for count, most in self._counted(budget) if most
+        )
 
-    def spent(self, run: RunConfig) -> float:
+    def spent(self, iterations: int, budget: BudgetConfig) -> float:
         """Return the share of the run's budget that is spent, 0 to 1, by whichever limit is nearest.
 
-        Minutes do not count: a schedule that follows them would not be the same twice.
+        Time does not count: a schedule that follows it would not be the same twice.
 
-        >>> TrainState(iteration=3, env_steps=50).spent(RunConfig(iterations=10, max_env_steps=100))
+        >>> TrainState(iteration=3, env_steps=50).spent(10, BudgetConfig(env_steps=100))
         0.5
         """
-        done = (
-            (self.iteration, run.iterations),
-            (self.env_steps, run.max_env_steps),
-            (self.tokens, run.max_tokens),
-        )
+        done = ((self.iteration, iterations), *self._counted(budget))
         return min(max((count / most for count, most in done if most), default=0.0), 1.0)
+
+    def out_of_time(self, budget: BudgetConfig) -> bool:
+        """Whether the run has trained for as long as it may."""
+        limits = ((self.train_s, 60 * budget.minutes), (self.processor_s, budget.processor_s))
+        return any(count >= most for count, most in limits if most)
+
+    def totals(self) -> dict[str, float]:
+        """Return what training has cost so far, as an evaluation's row has it."""
+        return {
+            "total_env_steps": self.env_steps,
+            "total_tokens": self.tokens,
+            "total_processed_tokens": self.processed_tokens,
+            "total_train_s": round(self.train_s, 2),
+            "total_processor_s": round(self.processor_s, 2),
+        }
+
+    def _counted(self, budget: BudgetConfig) -> tuple[tuple[int, int], ...]:
+        return (
+            (self.env_steps, budget.env_steps),
+            (self.tokens, budget.tokens),
+            (self.processed_tokens, budget.processed_tokens),
+        )
 
 
 class Saves(Protocol):

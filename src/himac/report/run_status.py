@@ -87,13 +87,15 @@ def _wanted(config: Config, iteration: int) -> list[str]:
 
 def _limit(config: Config, evaluated: Sequence[Row], iteration: int, train_s: float) -> str:
     """Return which budget is spent; an evaluation's row tells totals exactly, the other rows nearly."""
-    run, now = config.run, [row for row in evaluated if row["iteration"] == iteration and iteration]
+    budget, now = config.budget, [row for row in evaluated if row["iteration"] == iteration and iteration]
     known_s = max([train_s, *(row.get("total_train_s", 0.0) for row in now)])
-    if run.max_minutes and known_s >= run.max_minutes * 60:
-        return f"limit of {run.max_minutes:g} min"
+    if budget.minutes and known_s >= budget.minutes * 60:
+        return f"limit of {budget.minutes:g} min"
     for key, most, what in (
-        ("total_env_steps", run.max_env_steps, "environment steps"),
-        ("total_tokens", run.max_tokens, "generated tokens"),
+        ("total_env_steps", budget.env_steps, "environment steps"),
+        ("total_tokens", budget.tokens, "generated tokens"),
+        ("total_processed_tokens", budget.processed_tokens, "processed tokens"),
+        ("total_processor_s", budget.processor_s, "processor seconds"),
     ):
         if most and any(row.get(key, 0) >= most for row in now):
             return f"limit of {most:,} {what}"
@@ -120,8 +122,8 @@ def _left(
     if not pace_s:
         return None
     more = float(config.run.iterations - iteration)
-    if config.run.max_minutes:
-        more = min(more, max((config.run.max_minutes * 60 - train_s) / pace_s, 0.0))
+    if config.budget.minutes:
+        more = min(more, max((config.budget.minutes * 60 - train_s) / pace_s, 0.0))
     every = config.eval.every
     rounds = (iteration + int(more)) // every - iteration // every if every else 0
     evaluations_s = rounds * takes_s.get(config.eval.split, 0.0) + takes_s.get(config.eval.final, 0.0)

@@ -32,7 +32,7 @@ _CURVES = (
 )  # fmt: skip
 _NAMES, _NUMBER = 16, 11  # columns that a curve's name takes, and its last value
 _PLAN = (
-    "run.iterations", "run.max_minutes", "run.max_env_steps", "run.max_tokens", "eval.every", "eval.split", "eval.final",
+    "run.iterations", "budget.minutes", "budget.env_steps", "budget.tokens", "eval.every", "eval.split", "eval.final",
 )  # fmt: skip
 _TAIL = 2**22  # bytes of episodes.jsonl that the last episodes are read from
 _IDLE_S = 300.0  # a run whose files have not grown for this long is called still

@@ -39,8 +39,8 @@ def phases_of(algo: AlgoConfig, rollout: RolloutConfig, *, plans: bool) -> tuple
         name="executor",
         roles=("executor",),
         temperature=rollout.temperature,
-        epochs=algo.executor_epochs,
-        minibatches=algo.minibatches,
+        epochs=algo.epochs[1],
+        minibatches=algo.minibatches[1],
         minibatch_turns=algo.minibatch_turns,
     )
     if not plans:
@@ -49,8 +49,8 @@ def phases_of(algo: AlgoConfig, rollout: RolloutConfig, *, plans: bool) -> tuple
         name="planner",
         roles=("planner",),
         temperature=rollout.planner_temperature or rollout.temperature,
-        epochs=algo.planner_epochs,
-        minibatches=algo.planner_minibatches or algo.minibatches,
+        epochs=algo.epochs[0],
+        minibatches=algo.minibatches[0],
         minibatch_turns=algo.minibatch_turns,
     )
     return (planning, acting) if algo.coevolution else (_joint(planning, acting),)

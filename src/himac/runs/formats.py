@@ -12,8 +12,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from himac.config import FORMAT, GONE, RENAMED, TINY, Config, config_from_dict
+from himac.config import FORMAT, Config, config_from_dict
 from himac.errors import ConfigError
+from himac.renamed import GONE, RENAMED, TINY
 from himac.toml import read_toml
 from himac.types import Row
 
@@ -88,6 +89,10 @@ def _upgraded(tree: Row) -> Row:
     algo, was = found.setdefault("algo", {}), tree.get("algo", {})
     if "clip_low" in was and "clip_high" in was:
         algo["clip"] = [was["clip_low"], was["clip_high"]]
+    if "minibatches" in was:
+        algo["minibatches"] = [was.get("macro_minibatches") or was["minibatches"], was["minibatches"]]
+    if "macro_updates" in was and "micro_updates" in was:
+        algo["epochs"] = [was["macro_updates"], was["micro_updates"]]
     model = tree.get("model", {})
     if all(f"tiny_{key}" in model for key in TINY):
         found["model"]["tiny"] = [model[f"tiny_{key}"] for key in TINY]

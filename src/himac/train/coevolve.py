@@ -13,6 +13,7 @@ the learner updates, the log writes, and whoever made the loop decides what time
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from typing import Any, Protocol
 
 from himac.algo.advantages import has_variance
 from himac.algo.estimators import returns_of
-from himac.config import AlgoConfig, RolloutConfig, RunConfig
+from himac.config import AlgoConfig, BudgetConfig, RolloutConfig, RunConfig
 from himac.errors import RunError
 from himac.learner.checkpoint import TrainState
 from himac.learner.credit import Credit, PerRole
@@ -141,6 +142,7 @@ class CoEvolution:
     log: Log
     outside: Outside
     run: RunConfig
+    budget: BudgetConfig
     rollout: RolloutConfig
     algo: AlgoConfig
     evaluate_every: int  # iterations; 0 is never
@@ -148,7 +150,7 @@ class CoEvolution:
     def train(self, state: TrainState) -> TrainState:
         """Iterate to the end; return how far the run has come."""
         saved_at = state.iteration
-        while not state.done(self.run) and not self.outside.out_of_time(state):
+        while not state.done(self.run.iterations, self.budget) and not self.outside.out_of_time(state):
             state, best_before = self.iterate(state), state.best_success
             if self.evaluate_every and state.iteration % self.evaluate_every == 0:
                 state = self.outside.evaluate(state)
@@ -161,6 +163,7 @@ class CoEvolution:
         """Run every phase once; each carries out the blueprints that the one before it found best, if it found any."""
         self.outside.lap()  # whatever ran since the last iteration, an evaluation say, is not this one's time
         self.collector.clock()
+        processor_began = time.process_time()
         spent: list[Episode] = []
         seconds, handed = 0.0, None
         for phase in self.phases:
@@ -175,7 +178,7 @@ class CoEvolution:
                 ),
                 phase,
                 seed=derive(self.run.seed, UPDATE.get(phase.name, phase.name), state.iteration),
-                spent=state.spent(self.run),
+                spent=state.spent(self.run.iterations, self.budget),
             )
             self.collector.load_weights(self.learner.weights(), version=self.learner.version)
             learn_s = self.outside.lap()
@@ -188,6 +191,8 @@ class CoEvolution:
             # a copy's steps were taken once, by its leader; its tokens were its own
             env_steps=state.env_steps + sum(e.env_steps for e in spent if not e.is_copy),
             tokens=state.tokens + sum(e.tokens for e in spent),
+            processed_tokens=state.processed_tokens + sum(e.processed for e in spent),
+            processor_s=state.processor_s + time.process_time() - processor_began,
             train_s=state.train_s + seconds,
         )
 

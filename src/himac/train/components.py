@@ -68,13 +68,14 @@ class Components:
         values = learner.values if learner.critic is not None else None
         return CoEvolution(
             phases=phases_of(config.algo, config.rollout, plans=getattr(agent_class(config), "plans", False)),
-            tasks=TaskStream(tasks=self.env.tasks(config.env.train_split), seed=config.run.seed),
+            tasks=TaskStream(tasks=self.env.tasks(self.env.spec.train_split), seed=config.run.seed),
             collector=self.collector,
             learner=learner,
             credit=CreditAssigner(self.estimator, values=values),
             log=log,
             outside=outside,
             run=config.run,
+            budget=config.budget,
             rollout=config.rollout,
             algo=config.algo,
             evaluate_every=config.eval.every,

@@ -141,7 +141,7 @@ def build_start(config: Config, target: Path, console: Console | None = None) ->
         env,
         make_expert(config.env.name, env),
         sft,
-        split=config.env.train_split,
+        split=env.spec.train_split,
         seed=seed,
         progress=console.collecting("demonstrations", sft.demonstrations),
     )
@@ -234,9 +234,8 @@ class _Session:
         return self._lap_began - began
 
     def out_of_time(self, state: ckpt.TrainState) -> bool:
-        """Whether the run has trained for as many minutes as it may."""
-        limit_s = self._config.run.max_minutes * 60
-        return bool(limit_s) and state.train_s >= limit_s
+        """Whether the run has trained for as long as it may."""
+        return state.out_of_time(self._config.budget)
 
     def evaluate(self, state: ckpt.TrainState) -> ckpt.TrainState:
         """Evaluate on the validation split, or a subset of it; return the state with its best."""
@@ -272,9 +271,7 @@ class _Session:
             "iteration": state.iteration,
             "phase": "eval",
             "split": split,
-            "total_env_steps": state.env_steps,
-            "total_tokens": state.tokens,
-            "total_train_s": round(state.train_s, 2),
+            **state.totals(),
             **summary,
         }
         origin = provenance(parts.env)

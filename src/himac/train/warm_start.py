@@ -91,13 +91,16 @@ def _demonstrated(tasks: Sequence[Task], kinds: Sequence[str]) -> Sequence[Task]
     return [task for task in tasks if task.kind in kinds] if kinds else tasks
 
 
-def script(demo: Demonstration, *, flat: bool, says_done: bool = True) -> list[tuple[str, bool]]:
+def script(
+    demo: Demonstration, *, flat: bool, says_done: bool = True, with_action: bool = False
+) -> list[tuple[str, bool]]:
     """Return what the expert says, turn by turn, as (text, whether it is imitated).
 
     Args:
         demo: what it does.
         flat: it writes no blueprint, and no sub-goal is ever done.
         says_done: it says `<sub_done>`; False where a sub-goal ends with its budget of turns (the ablation).
+        with_action: it says so behind the action that completes a sub-goal, where it can.
 
     >>> from himac.types import Task
     >>> demo = Demonstration(task=Task(env="toy", split="train", index=0), subgoals=("a", "b"),
@@ -110,7 +113,12 @@ def script(demo: Demonstration, *, flat: bool, says_done: bool = True) -> list[t
     for action, segment, noise in zip(demo.actions, demo.segment_of, demo.is_noise, strict=True):
         while active < segment:
             active += 1
-            if says_done and not flat:
+            if not says_done or flat:
+                continue
+            last, is_meant = lines[-1]
+            if with_action and is_meant and last.endswith("</action>"):
+                lines[-1] = (last + SUB_DONE, True)
+            else:
                 lines.append((SUB_DONE, True))
         lines.append((f"<action>{action}</action>", not noise))
     return lines
@@ -243,7 +251,8 @@ def _played_by(
     """Yield, per style to be demonstrated, a fresh agent and what the expert says in its place."""
     style = sft.style if sft.style != "method" else "himac" if plans else "flat"
     if style in ("both", "himac"):
-        yield HierarchicalAgent(env.spec, cfg), script(demo, flat=False, says_done=cfg.explicit_done)
+        lines = script(demo, flat=False, says_done=cfg.explicit_done, with_action=cfg.done_with_action)
+        yield HierarchicalAgent(env.spec, cfg), lines
     if style in ("both", "flat"):
         yield FlatAgent(env.spec, cfg), script(demo, flat=True)
 
