@@ -84,7 +84,8 @@ class EnvConfig:
 class AgentConfig:
     """The hierarchy and its limits."""
 
-    context: Literal["segment", "full", "step"] = "segment"  # the paper's mask; a flat agent's means "step"
+    # "segment", the paper's mask (a flat agent's is "step"); "carry" adds each finished sub-goal's last action
+    context: Literal["segment", "carry", "full", "step"] = "segment"
     think: bool = True  # every prompt asks for a thought before the answer, as the published ones do
     last_pairs: Count = 2  # (observation, answer) pairs shown in "step" mode; published protocol
     explicit_done: bool = True  # False: ablation without <sub_done>

@@ -354,3 +354,29 @@ def test_by_default_what_follows_an_action_is_not_read() -> None:
     _say(agent, PLAN)
     _say(agent, "<action>a</action><sub_done>")
     assert agent.segment == 0
+
+
+def test_the_last_action_of_each_finished_sub_goal_is_carried_over() -> None:
+    agent = _agent(context="carry", subgoal_turns=3)
+    _say(agent, "<blueprint>\n1. one\n2. two\n3. three\n</blueprint>")
+    for words in ("<action>a</action>", "<action>b</action>", "<sub_done>", "<sub_done>"):
+        _say(agent, words)
+    assert agent.segment == 2
+    head = agent.ask().messages[1].content
+    assert (
+        "1. one (done); last action: b\n2. two (done)\n3. three\n" in head
+    )  # nothing was done under the second
+    plain = _agent(subgoal_turns=3)
+    for words in (PLAN, "<action>a</action>", "<sub_done>"):
+        _say(plain, words)
+    assert "last action" not in plain.ask().messages[1].content
+
+
+def test_an_action_that_the_world_refused_is_not_carried_over() -> None:
+    agent = _agent(context="carry")
+    for words in (PLAN, "<action>a</action>"):
+        _say(agent, words)
+    agent.ask()
+    agent.receive("<action>nonsense</action>")
+    agent.observe(replace(_after("nonsense"), valid=False))
+    assert "(not finished); last action: a\n" in agent.ask().messages[1].content  # its two turns are over

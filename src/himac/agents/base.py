@@ -13,8 +13,9 @@ from typing import Literal, Protocol
 from himac.config import AgentConfig
 from himac.types import Blueprint, EnvSpec, Message, Observation, Role, Sampling, StepResult, StopReason
 
-ContextMode = Literal["segment", "full", "step"]
-"""How much the executor remembers: its active sub-goal, the whole episode, or the last few pairs."""
+ContextMode = Literal["segment", "carry", "full", "step"]
+"""How much the executor remembers: its active sub-goal; that and how each earlier one ended; the whole episode; or the
+last few pairs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

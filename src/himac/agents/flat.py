@@ -47,7 +47,9 @@ class FlatAgent:
         self.blueprint: Blueprint | None = None
         self._spec, self._cfg, self._notes = spec, cfg, assignment.notes
         self._prompts = load_prompts(cfg.prompts)
-        self._context: ContextMode = self.default_context if cfg.context == "segment" else cfg.context
+        self._context: ContextMode = (
+            self.default_context if cfg.context in ("segment", "carry") else cfg.context
+        )
         self._memory = Memory(
             self._context, self._system(), last_pairs=cfg.last_pairs, step=self._prompts.step
         )

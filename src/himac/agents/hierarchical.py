@@ -13,7 +13,7 @@ from __future__ import annotations
 from himac.agents.base import GREEDY, Assignment, Query, Reply, call_limit, ending, step_limit
 from himac.agents.grammar import SUB_DONE, read_blueprint, read_turn
 from himac.agents.memory import Memory
-from himac.agents.prompts import admissible_view, load_prompts, observation_view
+from himac.agents.prompts import NONE, admissible_view, load_prompts, observation_view
 from himac.config import AgentConfig
 from himac.types import EnvSpec, Observation, Sampling, StepResult, StopReason
 
@@ -59,6 +59,8 @@ class HierarchicalAgent:
         )
         self._task = self._answer = ""
         self._unfinished: set[int] = set()  # sub-goals that their budget has ended
+        self._last_actions: dict[int, str] = {}  # under each sub-goal, of those that the world accepted
+        self._action = ""  # what the environment is answering to
         self._current = self._first = Observation()
         self._calls = self._steps = self._turns = 0
         self._is_done = False  # the sub-goal, with the action that the environment is answering to
@@ -110,13 +112,15 @@ class HierarchicalAgent:
             self._after_step()
             # <sub_done> with nothing left to be done is not an action, and not bad form either
             return Reply(readable=done and self._cfg.explicit_done)
-        self._answer = text
+        self._answer, self._action = text, action
         self._is_done = done and self.segment < len(self.blueprint.subgoals)
         return Reply(action=action, sub_done=self._is_done)
 
     def observe(self, result: StepResult) -> None:
         """Take what the environment answered."""
         self._current = result.observation
+        if result.valid:
+            self._last_actions[self.segment] = self._action
         self._memory.remember(self._answer, observation_view(self._spec, result.observation))
         if result.terminated or result.truncated:
             self.stop = ending(result)
@@ -134,7 +138,11 @@ class HierarchicalAgent:
         assert self.blueprint is not None
         self.segment, self._turns, self._is_done = index, 0, False
         head = self._prompts.blueprint_view(
-            self._task, self.blueprint.subgoals, index, unfinished=self._unfinished
+            self._task,
+            self.blueprint.subgoals,
+            index,
+            unfinished=self._unfinished,
+            last_actions=self._last_actions if self._cfg.context == "carry" else NONE,
         )
         # where the first observation states the task, it need not be said twice
         says_it_all = self._current is self._first and not self._spec.goal

@@ -1,6 +1,6 @@
 """How much an executor remembers.
 
-The three context modes differ only in what the next question contains. `segment` and `full` go on
+The context modes differ only in what the next question contains. `segment`, `carry` and `full` go on
 with the open context (append-only: one training sequence, one cached prefix); `step` opens a fresh one
 each turn with the last few pairs, as the published baselines do.
 """
@@ -35,7 +35,7 @@ class Memory:
         self._head = head
         self._seen = "\n\n".join(part for part in (head, seen) if part) if carry_on else seen
         self._fresh = not carry_on
-        if self._mode == "segment":
+        if self._mode in ("segment", "carry"):
             self._pairs = []
 
     def next_messages(self) -> tuple[bool, tuple[Message, ...]]:

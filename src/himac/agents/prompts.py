@@ -11,15 +11,18 @@ import functools
 import importlib
 import string
 import tomllib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from himac.agents.grammar import SUB_DONE, write_blueprint
 from himac.errors import ConfigError, closest
 from himac.plugins import add_current_folder
 from himac.types import EnvSpec, Message, Observation
+
+NONE: Mapping[int, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +54,7 @@ class Prompts:
     nothing: str = "Nothing happens: answer with <action>...</action>."  # after an answer that cannot be read
     done_mark: str = " (done)"  # behind a sub-goal that was said to be done
     unfinished_mark: str = " (not finished)"  # behind one that its budget of turns has ended
+    carried: str = "; last action: {action}"  # and behind that, in context "carry"
 
     def planner_messages(
         self, spec: EnvSpec, task: str, *, max_subgoals: int, think: bool
@@ -113,7 +117,13 @@ class Prompts:
         return "\n".join([self.notes, *(f"{number}. {note}" for number, note in enumerate(notes, 1))])
 
     def blueprint_view(
-        self, task: str, subgoals: Sequence[str], active: int, *, unfinished: Collection[int] = ()
+        self,
+        task: str,
+        subgoals: Sequence[str],
+        active: int,
+        *,
+        unfinished: Collection[int] = (),
+        last_actions: Mapping[int, str] = NONE,
     ) -> str:
         """Show the task and the blueprint with the active sub-goal marked.
 
@@ -122,6 +132,7 @@ class Prompts:
             subgoals: the blueprint.
             active: index of the active one; len(subgoals) when all lie behind.
             unfinished: indices of those that nobody said were done.
+            last_actions: {index: the last action that the world took under it}, where it is carried over.
 
         >>> print(Prompts().blueprint_view("Open it.", ["look around", "find the key", "open it"], 2, unfinished=[0]))
         Task: Open it.
@@ -134,6 +145,8 @@ class Prompts:
         lines = [f"Task: {task}", "Blueprint:"]
         for index, subgoal in enumerate(subgoals):
             behind = self.unfinished_mark if index in unfinished else self.done_mark
+            if index in last_actions:
+                behind += self.carried.format(action=last_actions[index])
             lines.append(f"{index + 1}. {subgoal}{behind if index < active else ''}")
         lines.append(f"Current sub-goal: {subgoals[active] if active < len(subgoals) else self.finish}")
         return "\n".join(lines)
