@@ -110,6 +110,7 @@ class RolloutConfig:
     temperature: Annotated[float, at_least(0.01, why="training explores by sampling")] = 1.0
     planner_temperature: NonNegative = 0.0  # of phase A's blueprints; 0 takes `temperature`
     select: Literal["best", "random"] = "best"  # which blueprint phase B executes; "random" is the ablation
+    judge: tuple[Positive, NonNegative] = (1, 0.0)  # executions that judge a blueprint, and their temperature
     dynamic_sampling: Count = 0  # extra rounds of tasks to replace groups without variance
     engine: str = "transformers"  # what generates: "transformers", or an import path
     max_live: Positive = 128  # episodes in flight; a finished one's place is taken by a pending one
@@ -209,8 +210,7 @@ class EndpointConfig:
     timeout_s: Annotated[float, at_least(0.1)] = 120.0  # seconds for one attempt
     retries: Count = 8  # further attempts of a request, about two minutes in all, before the evaluation stops
     concurrency: Positive = 8  # requests, and so episodes, under way at once
-    max_requests: Count = 0  # attempts one command may send; 0 is no limit
-    max_tokens: Count = 0  # prompt and completion tokens one command may use; 0 is no limit
+    budget: tuple[Count, Count] = (0, 0)  # requests, and tokens, that one command may spend; 0 is no limit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

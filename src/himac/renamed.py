@@ -39,6 +39,8 @@ GONE = {
     "algo.clip_low": "one setting holds both: algo.clip = [low, high]",
     "algo.clip_high": "one setting holds both: algo.clip = [low, high]",
     "env.train_split": 'training takes the split "train", or a world\'s first',
+    "endpoint.max_requests": "one setting holds both: endpoint.budget = [requests, tokens]",
+    "endpoint.max_tokens": "one setting holds both: endpoint.budget = [requests, tokens]",
     "run.max_failed": "a run stops when more than half of a collection fails to run",
     "run.threads": "set the environment variable OMP_NUM_THREADS",
     **{f"model.tiny_{key}": "one setting holds all: model.tiny = [hidden, layers, vocab]" for key in TINY},

@@ -246,10 +246,21 @@ class Episode:
     is_copy: bool = False  # shares another episode's execution (identical blueprint, greedy, deterministic)
     error: str = ""  # traceback when stop is ENV_ERROR, the endpoint's words when ENGINE_ERROR
 
+    judged: float | None = (
+        None  # mean return of several executions of its blueprint, the plan's own penalty left out
+    )
+
     @property
     def return_(self) -> float:
-        """The return that groups compare: environment rewards minus penalties."""
+        """The return that groups compare: environment rewards minus penalties, a mean where several executions judge."""
+        if self.judged is not None:
+            return self.judged - (self.planning.penalty if self.planning else 0.0)
         return self.env_return - self.penalty
+
+    @property
+    def executed(self) -> float:
+        """The return of its own execution, the plan's penalty left out."""
+        return self.env_return - self.penalty + (self.planning.penalty if self.planning else 0.0)
 
     @property
     def was_run(self) -> bool:
@@ -281,6 +292,11 @@ class PhaseSpec:
     )
     epochs: int = 1  # over the phase's samples
     minibatches: int = 1  # optimizer steps an epoch
+    size: int = 0  # episodes a task; 0: the recipe's group
+    judge: tuple[int, float] = (
+        1,
+        0.0,
+    )  # executions of a blueprint, and their temperature, where it is the planner's phase
     minibatch_turns: int = (
         0  # trained turns of one optimizer step; 0: `minibatches` says how many steps there are
     )

@@ -173,7 +173,7 @@ def test_a_spent_budget_stops_cleanly_and_the_same_command_goes_on(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with Endpoint(_answer) as server:
-        words = ["eval", f"{server.url}#m", *TOY, "endpoint.concurrency=2", "endpoint.max_requests=13"]
+        words = ["eval", f"{server.url}#m", *TOY, "endpoint.concurrency=2", "endpoint.budget=[13, 0]"]
         assert main(words) == 2
         said = capsys.readouterr()
         assert (
@@ -183,7 +183,7 @@ def test_a_spent_budget_stops_cleanly_and_the_same_command_goes_on(
         )
         folder = _only_run()
         assert [row["success"] for row in _rows(folder)] == [False, False] and not _result(folder)["complete"]
-        assert main([*words[:-1], "endpoint.max_requests=0"]) == 0  # another budget is not another evaluation
+        assert main([*words[:-1], "endpoint.budget=[0, 0]"]) == 0  # another budget is not another evaluation
     assert _result(folder)["complete"] and len(_rows(folder)) == 6
     assert _result(folder)["usage"]["requests"] == len(server.requests) == 13 + 4 * 5
 

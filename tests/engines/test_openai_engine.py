@@ -224,21 +224,19 @@ def test_the_only_model_is_found_and_several_are_named() -> None:
 
 
 def test_a_budget_of_requests_is_never_exceeded_retries_included() -> None:
-    with _engine(_first({0: fails(500), 2: fails(500)}, says("fine")), max_requests=5, concurrency=2) as (
+    with _engine(_first({0: fails(500), 2: fails(500)}, says("fine")), budget=(5, 0), concurrency=2) as (
         engine,
         server,
     ):
-        with pytest.raises(
-            EndpointError, match=r"the budget of 5 requests \(endpoint.max_requests\) is spent"
-        ):
+        with pytest.raises(EndpointError, match=r"the budget of 5 requests \(endpoint.budget\) is spent"):
             engine.generate([_request(str(n)) for n in range(9)])
         assert len(server.requests) == engine.usage.requests == 5
         assert engine.usage.completion_tokens == 9  # what was under way came in and was counted
 
 
 def test_a_budget_of_tokens_sends_nothing_once_it_is_spent() -> None:
-    with _engine(lambda *_: says("fine"), max_tokens=20, concurrency=1) as (engine, server):
-        with pytest.raises(EndpointError, match=r"the budget of 20 tokens \(endpoint.max_tokens\) is spent"):
+    with _engine(lambda *_: says("fine"), budget=(0, 20), concurrency=1) as (engine, server):
+        with pytest.raises(EndpointError, match=r"the budget of 20 tokens \(endpoint.budget\) is spent"):
             engine.generate([_request(str(n)) for n in range(9)])
         assert len(server.requests) == 2 and engine.usage.prompt_tokens + engine.usage.completion_tokens == 26
 

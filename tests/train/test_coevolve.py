@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pytest
 from looping import Rows, iterate
 
 from himac.config import BudgetConfig, Config, override
+from himac.errors import ConfigError
 from himac.learner.checkpoint import TrainState
-from himac.rollout.phases import phases_of
+from himac.rollout.phases import judged, judges_of, phases_of
+from himac.runs.episodes import episode_row, read_episode
+from himac.train.checks import check
 from himac.train.components import Components
-from himac.types import PhaseSpec
+from himac.types import Blueprint, Episode, PhaseSpec, StopReason, Task, Turn
 
 
 def test_each_phase_takes_the_steps_that_it_is_given(toy_config: Config, start: Path) -> None:
@@ -82,3 +89,83 @@ def test_what_is_read_counts_once_a_context_and_a_copy_s_plan_alone(toy_config: 
     whole = sum(len(c.ids) for e in episodes if not e.is_copy for c in e.contexts)
     plans = sum(len(e.contexts[0].ids) for e in episodes if e.is_copy)
     assert state.processed_tokens == whole + plans > state.tokens > 0 and state.processor_s > 0
+
+
+def test_a_blueprint_s_return_is_the_mean_of_its_executions_and_its_plan_s_own_penalty() -> None:
+    """By hand: executions 10 - 0.1, 0 and 4, so 13.9 / 3; the malformed one of the two peers pays 0.5 more."""
+    task = Task(env="toy", split="train", index=0)
+    plan = Blueprint(subgoals=("a",))
+
+    def ran(env_return: float, penalty: float, form: float = 0.0, **more: Any) -> Episode:
+        turn = Turn(role="planner", context=0, start=0, end=1, text="", penalty=form)
+        return Episode(
+            task=task, replica=0, instruction="", blueprint=plan, planning=turn, segments=(), contexts=(),
+            env_return=env_return, penalty=penalty, success=False, score=0.0, stop=StopReason.MAX_STEPS, env_steps=1,
+            calls=1, tokens=1, **more,
+        )  # fmt: skip
+
+    group = [ran(10.0, 0.1), ran(10.0, 0.6, form=0.5, is_copy=True), ran(0.0, 0.0, error="broken")]
+    group[2] = replace(group[2], stop=StopReason.ENV_ERROR)
+    phase = PhaseSpec(name="planner", roles=("planner",), temperature=1.0, judge=(3, 0.4))
+    asked = judges_of(phase, [group])
+    assert asked is not None and asked[1] == [(task, plan)]
+    assert (asked[0].size, asked[0].temperature, asked[0].roles) == (2, 0.4, ("executor",))
+    executions = [[replace(ran(r, 0.0), planning=None) for r in (0.0, 4.0)]]
+    ((one, two, broken),) = judged([group], executions, asked[1])
+    assert one.return_ == pytest.approx(13.9 / 3) and two.return_ == pytest.approx(13.9 / 3 - 0.5)
+    assert broken.judged is None
+    assert judges_of(replace(phase, judge=(1, 0.4)), [group]) is None
+    assert judges_of(replace(phase, roles=("planner", "executor")), [group]) is None
+
+
+def test_sampled_judges_are_run_and_paid_for(toy_config: Config, start: Path) -> None:
+    config = override(toy_config, rollout={"judge": (3, 0.7)})
+    parts = Components(config, start)
+    parts.policy.freeze_reference()
+    collected: list[tuple[PhaseSpec, list[Any]]] = []
+    collect = parts.collector.collect
+
+    def noting(phase: PhaseSpec, *args: Any, **more: Any) -> Any:
+        collected.append((phase, found := collect(phase, *args, **more)))
+        return found
+
+    parts.collector.collect = noting  # type: ignore[method-assign]
+    log = Groups()
+    state = parts.loop(parts.learner(), log=log, outside=log).iterate(TrainState())
+    (planning, first), (judging, executions), (acting, _) = collected
+    assert [planning.name, judging.name, acting.name] == ["planner", "judge", "executor"]
+    assert all(len(group) == 2 for group in executions)
+    plans = {(e.task, e.blueprint.subgoals) for group in first for e in group}
+    assert {(g[0].task, g[0].blueprint.subgoals) for g in executions} == plans and len(executions) == len(
+        plans
+    )
+    for group in log.groups[0]:
+        for episode in group:
+            (judges,) = (
+                g for g in executions if (g[0].task, g[0].blueprint) == (episode.task, episode.blueprint)
+            )
+            expected = np.mean([episode.executed, *(e.return_ for e in judges)])
+            assert episode.judged == pytest.approx(expected)
+            assert (
+                read_episode(json.loads(json.dumps(episode_row(episode, advantages=None)))).judged
+                == episode.judged
+            )
+    everything = [e for _, groups in collected for group in groups for e in group]
+    assert state.tokens == sum(e.tokens for e in everything)
+    assert state.env_steps == sum(e.env_steps for e in everything if not e.is_copy)
+
+
+class Groups(Rows):
+    """A log that keeps the groups."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.groups: list[Any] = []
+
+    def phase(self, row: dict[str, Any], groups: Any, advantages: Any, chosen: Any = ()) -> None:
+        self.groups.append(groups)
+
+
+def test_a_judge_that_would_say_the_same_again_is_refused(toy_config: Config) -> None:
+    with pytest.raises(ConfigError, match=r"rollout.judge = \[3, 0.0\] runs a greedy execution 3 times over"):
+        check(override(toy_config, rollout={"judge": (3, 0.0)}))

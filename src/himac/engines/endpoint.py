@@ -64,6 +64,11 @@ class Usage:
     completion_tokens: int = 0
     estimated: int = 0  # answers that did not say their tokens: counted as a quarter of their bytes
 
+    @classmethod
+    def within(cls, budget: tuple[int, int]) -> Usage:
+        """Return a count that stays within (requests, tokens)."""
+        return cls(max_requests=budget[0], max_tokens=budget[1])
+
     def spend(self) -> None:
         """Count one request that is about to be sent.
 
@@ -71,9 +76,9 @@ class Usage:
             BudgetSpent: the budget does not hold it.
         """
         if self.max_requests and self.requests >= self.max_requests:
-            raise BudgetSpent(f"the budget of {self.max_requests} requests (endpoint.max_requests) is spent")
+            raise BudgetSpent(f"the budget of {self.max_requests} requests (endpoint.budget) is spent")
         if self.max_tokens and self.prompt_tokens + self.completion_tokens >= self.max_tokens:
-            raise BudgetSpent(f"the budget of {self.max_tokens} tokens (endpoint.max_tokens) is spent")
+            raise BudgetSpent(f"the budget of {self.max_tokens} tokens (endpoint.budget) is spent")
         self.requests += 1
 
     def counts(self) -> dict[str, int]:

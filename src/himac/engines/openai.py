@@ -81,7 +81,7 @@ class OpenAIEngine:
             raise missing_extra("openai", "openai", f"the endpoint {address.partition('#')[0]!r}") from error
         self._openai = openai
         self.address = Address.read(address)
-        self.usage = usage or Usage(max_requests=settings.max_requests, max_tokens=settings.max_tokens)
+        self.usage = usage or Usage.within(settings.budget)
         self._settings = settings
         self._key_env = key_env or settings.key_env
         self._key = os.environ.get(self._key_env, "").strip()

@@ -90,7 +90,7 @@ def _judged(episode: Episode, group: Group) -> Episode:
     if episode.stop is not StopReason.PROMPT_TOO_LONG or episode.blueprint is None:
         return episode
     worst = min(e.return_ for e in group if e.was_run)
-    return replace(episode, env_return=worst + episode.penalty)
+    return replace(episode, env_return=worst + episode.penalty, judged=None)
 
 
 def _laid(group: Group, peers: Iterator[Episode]) -> list[Episode]:

@@ -22,7 +22,7 @@ from himac.config import AgentConfig, AlgoConfig, RolloutConfig
 from himac.rollout.collect import CollectClock, EpisodeRunner
 from himac.rollout.episode import Job, blueprint_logp
 from himac.seeds import COLLECT, derive, generator
-from himac.types import Blueprint, EnvSpec, Group, PhaseSpec, Role, Task, Weights
+from himac.types import Blueprint, EnvSpec, Episode, Group, PhaseSpec, Role, StopReason, Task, Weights
 
 MakeAgent = Callable[[EnvSpec, AgentConfig, Assignment], Agent]
 
@@ -47,6 +47,7 @@ def phases_of(algo: AlgoConfig, rollout: RolloutConfig, *, plans: bool) -> tuple
         return (replace(acting, name="flat"),)
     planning = PhaseSpec(
         name="planner",
+        judge=rollout.judge,
         roles=("planner",),
         temperature=rollout.planner_temperature or rollout.temperature,
         epochs=algo.epochs[0],
@@ -114,7 +115,8 @@ class LocalCollector:
             progress: called with the number of episodes that have just finished.
         """
         label = COLLECT.get(phase.name, phase.name)
-        size = self._rollout.executor_group_size if blueprints else self._rollout.group_size
+        own = self._rollout.executor_group_size if blueprints else self._rollout.group_size
+        size = phase.size or own
         given: Sequence[Blueprint | None] = blueprints or [None] * len(tasks)
         seen: Counter[Task] = Counter()
         jobs: list[Job] = []
@@ -133,7 +135,8 @@ class LocalCollector:
                 )
                 for replica in range(size)
             ]
-        # a frozen executor is greedy: what it makes of one blueprint twice would be the same twice
+        # a frozen executor is greedy: what it makes of one blueprint twice would be the same twice; where it is sampled, to
+        # judge, those who wrote the same share the judges too
         share = "executor" not in phase.roles and self.spec.deterministic
         episodes = self.runner.run(jobs, share_identical=share, progress=progress)
         return [episodes[first : first + size] for first in range(0, len(episodes), size)]
@@ -157,16 +160,55 @@ class LocalCollector:
 
 
 def _assignment(phase: PhaseSpec, blueprint: Blueprint | None) -> Assignment:
-    """The phase's roles sample; the others are greedy."""
+    """The phase's roles sample; the others are greedy, or sampled where several executions judge."""
 
     def temperature(role: Role) -> float:
-        return phase.temperature_of(role) if role in phase.roles else 0.0
+        return phase.temperature_of(role) if role in phase.roles else phase.judge[1]
 
     return Assignment(
         planner_temperature=temperature("planner"),
         executor_temperature=temperature("executor"),
         blueprint=blueprint,
     )
+
+
+def judges_of(
+    phase: PhaseSpec, groups: Sequence[Group]
+) -> tuple[PhaseSpec, list[tuple[Task, Blueprint]]] | None:
+    """Return what else is to be run before a phase's blueprints are compared: (how, which); None: nothing.
+
+    A blueprint's return is an estimate of what the executor makes of it on average, (1/m) sum_j R_j. Of its m executions
+    at the judge's temperature the phase has made one; identical blueprints of a task share them all.
+    """
+    more = phase.judge[0] - 1
+    if more < 1 or "executor" in phase.roles:
+        return None
+    wanted = {
+        (e.task, e.blueprint.subgoals): e.blueprint
+        for group in groups
+        for e in group
+        if e.blueprint and e.was_run and e.stop is not StopReason.PROMPT_TOO_LONG
+    }
+    spec = PhaseSpec(name="judge", roles=("executor",), temperature=phase.judge[1], size=more)
+    return spec, [(task, blueprint) for (task, _), blueprint in wanted.items()]
+
+
+def judged(
+    groups: Sequence[Group], executions: Sequence[Group], pairs: Sequence[tuple[Task, Blueprint]]
+) -> list[Group]:
+    """Return the groups, each episode with the mean return of all executions of its blueprint."""
+    found = {
+        (task, blueprint.subgoals): [e.return_ for e in group if e.was_run]
+        for (task, blueprint), group in zip(pairs, executions, strict=True)
+    }
+
+    def judge(episode: Episode) -> Episode:
+        others = found.get((episode.task, episode.blueprint.subgoals)) if episode.blueprint else None
+        if others is None or not episode.was_run:
+            return episode
+        return replace(episode, judged=(episode.executed + sum(others)) / (1 + len(others)))
+
+    return [[judge(episode) for episode in group] for group in groups]
 
 
 def best_blueprint(group: Group) -> int:

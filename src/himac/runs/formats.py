@@ -89,6 +89,9 @@ def _upgraded(tree: Row) -> Row:
     algo, was = found.setdefault("algo", {}), tree.get("algo", {})
     if "clip_low" in was and "clip_high" in was:
         algo["clip"] = [was["clip_low"], was["clip_high"]]
+    endpoint = tree.get("endpoint", {})
+    if "max_requests" in endpoint and "max_tokens" in endpoint:
+        found.setdefault("endpoint", {})["budget"] = [endpoint["max_requests"], endpoint["max_tokens"]]
     if "minibatches" in was:
         algo["minibatches"] = [was.get("macro_minibatches") or was["minibatches"], was["minibatches"]]
     if "macro_updates" in was and "micro_updates" in was:

@@ -64,6 +64,12 @@ def _check_peers(config: Config, estimator: Any) -> None:
                 f"rollout.{key} must be at least 2 for estimator {algo.estimator!r}, got {size}",
                 hint='it compares an episode with its peers; estimator = "ppo" needs none',
             )
+    executions, temperature = rollout.judge
+    if executions > 1 and not temperature:
+        raise ConfigError(
+            f"rollout.judge = {list(rollout.judge)} runs a greedy execution {executions} times over",
+            hint=f"give it a temperature: rollout.judge = [{executions}, 0.4]",
+        )
     if rollout.group_size < 2 and rollout.dynamic_sampling:
         raise ConfigError(
             f"rollout.dynamic_sampling must be 0 with rollout.group_size = 1, got {rollout.dynamic_sampling}",

@@ -26,7 +26,7 @@ from himac.errors import RunError
 from himac.learner.checkpoint import TrainState
 from himac.learner.credit import Credit, PerRole
 from himac.rollout.collect import CollectClock
-from himac.rollout.phases import TaskStream, choose
+from himac.rollout.phases import TaskStream, choose, judged, judges_of
 from himac.rollout.summary import FAILED, summarise, summarise_groups
 from himac.seeds import UPDATE, derive
 from himac.types import Blueprint, Episode, Group, PhaseSpec, Role, Row, Sample, Task, Weights
@@ -226,7 +226,8 @@ class CoEvolution:
         work: Handed,
         spent: list[Episode],
     ) -> list[Group]:
-        size = self.rollout.executor_group_size if work.blueprints else self.rollout.group_size
+        own = self.rollout.executor_group_size if work.blueprints else self.rollout.group_size
+        size = phase.size or own
         groups = self.collector.collect(
             phase,
             work.tasks,
@@ -237,7 +238,12 @@ class CoEvolution:
         )
         spent += [episode for group in groups for episode in group]
         _check_failures(groups)
-        return groups
+        more = judges_of(phase, groups)
+        if more is None:
+            return groups
+        judge, pairs = more
+        work = Handed([task for task, _ in pairs], [blueprint for _, blueprint in pairs])
+        return judged(groups, self._run(judge, state, work, spent), pairs)
 
     def _hand_on(
         self, phase: PhaseSpec, groups: Sequence[Group], state: TrainState

@@ -120,7 +120,7 @@ class EvalComponents:
             )
         set_threads()
         self.env = build_env(config)
-        self.usage = Usage(max_requests=endpoint.max_requests, max_tokens=endpoint.max_tokens)
+        self.usage = Usage.within(endpoint.budget)
         engine, chat = self._engine_for(executor)
         planner_chat: Format | None = None
         self._engines = [engine]
