@@ -85,6 +85,12 @@ class ChatFormat:
         """Return a completion's text without the end-of-turn token or other special tokens."""
         return self._decode(tuple(ids))
 
+    def line_of(self, ids: Sequence[int]) -> np.ndarray:
+        """Return (T,) which line of the text each token lies in, from 0; a token that ends a line lies in that line."""
+        breaks_T = np.array([self._decode((int(token),)).count("\n") for token in ids], int)
+        lines_T: np.ndarray = np.cumsum(breaks_T) - breaks_T
+        return lines_T
+
     def answer(self, text: str) -> list[int]:
         """Return the ids of an assistant message as a demonstration: its text and the end of turn."""
         return [*self._encode(text), *self._encode(self._between)[:1]]

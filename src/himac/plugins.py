@@ -33,6 +33,7 @@ KNOWN: dict[str, dict[str, str]] = {
         "gigpo": "himac.algo.gigpo:GiGPO",
         "gigpo_mean": "himac.algo.gigpo:GiGPOMean",
         "ppo": "himac.algo.ppo:GeneralizedAdvantage",
+        "deletion": "himac.algo.deletion:Deletion",
         "subgoal": "himac.algo.subgoal:SubgoalRelative",
     },
     "agents": {

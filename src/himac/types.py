@@ -246,6 +246,7 @@ class Episode:
     is_copy: bool = False  # shares another episode's execution (identical blueprint, greedy, deterministic)
     error: str = ""  # traceback when stop is ENV_ERROR, the endpoint's words when ENGINE_ERROR
 
+    worth: tuple[float, ...] = ()  # what its return would lose without each line of its blueprint
     judged: float | None = (
         None  # mean return of several executions of its blueprint, the plan's own penalty left out
     )

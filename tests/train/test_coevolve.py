@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -11,11 +12,13 @@ import numpy as np
 import pytest
 from looping import Rows, iterate
 
+from himac.agents.grammar import subgoal_lines, write_blueprint
 from himac.config import BudgetConfig, Config, override
 from himac.errors import ConfigError
 from himac.learner.checkpoint import TrainState
 from himac.rollout.phases import judged, judges_of, phases_of
 from himac.runs.episodes import episode_row, read_episode
+from himac.testing import ScriptedEngine
 from himac.train.checks import check
 from himac.train.components import Components
 from himac.types import Blueprint, Episode, PhaseSpec, StopReason, Task, Turn
@@ -169,3 +172,47 @@ class Groups(Rows):
 def test_a_judge_that_would_say_the_same_again_is_refused(toy_config: Config) -> None:
     with pytest.raises(ConfigError, match=r"rollout.judge = \[3, 0.0\] runs a greedy execution 3 times over"):
         check(override(toy_config, rollout={"judge": (3, 0.0)}))
+
+
+def test_what_a_line_is_worth_is_what_is_lost_without_it(toy_config: Config, start: Path) -> None:
+    """The loop runs every z* without each of its lines, and each line's tokens learn from the difference alone."""
+    settings = {"estimator": "deletion", "estimator_settings": {"base": "group_mean"}}
+    parts = Components(override(toy_config, algo=settings), start)
+    parts.policy.freeze_reference()
+    plans = itertools.cycle(["good, bad", "bad, good, bad", "good, good, bad"])
+
+    def answer(prompt: str) -> str:
+        if "You plan." in prompt:
+            return write_blueprint(next(plans).split(", "))
+        return "gibberish" if "Current sub-goal: bad" in prompt else "<sub_done>"
+
+    parts.collector.runner._engine = ScriptedEngine(parts.chat.tokenizer, answer)
+    collected: list[tuple[PhaseSpec, list[Any]]] = []
+    collect, taught = parts.collector.collect, list[Any]()
+
+    def noting(phase: PhaseSpec, *args: Any, **more: Any) -> Any:
+        collected.append((phase, found := collect(phase, *args, **more)))
+        return found
+
+    parts.collector.collect = noting  # type: ignore[method-assign]
+    learner, log = parts.learner(), Groups()
+    update = learner.update
+    learner.update = lambda samples, *a, **k: taught.append(samples) or update(samples, *a, **k)  # type: ignore
+    parts.loop(learner, log=log, outside=log).iterate(TrainState())
+    (_, first), (deleting, executions), _ = collected
+    assert (deleting.name, deleting.roles) == ("deletion", ())
+    returns = {(g[0].task, g[0].blueprint.subgoals): g[0].return_ for g in executions}
+    stars = [e for group in log.groups[0] for e in group if e.worth]
+    assert len(stars) == len(first) == 3
+    assert {star.worth[0] for star in stars} == {0.0} and all(star.worth[-1] < 0 for star in stars)
+    for star in stars:
+        goals = star.blueprint.subgoals
+        for k, worth in enumerate(star.worth):
+            assert worth == pytest.approx(star.return_ - returns[star.task, goals[:k] + goals[k + 1 :]])
+        sample = next(s for s in taught[0] if np.array_equal(s.ids, star.contexts[0].ids[: len(s.ids)]))
+        lines = parts.chat.decode(sample.ids[sample.mask].tolist()).split("\n")
+        line_T = parts.chat.line_of(sample.ids[sample.mask].tolist())
+        for line, worth in zip(subgoal_lines(star.planning.text), star.worth, strict=False):
+            assert lines[line].strip() and set(sample.advantages[sample.mask][line_T == line]) == {
+                np.float32(worth)
+            }

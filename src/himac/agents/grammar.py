@@ -7,7 +7,7 @@ models really write around and instead of them, and say when they could not read
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from himac.types import Blueprint
 
@@ -48,19 +48,34 @@ def read_blueprint(text: str, *, fallback: str, max_subgoals: int) -> Blueprint:
     >>> read_blueprint("I cannot plan.", fallback="the task", max_subgoals=8)
     Blueprint(subgoals=('the task',), malformed=True)
     """
-    body = _THINK.sub("", text[:_MAX_READ_CHARS])
+    subgoals = tuple(subgoal for _, subgoal in _subgoals(text))
+    if not subgoals:
+        return Blueprint(subgoals=(fallback,), malformed=True)
+    return Blueprint(subgoals=subgoals[:max_subgoals])
+
+
+def subgoal_lines(text: str) -> list[int]:
+    r"""Return which line of a text each sub-goal stands in, from 0.
+
+    >>> subgoal_lines("<think>first\nlast</think>\n<blueprint>\n1. find the key\n\n2. open the door\n</blueprint>")
+    [3, 5]
+    """
+    return [line for line, _ in _subgoals(text)]
+
+
+def _subgoals(text: str) -> Iterator[tuple[int, str]]:
+    """Yield (number of the line, sub-goal)."""
+    body = _THINK.sub(lambda thought: "\n" * thought.group().count("\n"), text[:_MAX_READ_CHARS])
     tagged = _BLUEPRINT.search(body)
-    subgoals = []
-    for line in (tagged.group(1) if tagged else body).splitlines():
+    inside = tagged.group(1) if tagged else body
+    first = body[: tagged.start(1)].count("\n") if tagged else 0
+    for number, line in enumerate(inside.split("\n"), first):
         item = _ITEM.match(line)
         if item is None and tagged is None:
             continue
         subgoal = _clean(item.group(1) if item else line)
         if subgoal:
-            subgoals.append(subgoal)
-    if not subgoals:
-        return Blueprint(subgoals=(fallback,), malformed=True)
-    return Blueprint(subgoals=tuple(subgoals[:max_subgoals]))
+            yield number, subgoal
 
 
 def read_turn(text: str, *, both: bool = False) -> tuple[str | None, bool]:

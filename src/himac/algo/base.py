@@ -26,6 +26,7 @@ class Estimator(Protocol):
         needs_peers = True        compares episodes of a group, so a group has at least two
         needs_critic = False      reads `Turn.value`; also has `targets`, and `value_lr` and `value_coef` of the critic
         needs_blueprint = False   its executor's peers carry out one blueprint
+        needs_deletions = False   z* is also executed without each of its sub-goals; also has `lines` (algo/deletion.py)
     """
 
     def __call__(self, groups: Sequence[Group], role: Role) -> list[list[TurnAdvantages]]:

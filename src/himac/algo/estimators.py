@@ -7,6 +7,7 @@ gigpo            GiGPO             GRPO's + w x the same among turns in one stat
 gigpo_mean       GiGPO, mean only  without the two divisions
 ppo              PPO               GAE over turns against a value head             algo/ppo.py
 
+deletion         ours              one of the first three; lines of z* by what is lost without them  algo/deletion.py
 subgoal          ours              one of the first three + w x the same within each sub-goal of z*  algo/subgoal.py
 """
 
@@ -39,5 +40,5 @@ def make_estimator(name: str, settings: dict[str, Any] | None = None) -> Estimat
 
 
 def needs(estimator: Any, what: str) -> bool:
-    """Return whether an estimator, or its class, needs "peers", a "critic" or a "blueprint" (see `Estimator`)."""
+    """Return whether an estimator, or its class, needs "peers", a "critic", a "blueprint" or "deletions" (see `Estimator`)."""
     return bool(getattr(estimator, f"needs_{what}", what == "peers"))

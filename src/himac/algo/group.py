@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from himac.algo.advantages import Normalise, group_relative, leave_one_out
-from himac.algo.base import TurnAdvantages, broadcast_to_turns, returns_of
+from himac.algo.base import Estimator, TurnAdvantages, broadcast_to_turns, returns_of
 from himac.types import Group, Role
 
 
@@ -45,3 +45,11 @@ class LeaveOneOut:
     def __call__(self, groups: Sequence[Group], role: Role) -> list[list[TurnAdvantages]]:
         """Return, for each group and each of its episodes, one advantage per turn of `role`."""
         return [broadcast_to_turns(group, leave_one_out(returns_of(group)), role) for group in groups]
+
+
+BASES: dict[str, Estimator] = {
+    "group_relative": GroupRelative(),
+    "group_mean": GroupMean(),
+    "rloo": LeaveOneOut(),
+}
+"""What estimators that add to a comparison of episodes may add to."""

@@ -22,9 +22,9 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from himac.algo.advantages import discounted
-from himac.algo.base import Estimator, TurnAdvantages, rewards_of, scatter_to_turns
+from himac.algo.base import TurnAdvantages, rewards_of, scatter_to_turns
 from himac.algo.gigpo import within_key
-from himac.algo.group import GroupMean, GroupRelative, LeaveOneOut
+from himac.algo.group import BASES
 from himac.toml import NonNegative, Share
 from himac.types import Episode, Group, Role
 
@@ -41,7 +41,7 @@ class SubgoalRelative:
 
     def __call__(self, groups: Sequence[Group], role: Role) -> list[list[TurnAdvantages]]:
         """Return, for each group and each of its episodes, one advantage per turn of `role`."""
-        whole = _BASES[self.base](groups, role)
+        whole = BASES[self.base](groups, role)
         if role == "planner":
             return whole
         return [self._with_subgoals(group, rows) for group, rows in zip(groups, whole, strict=True)]
@@ -65,13 +65,6 @@ class SubgoalRelative:
         firsts_S = np.cumsum([0, *_lengths(episode)])[:-1]
         from_each_S: np.ndarray = discounted(rewards_of(episode, "executor"), gamma=self.gamma)[firsts_S]
         return from_each_S
-
-
-_BASES: dict[str, Estimator] = {
-    "group_relative": GroupRelative(),
-    "group_mean": GroupMean(),
-    "rloo": LeaveOneOut(),
-}
 
 
 def _lengths(episode: Episode) -> list[int]:

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from himac.agents.grammar import subgoal_lines
 from himac.algo.base import TurnAdvantages
-from himac.algo.estimators import Estimator
+from himac.algo.estimators import Estimator, needs
 from himac.algo.losses import Aggregation
 from himac.learner.samples import fill_values, to_samples
 from himac.types import Episode, Group, Role, Sample, StopReason
@@ -24,6 +25,9 @@ class Credit:
     groups: Sequence[Group]  # their turns have values where a critic was asked
     advantages: PerRole
     targets: PerRole = field(default_factory=dict)  # what the critic should have said; empty without one
+    tokens: dict[int, np.ndarray] = field(
+        default_factory=dict
+    )  # {place of an episode: (T,) advantages of its plan's tokens}
 
     @property
     def episodes(self) -> list[Episode]:
@@ -41,6 +45,7 @@ class Credit:
                 role=role,
                 aggregation=aggregation,
                 targets=_flat(self.targets[role]) if role in self.targets else None,
+                plans=self.tokens if role == "planner" else {},
                 keep_flat=keep_flat,
             )
         ]
@@ -52,6 +57,7 @@ class CreditAssigner:
     Args:
         estimator: compares.
         values: asks a critic (see `Learner.values`); None where the estimator needs none.
+        line_of: says in which line of a text each token lies; for estimators that credit a blueprint line by line.
     """
 
     def __init__(
@@ -59,20 +65,47 @@ class CreditAssigner:
         estimator: Estimator,
         *,
         values: Callable[[Sequence[Sample]], list[np.ndarray]] | None = None,
+        line_of: Callable[[Sequence[int]], np.ndarray] | None = None,
     ) -> None:
-        self._estimator, self._values = estimator, values
+        self._estimator, self._values, self._line_of = estimator, values, line_of
 
     def __call__(self, groups: Sequence[Group], roles: Sequence[Role]) -> Credit:
         """Compare the groups for each of the roles. Episodes that could not be run are nobody's peers and get NaN."""
         peers = [[_judged(e, group) for e in group if e.was_run] for group in groups]
         if self._values is None:
-            return Credit(groups=groups, advantages={role: self._over(groups, peers, role) for role in roles})
+            advantages = {role: self._over(groups, peers, role) for role in roles}
+            return Credit(groups=groups, advantages=advantages, tokens=self._by_line(groups, advantages))
         peers = [list(group) for group in fill_values(peers, self._values)]
         return Credit(
             groups=[_laid(group, iter(row)) for group, row in zip(groups, peers, strict=True)],
             advantages={role: self._over(groups, peers, role) for role in roles},
             targets={role: self._over(groups, peers, role, targets=True) for role in roles},
         )
+
+    def _by_line(self, groups: Sequence[Group], advantages: PerRole) -> dict[int, np.ndarray]:
+        """Return {place of an episode: (T,) its plan's tokens' advantages}, where lines have advantages of their own."""
+        if not needs(self._estimator, "deletions") or "planner" not in advantages or self._line_of is None:
+            return {}
+        told: dict[int, np.ndarray] = {}
+        place = 0
+        for group, rows in zip(groups, advantages["planner"], strict=True):
+            peers = [e for e in group if e.was_run]
+            lines = iter(self._estimator.lines(peers))  # type: ignore[attr-defined]
+            for episode, row_N in zip(group, rows, strict=True):
+                worth_K = next(lines) if episode.was_run else None
+                if worth_K is not None and episode.planning is not None:
+                    told[place] = self._laid_on_tokens(episode, float(row_N[0]), worth_K)
+                place += 1
+        return told
+
+    def _laid_on_tokens(self, episode: Episode, whole: float, worth_K: np.ndarray) -> np.ndarray:
+        turn = episode.planning
+        assert turn is not None and self._line_of is not None
+        line_T = self._line_of(episode.contexts[turn.context].ids[turn.start : turn.end].tolist())
+        laid_T = np.full(turn.end - turn.start, whole, np.float32)
+        for line, worth in zip(subgoal_lines(turn.text), worth_K, strict=False):
+            laid_T[line_T == line] = worth
+        return laid_T
 
     def _over(
         self, groups: Sequence[Group], peers: Sequence[Group], role: Role, *, targets: bool = False

@@ -7,8 +7,9 @@ counts the same however many turns it has. A critic is asked, and taught, at the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 import numpy as np
 
@@ -16,6 +17,8 @@ from himac.algo.estimators import TurnAdvantages
 from himac.algo.losses import Aggregation, token_weights
 from himac.errors import RunError
 from himac.types import Episode, Group, Role, Sample, Turn
+
+NO_PLANS: Mapping[int, np.ndarray] = MappingProxyType({})
 
 
 def to_samples(
@@ -26,6 +29,7 @@ def to_samples(
     aggregation: Aggregation = "episode",
     targets: Sequence[TurnAdvantages] | None = None,
     keep_flat: bool = False,
+    plans: Mapping[int, np.ndarray] = NO_PLANS,
 ) -> list[Sample]:
     """Return one sample per context that holds trained tokens.
 
@@ -39,6 +43,7 @@ def to_samples(
         aggregation: see `token_weights`.
         targets: per episode, (N,) what a critic should have said before each turn; None without a critic.
         keep_flat: whether episodes without signal are samples too.
+        plans: {place of an episode: (T,) advantages of its blueprint's tokens}, where they are not all the same.
     """
     if any(turn.end == 0 for episode in episodes for turn in episode.turns):
         raise RunError(
@@ -49,10 +54,19 @@ def to_samples(
     weights_E = token_weights(tokens_E, aggregation=aggregation)
     samples: list[Sample] = []
     for index, (episode, turn_advantages) in enumerate(zip(episodes, advantages, strict=True)):
-        if keep_flat or np.any(np.nan_to_num(turn_advantages) != 0):
+        own = plans.get(index)
+        if keep_flat or np.any(np.nan_to_num(turn_advantages) != 0) or (own is not None and own.any()):
             learnt = None if targets is None else targets[index]
-            samples += _episode_samples(episode, turn_advantages, role, float(weights_E[index]), learnt)
+            found = _episode_samples(episode, turn_advantages, role, float(weights_E[index]), learnt)
+            samples += found if own is None else [_with_plan(sample, own) for sample in found]
     return samples
+
+
+def _with_plan(sample: Sample, own_T: np.ndarray) -> Sample:
+    """Lay the advantages of a blueprint's tokens, which are all that a planner's sample trains, over it."""
+    advantages_T = sample.advantages.copy()
+    advantages_T[len(sample.ids) - len(own_T) :] = own_T
+    return replace(sample, advantages=np.where(sample.mask, advantages_T, 0).astype(np.float32))
 
 
 def fill_values(

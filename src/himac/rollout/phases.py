@@ -211,6 +211,55 @@ def judged(
     return [[judge(episode) for episode in group] for group in groups]
 
 
+def deletions_of(phase: PhaseSpec, groups: Sequence[Group]) -> tuple[PhaseSpec, list[tuple[Task, Blueprint]]]:
+    """Return what is to be run to learn what each line of each z* is worth: (how, which), z* without one sub-goal each.
+
+    The executor is the one that judged, frozen and greedy unless a recipe has it sampled. Plans that come to the same are run once.
+    """
+    wanted: dict[tuple[Task, tuple[str, ...]], Blueprint] = {}
+    for group in groups:
+        star = group[best_blueprint(group)]
+        if star.blueprint is None or star.blueprint.malformed or not star.was_run:
+            continue
+        for shorter in _without_each(star.blueprint):
+            wanted.setdefault((star.task, shorter.subgoals), shorter)
+    size, temperature = phase.judge
+    roles: tuple[Role, ...] = ("executor",) if temperature else ()
+    spec = PhaseSpec(name="deletion", roles=roles, temperature=temperature or 1.0, size=size)
+    return spec, [(task, blueprint) for (task, _), blueprint in wanted.items()]
+
+
+def with_worth(
+    groups: Sequence[Group], executions: Sequence[Group], pairs: Sequence[tuple[Task, Blueprint]]
+) -> list[Group]:
+    """Return the groups, each z* with what every one of its lines is worth: its return less the return without it."""
+    found = {
+        (task, blueprint.subgoals): [e.return_ for e in group if e.was_run]
+        for (task, blueprint), group in zip(pairs, executions, strict=True)
+    }
+    told = []
+    for group in groups:
+        best = best_blueprint(group)
+        star = group[best]
+        without = (
+            [found.get((star.task, s.subgoals)) for s in _without_each(star.blueprint)]
+            if star.blueprint
+            else []
+        )
+        if without and all(without):
+            own = star.executed if star.judged is None else star.judged
+            worth = tuple(own - sum(returns) / len(returns) for returns in without if returns)
+            group = [replace(e, worth=worth) if i == best else e for i, e in enumerate(group)]
+        told.append(group)
+    return told
+
+
+def _without_each(blueprint: Blueprint) -> list[Blueprint]:
+    """Return a blueprint without its first sub-goal, without its second, and so on."""
+    goals = blueprint.subgoals
+    return [replace(blueprint, subgoals=goals[:k] + goals[k + 1 :]) for k in range(len(goals))]
+
+
 def best_blueprint(group: Group) -> int:
     """Return the index of z*: the best of (return, score, fewer environment steps, mean log-probability a token).
 

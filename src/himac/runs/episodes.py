@@ -34,6 +34,7 @@ def episode_row(episode: Episode, **labels: Any) -> Row:
             for key in ("env_return", "penalty", "success", "score", "stop", "env_steps", "calls", "tokens")
         },
         "is_copy": episode.is_copy,
+        **({"worth": list(episode.worth)} if episode.worth else {}),
         **({} if episode.judged is None else {"judged": episode.judged}),
         "error": episode.error,
     }
@@ -65,6 +66,7 @@ def read_episode(row: Row) -> Episode:
         tokens=row["tokens"],
         is_copy=row["is_copy"],
         judged=row.get("judged"),
+        worth=tuple(row.get("worth", ())),
         error=row["error"],
     )
 

@@ -26,7 +26,7 @@ from himac.errors import RunError
 from himac.learner.checkpoint import TrainState
 from himac.learner.credit import Credit, PerRole
 from himac.rollout.collect import CollectClock
-from himac.rollout.phases import TaskStream, choose, judged, judges_of
+from himac.rollout.phases import TaskStream, choose, deletions_of, judged, judges_of, with_worth
 from himac.rollout.summary import FAILED, summarise, summarise_groups
 from himac.seeds import UPDATE, derive
 from himac.types import Blueprint, Episode, Group, PhaseSpec, Role, Row, Sample, Task, Weights
@@ -146,6 +146,7 @@ class CoEvolution:
     rollout: RolloutConfig
     algo: AlgoConfig
     evaluate_every: int  # iterations; 0 is never
+    deletions: bool = False  # z* is also executed without each of its lines
 
     def train(self, state: TrainState) -> TrainState:
         """Iterate to the end; return how far the run has come."""
@@ -238,12 +239,19 @@ class CoEvolution:
         )
         spent += [episode for group in groups for episode in group]
         _check_failures(groups)
+        return groups if work.blueprints else self._looked_into(phase, groups, state, spent)
+
+    def _looked_into(
+        self, phase: PhaseSpec, groups: list[Group], state: TrainState, spent: list[Episode]
+    ) -> list[Group]:
+        """Run what else is wanted of blueprints: more judges, and z* without each of its lines."""
         more = judges_of(phase, groups)
-        if more is None:
-            return groups
-        judge, pairs = more
-        work = Handed([task for task, _ in pairs], [blueprint for _, blueprint in pairs])
-        return judged(groups, self._run(judge, state, work, spent), pairs)
+        if more is not None:
+            groups = judged(groups, self._run(more[0], state, _handed(more[1]), spent), more[1])
+        if self.deletions and "executor" not in phase.roles:
+            how, pairs = deletions_of(phase, groups)
+            groups = with_worth(groups, self._run(how, state, _handed(pairs), spent) if pairs else [], pairs)
+        return groups
 
     def _hand_on(
         self, phase: PhaseSpec, groups: Sequence[Group], state: TrainState
@@ -254,11 +262,15 @@ class CoEvolution:
         chosen = choose(groups, select=self.rollout.select, seed=derive(self.run.seed, state.iteration))
         best = [group[index] for group, index in zip(groups, chosen, strict=True)]
         pairs = [(e.task, e.blueprint) for e in best if e.blueprint is not None and e.was_run]
-        return chosen, Handed([task for task, _ in pairs], [blueprint for _, blueprint in pairs])
+        return chosen, _handed(pairs)
 
     def _times(self) -> dict[str, float]:
         clock = self.collector.clock()
         return {"collect_s": clock.total_s, "generate_s": clock.generate_s, "env_s": clock.env_s}
+
+
+def _handed(pairs: Sequence[tuple[Task, Blueprint]]) -> Handed:
+    return Handed([task for task, _ in pairs], [blueprint for _, blueprint in pairs])
 
 
 def _row(phase: PhaseSpec, credit: Credit, state: TrainState) -> Row:

@@ -71,7 +71,7 @@ class Components:
             tasks=TaskStream(tasks=self.env.tasks(self.env.spec.train_split), seed=config.run.seed),
             collector=self.collector,
             learner=learner,
-            credit=CreditAssigner(self.estimator, values=values),
+            credit=CreditAssigner(self.estimator, values=values, line_of=self.chat.line_of),
             log=log,
             outside=outside,
             run=config.run,
@@ -79,6 +79,7 @@ class Components:
             rollout=config.rollout,
             algo=config.algo,
             evaluate_every=config.eval.every,
+            deletions=needs(self.estimator, "deletions"),
         )
 
     def close(self) -> None:
