@@ -120,7 +120,7 @@ class RolloutConfig:
 class AlgoConfig:
     """What is optimised."""
 
-    method: str = "himac"  # himac, flat; for evaluation react, reflexion; or an import path to an agent
+    method: str = "himac"  # himac, himac-replan, flat; to evaluate: react, reflexion; or an import path
     estimator: str = "group_relative"  # whose advantage (docs/baselines.md), or an import path to yours
     estimator_settings: Table = field(default_factory=dict)  # the estimator's own, by its own names
     coevolution: bool = True  # False: ablation, both levels updated together from one set of episodes

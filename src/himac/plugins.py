@@ -39,6 +39,7 @@ KNOWN: dict[str, dict[str, str]] = {
     "agents": {
         "himac": "himac.agents.hierarchical:HierarchicalAgent",
         "flat": "himac.agents.flat:FlatAgent",
+        "himac-replan": "himac.agents.replanning:ReplanningAgent",
         "react": "himac.agents.react:ReActAgent",
         "reflexion": "himac.agents.reflexion:ReflexionAgent",
     },

@@ -13,6 +13,7 @@ from himac.agents.flat import FlatAgent
 from himac.agents.hierarchical import HierarchicalAgent
 from himac.agents.react import ReActAgent
 from himac.agents.reflexion import ReflexionAgent
+from himac.agents.replanning import ReplanningAgent
 from himac.config import AgentConfig
 from himac.types import Blueprint, EnvSpec, Observation, StepResult, StopReason
 
@@ -380,3 +381,46 @@ def test_an_action_that_the_world_refused_is_not_carried_over() -> None:
     agent.receive("<action>nonsense</action>")
     agent.observe(replace(_after("nonsense"), valid=False))
     assert "(not finished); last action: a\n" in agent.ask().messages[1].content  # its two turns are over
+
+
+def _replanning(**changes: object) -> ReplanningAgent:
+    agent = ReplanningAgent(SPEC, replace(LIMITS, max_steps=20, **changes))  # type: ignore[arg-type]
+    agent.start(HELLO)
+    return agent
+
+
+def test_a_sub_goal_that_is_not_finished_is_planned_again() -> None:
+    agent = _replanning()
+    for words in (PLAN, "<action>a</action>", "<action>b</action>"):
+        _say(agent, words)
+    query = agent.ask()
+    text = query.messages[1].content
+    assert query.role == "planner" and query.fresh and "You plan." in query.messages[0].content
+    assert "1. one (not finished)\n2. two\n\nYou did b." in text and "Current sub-goal" not in text
+    reply = agent.receive("<blueprint>\n1. another way\n2. then this\n</blueprint>")
+    assert reply.readable and reply.blueprint is None and reply.action is None
+    assert (agent.segment, agent.subgoal) == (1, "another way")
+    assert agent.blueprint is not None and agent.blueprint.subgoals == ("one", "two")  # z* is the first plan
+    query = agent.ask()
+    assert (
+        query.role == "executor"
+        and "1. one (not finished)\n2. another way\n3. then this" in query.messages[1].content
+    )
+
+
+def test_a_second_plan_that_cannot_be_read_leaves_the_first_one_standing() -> None:
+    agent = _replanning()
+    for words in (PLAN, "<action>a</action>", "<action>b</action>"):
+        _say(agent, words)
+    agent.ask()
+    assert not agent.receive("no idea").readable
+    assert (agent.segment, agent.subgoal) == (1, "two")
+
+
+@given(texts=st.lists(ANY_TEXT, min_size=1, max_size=5))
+@settings(max_examples=60, deadline=None)
+def test_whatever_is_written_a_replanning_agent_ends_within_its_limits(texts: list[str]) -> None:
+    agent = ReplanningAgent(SPEC, LIMITS)
+    agent.start(HELLO)
+    calls = _play(agent, texts)
+    assert calls <= call_limit(SPEC, LIMITS) and agent.stop in (StopReason.MAX_STEPS, StopReason.MAX_CALLS)

@@ -75,5 +75,5 @@ def test_it_needs_a_planner_and_two_phases() -> None:
     words = ["env=toy", "algo.estimator=deletion"]
     check(load_config(None, words))
     for more in ("method=flat", "algo.coevolution=false"):
-        with pytest.raises(ConfigError, match="needs a method that plans"):
+        with pytest.raises(ConfigError, match="needs a method that plans once"):
             check(load_config(None, [*words, more]))

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from looping import Rows, iterate
 
-from himac.agents.grammar import subgoal_lines, write_blueprint
+from himac.agents.grammar import read_blueprint, subgoal_lines, write_blueprint
 from himac.config import BudgetConfig, Config, override
 from himac.errors import ConfigError
 from himac.learner.checkpoint import TrainState
@@ -216,3 +216,46 @@ def test_what_a_line_is_worth_is_what_is_lost_without_it(toy_config: Config, sta
             assert lines[line].strip() and set(sample.advantages[sample.mask][line_T == line]) == {
                 np.float32(worth)
             }
+
+
+def test_every_plan_of_an_episode_is_trained_with_the_episode_s_advantage(
+    toy_config: Config, start: Path
+) -> None:
+    """Phase A samples first and later plans alike; none of them is the executor's to learn from."""
+    config = override(
+        toy_config, algo={"method": "himac-replan"}, agent={"subgoal_turns": 2, "max_subgoals": 3}
+    )
+    parts = Components(config, start)
+    parts.policy.freeze_reference()
+    plans = itertools.cycle(["wait", "look, wait", "go, wait, look"])
+
+    def answer(prompt: str) -> str:
+        return write_blueprint(next(plans).split(", ")) if "You plan." in prompt else "gibberish"
+
+    parts.collector.runner._engine = ScriptedEngine(parts.chat.tokenizer, answer)
+    taught = list[Any]()
+    learner, log = parts.learner(), Groups()
+    update = learner.update
+    learner.update = lambda samples, phase, **k: taught.append(samples) or update(samples, phase, **k)  # type: ignore
+    parts.loop(learner, log=log, outside=log).iterate(TrainState())
+    first, second = log.groups
+    for group in first:
+        assert not any(episode.is_copy for episode in group)  # one first plan is not one execution
+        for episode in group:
+            later = [t for s in episode.segments for t in s.turns if t.role == "planner"]
+            assert later and all(turn.readable and turn.action is None for turn in later)
+            assert episode.blueprint.subgoals == tuple(
+                read_blueprint(episode.planning.text, fallback="", max_subgoals=3).subgoals
+            )
+    written = sum(t.role == "planner" for group in first for e in group for t in e.turns)
+    roles = [{s.role for s in samples} for samples in taught]
+    assert roles == [{"planner"}, {"executor"}] and len(taught[0]) == written
+    assert all(len({float(a) for a in s.advantages[s.mask]}) == 1 for s in taught[0])
+    given = {group[0].task: group[0].blueprint for group in second}
+    assert all(given[group[0].task] in [e.blueprint for e in group] for group in first)
+
+
+def test_what_compares_blueprints_line_by_line_needs_one_plan_an_episode(toy_config: Config) -> None:
+    for estimator in ("subgoal", "deletion"):
+        with pytest.raises(ConfigError, match="needs a method that plans once"):
+            check(override(toy_config, algo={"method": "himac-replan", "estimator": estimator}))

@@ -33,6 +33,9 @@ class HierarchicalAgent:
         self.stop: StopReason | None = None
         self.segment = 0
         self.blueprint = assignment.blueprint
+        self._goals = (
+            assignment.blueprint.subgoals if assignment.blueprint else ()
+        )  # what is to be done, in order
         self._spec, self._cfg = spec, cfg
         self._both = cfg.explicit_done and cfg.done_with_action
         self._prompts = load_prompts(cfg.prompts)
@@ -70,8 +73,7 @@ class HierarchicalAgent:
         """Text of the active sub-goal."""
         if self.blueprint is None:
             return ""
-        goals = self.blueprint.subgoals
-        return goals[self.segment] if self.segment < len(goals) else self._prompts.finish
+        return self._goals[self.segment] if self.segment < len(self._goals) else self._prompts.finish
 
     def start(self, observation: Observation) -> None:
         """Take the first observation."""
@@ -98,12 +100,7 @@ class HierarchicalAgent:
             return self._receive_blueprint(text)
         self._turns += 1
         action, done = read_turn(text, both=self._both)
-        if (
-            done
-            and action is None
-            and self._cfg.explicit_done
-            and self.segment < len(self.blueprint.subgoals)
-        ):
+        if done and action is None and self._cfg.explicit_done and self.segment < len(self._goals):
             self._open_segment(self.segment + 1)
             self._check_calls()
             return Reply(sub_done=True)
@@ -113,7 +110,7 @@ class HierarchicalAgent:
             # <sub_done> with nothing left to be done is not an action, and not bad form either
             return Reply(readable=done and self._cfg.explicit_done)
         self._answer, self._action = text, action
-        self._is_done = done and self.segment < len(self.blueprint.subgoals)
+        self._is_done = done and self.segment < len(self._goals)
         return Reply(action=action, sub_done=self._is_done)
 
     def observe(self, result: StepResult) -> None:
@@ -130,16 +127,16 @@ class HierarchicalAgent:
     def _receive_blueprint(self, text: str) -> Reply:
         fallback = self._spec.goal or self._prompts.finish
         self.blueprint = read_blueprint(text, fallback=fallback, max_subgoals=self._cfg.max_subgoals)
+        self._goals = self.blueprint.subgoals
         self._open_segment(0)
         self._check_calls()
         return Reply(blueprint=self.blueprint, readable=not self.blueprint.malformed)
 
     def _open_segment(self, index: int) -> None:
-        assert self.blueprint is not None
         self.segment, self._turns, self._is_done = index, 0, False
         head = self._prompts.blueprint_view(
             self._task,
-            self.blueprint.subgoals,
+            self._goals,
             index,
             unfinished=self._unfinished,
             last_actions=self._last_actions if self._cfg.context == "carry" else NONE,
@@ -151,16 +148,19 @@ class HierarchicalAgent:
 
     def _after_step(self) -> None:
         """Count one step (or wasted answer), then let the limits speak."""
-        assert self.blueprint is not None
         self._steps += 1
         if self._steps >= step_limit(self._spec, self._cfg):
             self.stop = StopReason.MAX_STEPS
         elif self._is_done:
             self._open_segment(self.segment + 1)
-        elif self._turns >= self._cfg.subgoal_turns and self.segment < len(self.blueprint.subgoals):
+        elif self._turns >= self._cfg.subgoal_turns and self.segment < len(self._goals):
             self._unfinished.add(self.segment)
-            self._open_segment(self.segment + 1)
+            self._fall_back()
         self._check_calls()
+
+    def _fall_back(self) -> None:
+        """Go on where the active sub-goal's turns are spent: with the next one."""
+        self._open_segment(self.segment + 1)
 
     def _check_calls(self) -> None:
         if self.stop is None and self._calls >= call_limit(self._spec, self._cfg):

@@ -49,6 +49,7 @@ class Prompts:
         "now: in a few sentences, say where this attempt went wrong and what you will do differently."
     )
     step: str = "You are at step {step} and see:"  # before an observation in context "step"
+    replan: str = "The sub-goal before the open ones was not finished. Plan from here on: only what is still to be done."
     notes: str = "What you noted after earlier, failed attempts at this task:"
     finish: str = "finish the task"  # the sub-goal after the last one
     nothing: str = "Nothing happens: answer with <action>...</action>."  # after an answer that cannot be read
@@ -124,6 +125,7 @@ class Prompts:
         *,
         unfinished: Collection[int] = (),
         last_actions: Mapping[int, str] = NONE,
+        current: bool = True,
     ) -> str:
         """Show the task and the blueprint with the active sub-goal marked.
 
@@ -132,6 +134,7 @@ class Prompts:
             subgoals: the blueprint.
             active: index of the active one; len(subgoals) when all lie behind.
             unfinished: indices of those that nobody said were done.
+            current: name the active one again, below.
             last_actions: {index: the last action that the world took under it}, where it is carried over.
 
         >>> print(Prompts().blueprint_view("Open it.", ["look around", "find the key", "open it"], 2, unfinished=[0]))
@@ -148,7 +151,8 @@ class Prompts:
             if index in last_actions:
                 behind += self.carried.format(action=last_actions[index])
             lines.append(f"{index + 1}. {subgoal}{behind if index < active else ''}")
-        lines.append(f"Current sub-goal: {subgoals[active] if active < len(subgoals) else self.finish}")
+        if current:
+            lines.append(f"Current sub-goal: {subgoals[active] if active < len(subgoals) else self.finish}")
         return "\n".join(lines)
 
 

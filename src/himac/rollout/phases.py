@@ -92,6 +92,7 @@ class LocalCollector:
         seed: int,
     ) -> None:
         self.runner, self.spec = runner, spec
+        self._replans = getattr(make_agent, "replans", False)  # then one plan is not one execution
         self._make_agent, self._agent, self._rollout, self._seed = make_agent, agent, rollout, seed
 
     def collect(
@@ -137,7 +138,7 @@ class LocalCollector:
             ]
         # a frozen executor is greedy: what it makes of one blueprint twice would be the same twice; where it is sampled, to
         # judge, those who wrote the same share the judges too
-        share = "executor" not in phase.roles and self.spec.deterministic
+        share = "executor" not in phase.roles and self.spec.deterministic and not self._replans
         episodes = self.runner.run(jobs, share_identical=share, progress=progress)
         return [episodes[first : first + size] for first in range(0, len(episodes), size)]
 

@@ -27,7 +27,8 @@ def check(config: Config) -> Config:
         resolve("sinks", sink)
     _check_peers(config, estimator)
     _check_thoughts(config)
-    _check_blueprints(config, estimator, plans=getattr(agent, "plans", False))
+    plans = getattr(agent, "plans", False) and not getattr(agent, "replans", False)
+    _check_blueprints(config, estimator, plans=plans)
     return config
 
 
@@ -90,6 +91,6 @@ def _check_blueprints(config: Config, estimator: Any, *, plans: bool) -> None:
     """Refuse what would compare sub-goals of different blueprints."""
     if needs(estimator, "blueprint") and not (plans and config.algo.coevolution):
         raise ConfigError(
-            f"algo.estimator = {config.algo.estimator!r} needs a method that plans, and algo.coevolution = true",
+            f"algo.estimator = {config.algo.estimator!r} needs a method that plans once, and algo.coevolution = true",
             hint="only phase B's executions share a blueprint, and so their sub-goals",
         )
