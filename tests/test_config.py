@@ -57,11 +57,11 @@ def test_every_shipped_recipe_is_valid(recipe: Path) -> None:
         ),
         (
             "algo.estimator=gigpoo",
-            "unknown estimator 'gigpoo'; known: group_relative, group_mean, rloo, gigpo, gigpo_mean, ppo, subgoal; did you mean 'gigpo'?",
+            "unknown estimator 'gigpoo'; known: group_relative, group_mean, rloo, gigpo, gigpo_mean, ppo, deletion, subgoal; did you mean 'gigpo'?",
         ),
         (
             "algo.method=himak",
-            "unknown agent 'himak'; known: himac, flat, react, reflexion; did you mean 'himac'?",
+            "unknown agent 'himak'; known: himac, flat, himac-replan, react, reflexion; did you mean 'himac'?",
         ),
         ("optimizer.lr=fast", "optimizer.lr must be float, got 'fast' (str)"),
         ("run.iterations=1.5", "run.iterations must be int, got 1.5 (float)"),
