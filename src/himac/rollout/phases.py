@@ -198,10 +198,7 @@ def judged(
     groups: Sequence[Group], executions: Sequence[Group], pairs: Sequence[tuple[Task, Blueprint]]
 ) -> list[Group]:
     """Return the groups, each episode with the mean return of all executions of its blueprint."""
-    found = {
-        (task, blueprint.subgoals): [e.return_ for e in group if e.was_run]
-        for (task, blueprint), group in zip(pairs, executions, strict=True)
-    }
+    found = _returns(executions, pairs)
 
     def judge(episode: Episode) -> Episode:
         others = found.get((episode.task, episode.blueprint.subgoals)) if episode.blueprint else None
@@ -234,10 +231,7 @@ def with_worth(
     groups: Sequence[Group], executions: Sequence[Group], pairs: Sequence[tuple[Task, Blueprint]]
 ) -> list[Group]:
     """Return the groups, each z* with what every one of its lines is worth: its return less the return without it."""
-    found = {
-        (task, blueprint.subgoals): [e.return_ for e in group if e.was_run]
-        for (task, blueprint), group in zip(pairs, executions, strict=True)
-    }
+    found = _returns(executions, pairs)
     told = []
     for group in groups:
         best = best_blueprint(group)
@@ -253,6 +247,16 @@ def with_worth(
             group = [replace(e, worth=worth) if i == best else e for i, e in enumerate(group)]
         told.append(group)
     return told
+
+
+def _returns(
+    executions: Sequence[Group], pairs: Sequence[tuple[Task, Blueprint]]
+) -> dict[tuple[Task, tuple[str, ...]], list[float]]:
+    """Return {(task, sub-goals): the returns of the executions that could be run}."""
+    return {
+        (task, blueprint.subgoals): [e.return_ for e in group if e.was_run]
+        for (task, blueprint), group in zip(pairs, executions, strict=True)
+    }
 
 
 def _without_each(blueprint: Blueprint) -> list[Blueprint]:
