@@ -22,7 +22,7 @@ from himac.learner import checkpoint as ckpt
 from himac.runs.episodes import read_episode
 from himac.runs.folder import EPISODES, METRICS, read_rows
 from himac.runs.formats import load_saved
-from himac.train.run import START, new_run, train
+from himac.train.run import START, new_run, starting_model, train
 
 _TIMES = {
     "collect_s",
@@ -202,3 +202,23 @@ def test_growing_files_are_cut_back_to_whole_lines_and_never_padded(tmp_path: Pa
     path.write_bytes(b'{"a": 1}\n{"b"')  # shorter than the checkpoint remembers: a copy of a run under way
     RunWriter(tmp_path, lengths={METRICS: 18}).close()
     assert path.read_bytes() == b'{"a": 1}\n'
+
+
+def test_a_run_and_the_start_beside_it_may_be_moved_together(
+    toy_config: Config, start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(start, "runs/here/starts/a/start")
+    config = override(
+        toy_config,
+        model={"name": "runs/here/starts/a/start"},
+        sft={"demonstrations": 0},
+        run={"iterations": 1},
+        eval={"every": 0},
+    )
+    new_run(Path("runs/here/b"), config)
+    train(config, Path("runs/here/b"))
+    Path("runs/here").rename("there")
+    assert train(override(config, run={"iterations": 2}), Path("there/b")).state.iteration == 2
+    other = override(config, model={"name": "no/such/a/model"})
+    assert starting_model(other, Path("there/b")) == "no/such/a/model"  # and is then refused by its name

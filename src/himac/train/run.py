@@ -117,6 +117,7 @@ def starting_model(config: Config, folder: Path, console: Console | None = None)
     made = folder / START
     if made.is_dir():
         return made
+    config = override(config, model={"name": _moved_along(config.model.name, folder)})
     if not config.sft.demonstrations:
         if config.model.name == "tiny":
             raise ConfigError(
@@ -131,6 +132,23 @@ def starting_model(config: Config, folder: Path, console: Console | None = None)
         _save_merged(Policy.load(config.model.name, config.model, device=torch.device("cpu")), part)
     part.rename(made)
     return made
+
+
+def _moved_along(name: str, folder: Path) -> str:
+    """Return a model's path; one that is not there any more is looked for where it lay beside the run's folder.
+
+    A run that started from "runs/comparison/starts/a/start" and lies in /new/comparison/b now finds
+    /new/comparison/starts/a/start: the two were moved together.
+    """
+    path = Path(name)
+    if path.is_dir() or len(path.parts) < 3:  # "organisation/model" is a name on the hub
+        return name
+    for parent in folder.resolve().parents:
+        for first in range(len(path.parts)):
+            found = parent.joinpath(*path.parts[first:])
+            if (found / "config.json").is_file():
+                return str(found)
+    return name
 
 
 def build_start(config: Config, target: Path, console: Console | None = None) -> None:
