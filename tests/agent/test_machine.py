@@ -96,7 +96,7 @@ def test_step_context_shows_the_last_pairs_in_a_fresh_prompt() -> None:
     agent.ask()
     agent.observe(_after(agent.receive("<action>look</action>").action or ""))
     ask = agent.ask()
-    assert ask.fresh and "answered: <action>look</action>" in ask.messages[1].content
+    assert ask.fresh and "did: look" in ask.messages[1].content
 
 
 def test_the_budget_advances_a_sub_goal_that_does_not_end() -> None:
@@ -281,10 +281,22 @@ def test_the_default_flat_agent_is_the_published_one() -> None:
     listed = "\nAdmissible actions: wait, look"
     assert fourth.messages[1].content == (
         "Task: A room.\n\nYour last 2 steps:\n"
-        f"[step 2] saw: You did a.{listed}\nanswered: <think>hm</think><action>b</action>\n"
-        f"[step 3] saw: You did b.{listed}\nanswered: <think>hm</think><action>c</action>\n\n"
+        "[step 2] saw: You did a.\ndid: b\n[step 3] saw: You did b.\ndid: c\n\n"
         f"You are at step 4 and see:\nYou did c.{listed}"
     )
+
+
+def test_a_fresh_prompt_shows_the_observation_again_after_an_answer_that_could_not_be_read() -> None:
+    agent = _flat()
+    _say(agent, "<action>a</action>")
+    _say(agent, "gibberish")
+    text = agent.ask().messages[1].content
+    assert "[step 1] did: a\n[step 2] saw: You did a.\ndid: (could not be read)\n" in text
+    assert text.endswith(
+        "Nothing happens: answer with <action>...</action>.\nYou did a.\nAdmissible actions: wait, look"
+    )
+    _say(agent, "gibberish")
+    assert agent.ask().messages[1].content.count("You did a.") == 2  # once as what was seen, once as what is
 
 
 def test_the_growing_stream_stays_as_a_variant() -> None:

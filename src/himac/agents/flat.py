@@ -59,7 +59,7 @@ class FlatAgent:
             stop=("</action>",),
             thinks=cfg.think or self.always_thinks,
         )
-        self._answer = ""  # what the environment is answering to
+        self._action = ""  # what the environment is answering to
         self._calls = self._steps = 0
 
     def start(self, observation: Observation) -> None:
@@ -68,7 +68,8 @@ class FlatAgent:
         head = "\n\n".join(part for part in (task, self._prompts.notes_view(self._notes)) if part)
         # where the first observation states the task, it need not be said twice
         view = observation_view if self._spec.goal else admissible_view
-        self._memory.open_segment(head, view(self._spec, observation))
+        told = observation.text if self._spec.goal else ""
+        self._memory.open_segment(head, view(self._spec, observation), told=told)
 
     def ask(self) -> Query:
         """Say what to ask next."""
@@ -80,15 +81,16 @@ class FlatAgent:
         self._calls += 1
         action, _ = read_turn(text)
         if action is None:
-            self._memory.remember(text, self._prompts.nothing)
+            self._memory.miss(self._prompts.nothing, self._prompts.unread)
             self._after_step()
             return Reply(readable=False)
-        self._answer = text
+        self._action = action
         return Reply(action=action)
 
     def observe(self, result: StepResult) -> None:
         """Take what the environment answered."""
-        self._memory.remember(self._answer, observation_view(self._spec, result.observation))
+        seen = result.observation
+        self._memory.remember(self._action, observation_view(self._spec, seen), told=seen.text)
         if result.terminated or result.truncated:
             self.stop = ending(result)
         else:

@@ -60,7 +60,7 @@ class HierarchicalAgent:
             ),
             thinks=cfg.think,
         )
-        self._task = self._answer = ""
+        self._task = ""
         self._unfinished: set[int] = set()  # sub-goals that their budget has ended
         self._last_actions: dict[int, str] = {}  # under each sub-goal, of those that the world accepted
         self._action = ""  # what the environment is answering to
@@ -105,11 +105,11 @@ class HierarchicalAgent:
             self._check_calls()
             return Reply(sub_done=True)
         if action is None:
-            self._memory.remember(text, self._prompts.nothing)
+            self._memory.miss(self._prompts.nothing, self._prompts.unread)
             self._after_step()
             # <sub_done> with nothing left to be done is not an action, and not bad form either
             return Reply(readable=done and self._cfg.explicit_done)
-        self._answer, self._action = text, action
+        self._action = action
         self._is_done = done and self.segment < len(self._goals)
         return Reply(action=action, sub_done=self._is_done)
 
@@ -118,7 +118,8 @@ class HierarchicalAgent:
         self._current = result.observation
         if result.valid:
             self._last_actions[self.segment] = self._action
-        self._memory.remember(self._answer, observation_view(self._spec, result.observation))
+        seen = result.observation
+        self._memory.remember(self._action, observation_view(self._spec, seen), told=seen.text)
         if result.terminated or result.truncated:
             self.stop = ending(result)
         else:
@@ -144,7 +145,8 @@ class HierarchicalAgent:
         # where the first observation states the task, it need not be said twice
         says_it_all = self._current is self._first and not self._spec.goal
         view = admissible_view if says_it_all else observation_view
-        self._memory.open_segment(head, view(self._spec, self._current))
+        told = "" if says_it_all else self._current.text
+        self._memory.open_segment(head, view(self._spec, self._current), told=told)
 
     def _after_step(self) -> None:
         """Count one step (or wasted answer), then let the limits speak."""

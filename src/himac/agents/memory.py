@@ -18,7 +18,7 @@ class Memory:
     Args:
         mode: see `ContextMode`.
         system: the system prompt that every fresh context opens with.
-        last_pairs: how many past (observation, answer) pairs `step` shows.
+        last_pairs: how many past (observation, action) pairs `step` shows; of an observation the text alone, as published.
         step: what `step` says before an observation, with the number of the step filled in.
     """
 
@@ -26,14 +26,22 @@ class Memory:
         self._mode, self._system, self._last_pairs, self._step = mode, system, last_pairs, step
         self._pairs: list[tuple[str, str]] = []
         self._head = ""  # what a fresh context says before the observation
-        self._seen = ""  # the observation that the next answer is about
+        self._view = ""  # the last observation, as a prompt shows it
+        self._seen = ""  # what the next answer is about: that, or a word on an answer that could not be read
+        self._told = ""  # and as later prompts tell it
         self._fresh = True
 
-    def open_segment(self, head: str, seen: str) -> None:
-        """Begin a segment: `head` names task and sub-goal, `seen` is what it leaves out of the current observation."""
+    def open_segment(self, head: str, view: str, *, told: str = "") -> None:
+        """Begin a segment.
+
+        Args:
+            head: names task and sub-goal.
+            view: what it leaves out of the current observation.
+            told: what later prompts say was seen; "" where the head says it.
+        """
         carry_on = self._mode == "full" and not self._fresh
-        self._head = head
-        self._seen = "\n\n".join(part for part in (head, seen) if part) if carry_on else seen
+        self._head, self._view, self._told = head, view, told
+        self._seen = "\n\n".join(part for part in (head, view) if part) if carry_on else view
         self._fresh = not carry_on
         if self._mode in ("segment", "carry"):
             self._pairs = []
@@ -46,15 +54,23 @@ class Memory:
         if self._mode == "step" and self._pairs and self._last_pairs:
             recent = self._pairs[-self._last_pairs :]
             first = len(self._pairs) - len(recent) + 1
-            parts.append(f"Your last {len(recent)} steps:\n{history_view(recent, first)}")
+            steps = f"last {len(recent)} steps" if len(recent) > 1 else "last step"
+            parts.append(f"Your {steps}:\n{history_view(recent, first)}")
         if self._mode == "step" and self._step and self._seen:
             parts.append(f"{self._step.format(step=len(self._pairs) + 1)}\n{self._seen}")
         elif self._seen:
             parts.append(self._seen)
         return True, (self._system, Message(role="user", content="\n\n".join(parts)))
 
-    def remember(self, answer: str, seen: str) -> None:
-        """Take the answer to the current observation and what was seen next."""
-        self._pairs.append((self._seen, answer))
-        self._seen = seen
-        self._fresh = False
+    def remember(self, action: str, view: str, *, told: str) -> None:
+        """Take the action that answered the current observation, and what was seen next: in full, and as it is told later."""
+        self._pairs.append((self._told, action))
+        self._seen = self._view = view
+        self._told, self._fresh = told, False
+
+    def miss(self, nothing: str, unread: str) -> None:
+        """Take an answer that could not be read: what the model is told, and what later prompts say it answered."""
+        self._pairs.append((self._told, unread))
+        # a growing context still shows the observation; a fresh one has to show it again
+        self._seen = f"{nothing}\n{self._view}".rstrip() if self._mode == "step" else nothing
+        self._told, self._fresh = nothing, False

@@ -53,6 +53,7 @@ class Prompts:
     notes: str = "What you noted after earlier, failed attempts at this task:"
     finish: str = "finish the task"  # the sub-goal after the last one
     nothing: str = "Nothing happens: answer with <action>...</action>."  # after an answer that cannot be read
+    unread: str = "(could not be read)"  # what such an answer is in a list of past steps
     done_mark: str = " (done)"  # behind a sub-goal that was said to be done
     unfinished_mark: str = " (not finished)"  # behind one that its budget of turns has ended
     carried: str = "; last action: {action}"  # and behind that, in context "carry"
@@ -202,15 +203,15 @@ def admissible_view(spec: EnvSpec, observation: Observation) -> str:
 
 
 def history_view(pairs: Sequence[tuple[str, str]], first_step: int) -> str:
-    """Show past (observation, answer) pairs, the oldest first; of what the task says already, the answer alone.
+    """Show past (observation, action) pairs, the oldest first; of what the task says already, the action alone.
 
     Args:
-        pairs: what was seen and what was answered to it.
+        pairs: what was seen and what was done then.
         first_step: number of the first pair's step, from 1.
     """
     return "\n".join(
-        f"[step {step}] " + (f"saw: {seen}\n" if seen else "") + f"answered: {answer}"
-        for step, (seen, answer) in enumerate(pairs, first_step)
+        f"[step {step}] " + (f"saw: {seen}\n" if seen else "") + f"did: {action}"
+        for step, (seen, action) in enumerate(pairs, first_step)
     )
 
 
