@@ -114,3 +114,9 @@ def test_an_aggregation_is_a_word_or_the_number_of_a_constant() -> None:
     for wrong in ("0", "tokens", "1.5"):
         with pytest.raises(ConfigError, match=r"algo\.aggregation must be"):
             load_config(None, [f"algo.aggregation={wrong}"])
+
+
+def test_one_number_where_two_are_wanted_is_told_how_two_are_written() -> None:
+    with pytest.raises(ConfigError, match=r"algo\.minibatches must be a list of 2: int, int, got 4") as caught:
+        load_config(None, ["algo.minibatches=4"])
+    assert caught.value.hint == "one number each: algo.minibatches = [4, 4]"

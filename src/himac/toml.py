@@ -245,6 +245,11 @@ def _refusal(kind: Kind, value: object, where: str, reason: str) -> ConfigError:
                 msgspec.convert(member, part)
             except msgspec.ValidationError as error:
                 return _refusal(part, member, f"{where}[{index}]", str(error))
+    if _origin(plain) is tuple and Ellipsis not in inside and isinstance(value, int | float):
+        same = ", ".join([str(value)] * len(inside))
+        return ConfigError(
+            f"{where} must be {_name(plain)}, got {value!r}", hint=f"one number each: {where} = [{same}]"
+        )
     if _origin(plain) is Literal:
         near = closest(str(value), map(str, get_args(plain)))
         return ConfigError(f"{where} must be one of {allowed(kind)}, got {value!r}{near}")
