@@ -117,6 +117,8 @@ def test_an_aggregation_is_a_word_or_the_number_of_a_constant() -> None:
 
 
 def test_one_number_where_two_are_wanted_is_told_how_two_are_written() -> None:
-    with pytest.raises(ConfigError, match=r"algo\.minibatches must be a list of 2: int, int, got 4") as caught:
+    with pytest.raises(
+        ConfigError, match=r"algo\.minibatches must be a list of 2: int, int, got 4"
+    ) as caught:
         load_config(None, ["algo.minibatches=4"])
     assert caught.value.hint == "one number each: algo.minibatches = [4, 4]"

@@ -142,6 +142,8 @@ def test_a_lora_warm_start_is_merged_and_is_the_reference(
         optimizer={"lr": 1e-2},
         sft={"lr": 1e-2},
         algo={"kl_coef": 0.1},
+        agent={"invalid_penalty": (0.1, 0.2)},  # returns differ although nobody wins
+        rollout={"tasks": 6},
         eval={"every": 0},
     )
     folder = tmp_path / "run"
@@ -151,10 +153,10 @@ def test_a_lora_warm_start_is_merged_and_is_the_reference(
     ids = torch.tensor([[5, 6, 7]])
     taught, untaught = (load_model(str(name))[0](ids).logits for name in (begins, start))
     assert (taught - untaught).abs().max() > 0.01, "the warm start taught nothing"
-    train(override(config, run={"iterations": 2}), folder)
+    train(override(config, run={"iterations": 3}), folder)
     rows = [json.loads(line) for line in (folder / METRICS).read_text().splitlines()]
     kls = [row["kl"] for row in rows if "kl" in row]
-    assert kls[0] < 1e-6 < max(kls[2:])
+    assert kls[0] < 1e-6 < 1e-4 < max(kls)  # and it is no KL that is always 0
 
 
 def test_a_tiny_model_with_lora_starts_and_its_run_may_be_moved(toy_config: Config, tmp_path: Path) -> None:
