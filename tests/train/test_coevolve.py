@@ -255,6 +255,11 @@ def test_every_plan_of_an_episode_is_trained_with_the_episode_s_advantage(
     assert all(given[group[0].task] in [e.blueprint for e in group] for group in first)
 
 
+def test_a_second_plan_does_not_go_with_one_growing_context(toy_config: Config) -> None:
+    with pytest.raises(ConfigError, match=r"cannot have agent\.context = 'full'"):
+        check(override(toy_config, algo={"method": "himac-replan"}, agent={"context": "full"}))
+
+
 def test_what_compares_blueprints_line_by_line_needs_one_plan_an_episode(toy_config: Config) -> None:
     for estimator in ("subgoal", "deletion"):
         with pytest.raises(ConfigError, match="needs a method that plans once"):

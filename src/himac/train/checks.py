@@ -27,6 +27,11 @@ def check(config: Config) -> Config:
         resolve("sinks", sink)
     _check_peers(config, estimator)
     _check_thoughts(config)
+    if getattr(agent, "replans", False) and config.agent.context == "full":
+        raise ConfigError(
+            f"algo.method = {config.algo.method!r} cannot have agent.context = 'full': a second plan has a context of its own",
+            hint='agent.context = "segment", "carry" or "step"',
+        )
     plans = getattr(agent, "plans", False) and not getattr(agent, "replans", False)
     _check_blueprints(config, estimator, plans=plans)
     return config
