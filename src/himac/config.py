@@ -87,7 +87,7 @@ class AgentConfig:
     # "segment", the paper's mask (a flat agent's is "step"); "carry" adds each finished sub-goal's last action
     context: Literal["segment", "carry", "full", "step"] = "segment"
     think: bool = True  # every prompt asks for a thought before the answer, as the published ones do
-    last_pairs: Count = 2  # (observation, answer) pairs shown in "step" mode; published protocol
+    last_pairs: Count = 2  # (observation, action) pairs shown in "step" mode; published protocol
     explicit_done: bool = True  # False: ablation without <sub_done>
     done_with_action: bool = False  # True: an action followed by <sub_done> does both in one turn
     max_subgoals: Positive = 8

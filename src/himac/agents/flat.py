@@ -19,7 +19,7 @@ from himac.agents.base import (
 )
 from himac.agents.grammar import read_turn
 from himac.agents.memory import Memory
-from himac.agents.prompts import admissible_view, load_prompts, observation_view
+from himac.agents.prompts import load_prompts, observation_view, opening_views
 from himac.config import AgentConfig
 from himac.types import Blueprint, EnvSpec, Message, Observation, Sampling, StepResult, StopReason
 
@@ -66,10 +66,8 @@ class FlatAgent:
         """Take the first observation."""
         task = f"Task: {self._spec.goal or observation.text}"
         head = "\n\n".join(part for part in (task, self._prompts.notes_view(self._notes)) if part)
-        # where the first observation states the task, it need not be said twice
-        view = observation_view if self._spec.goal else admissible_view
-        told = observation.text if self._spec.goal else ""
-        self._memory.open_segment(head, view(self._spec, observation), told=told)
+        view, told = opening_views(self._spec, observation, said=not self._spec.goal)
+        self._memory.open_segment(head, view, told=told)
 
     def ask(self) -> Query:
         """Say what to ask next."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 from himac.agents.base import GREEDY, Assignment, Query, Reply, call_limit, ending, step_limit
 from himac.agents.grammar import SUB_DONE, read_blueprint, read_turn
 from himac.agents.memory import Memory
-from himac.agents.prompts import NONE, admissible_view, load_prompts, observation_view
+from himac.agents.prompts import NONE, load_prompts, observation_view, opening_views
 from himac.config import AgentConfig
 from himac.types import EnvSpec, Observation, Sampling, StepResult, StopReason
 
@@ -33,9 +33,8 @@ class HierarchicalAgent:
         self.stop: StopReason | None = None
         self.segment = 0
         self.blueprint = assignment.blueprint
-        self._goals = (
-            assignment.blueprint.subgoals if assignment.blueprint else ()
-        )  # what is to be done, in order
+        # what is to be done, in order
+        self._goals = assignment.blueprint.subgoals if assignment.blueprint else ()
         self._spec, self._cfg = spec, cfg
         self._both = cfg.explicit_done and cfg.done_with_action
         self._prompts = load_prompts(cfg.prompts)
@@ -52,12 +51,7 @@ class HierarchicalAgent:
         self._acting = Sampling(
             max_tokens=cfg.executor_tokens,
             temperature=assignment.executor_temperature,
-            stop=(
-                *(
-                    () if self._both else ("</action>",)
-                ),  # where <sub_done> may follow, an action does not end the turn
-                *((SUB_DONE,) if cfg.explicit_done else ()),
-            ),
+            stop=self._stops(),
             thinks=cfg.think,
         )
         self._task = ""
@@ -67,6 +61,12 @@ class HierarchicalAgent:
         self._current = self._first = Observation()
         self._calls = self._steps = self._turns = 0
         self._is_done = False  # the sub-goal, with the action that the environment is answering to
+
+    def _stops(self) -> tuple[str, ...]:
+        """Return what ends an executor's turn; where `<sub_done>` may follow, an action does not."""
+        if self._both:
+            return (SUB_DONE,)
+        return ("</action>", SUB_DONE) if self._cfg.explicit_done else ("</action>",)
 
     @property
     def subgoal(self) -> str:
@@ -142,11 +142,9 @@ class HierarchicalAgent:
             unfinished=self._unfinished,
             last_actions=self._last_actions if self._cfg.context == "carry" else NONE,
         )
-        # where the first observation states the task, it need not be said twice
-        says_it_all = self._current is self._first and not self._spec.goal
-        view = admissible_view if says_it_all else observation_view
-        told = "" if says_it_all else self._current.text
-        self._memory.open_segment(head, view(self._spec, self._current), told=told)
+        said = self._current is self._first and not self._spec.goal
+        view, told = opening_views(self._spec, self._current, said=said)
+        self._memory.open_segment(head, view, told=told)
 
     def _after_step(self) -> None:
         """Count one step (or wasted answer), then let the limits speak."""

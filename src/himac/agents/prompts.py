@@ -195,6 +195,13 @@ def observation_view(spec: EnvSpec, observation: Observation) -> str:
     return "\n".join(part for part in (observation.text, admissible_view(spec, observation)) if part)
 
 
+def opening_views(spec: EnvSpec, observation: Observation, *, said: bool) -> tuple[str, str]:
+    """Return what a prompt shows of an observation, and what later ones tell of it; `said`: the task states it already."""
+    if said:
+        return admissible_view(spec, observation), ""
+    return observation_view(spec, observation), observation.text
+
+
 def admissible_view(spec: EnvSpec, observation: Observation) -> str:
     """Show an observation's admissible actions where the world's protocol lists them; "" elsewhere."""
     if not spec.list_admissible or observation.admissible is None:

@@ -232,10 +232,10 @@ def _start(world: ComparedEnv, words: Sequence[str], name: str, seed: int, out: 
 
 def _check_effort(starts: dict[str, WarmStart], world: ComparedEnv) -> None:
     """Refuse warm starts that were shown other things, or taught for longer, than their peers."""
-    (first, base), *others = starts.items() or [("", None)]
-    for method, start in others:
+    for method, start in starts.items():
+        first, base = next(iter(starts.items()))
         for key in _EFFORT:
-            got, wanted = (getattr(s.config.sft, key) for s in (start, base) if s)
+            got, wanted = (getattr(s.config.sft, key) for s in (start, base))
             if got != wanted:
                 raise ConfigError(
                     f"method {method!r} in environment {world.name!r} has a warm start with sft.{key} = {got!r}, "

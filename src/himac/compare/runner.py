@@ -180,9 +180,10 @@ class _Crew:
             self._failures.append(Failure(name=active.name, reason=reason, log=active.log))
             self._console.print(f"failed: {active.name}: {reason}", markup=False)
         else:
+            rows = read_metrics(active.run.folder) if active.run else []
             if active.run:
-                self._check_target(active.run, read_metrics(active.run.folder))
-            self._console.print(f"done: {active.name}{_result(active.run)}", markup=False)
+                self._check_target(active.run, rows)
+            self._console.print(f"done: {active.name}{_result(rows)}", markup=False)
 
     def _look(self) -> None:
         """Show how far the runs have come; stop all where one began at the target.
@@ -192,7 +193,8 @@ class _Crew:
         """
         now = time.monotonic()
         for active in self._active:
-            if active.run and now - active.looked_s > _LOOK_S:
+            is_read = active.run and (self._terms.target_of(active.run.environment) or not self._bars.disable)
+            if active.run and is_read and now - active.looked_s > _LOOK_S:
                 active.looked_s = now
                 rows = read_metrics(active.run.folder)
                 self._check_target(active.run, rows)
@@ -244,8 +246,7 @@ def _progress(run: PlannedRun, rows: Sequence[Row]) -> tuple[float, str]:
     return min(max(spent), 1.0), f"{told}, success {curve[-1]['success']:.3f}" if curve else told
 
 
-def _result(run: PlannedRun | None) -> str:
-    rows = read_metrics(run.folder) if run else []
+def _result(rows: Sequence[Row]) -> str:
     return f", success {rows[-1]['success']:.3f} on {rows[-1]['split']}" if rows else ""
 
 

@@ -106,7 +106,7 @@ def _judge(runs: dict[str, list[RunRecord]], reference: str, environment: str, t
             (e.row["provenance"] for by in judged.values() for e in by.values() if e.row.get("provenance")),
             {},
         ),
-        "notes": _notes(runs, final, has_final),
+        "notes": _notes(runs, final, has_final, is_told=bool(terms.starts)),
     }
 
 
@@ -299,9 +299,13 @@ def _to_target(group: list[RunRecord], target: float) -> Row:
 
 
 def _notes(
-    runs: dict[str, list[RunRecord]], final: dict[str, dict[int, _Outcomes]], has_final: bool
+    runs: dict[str, list[RunRecord]],
+    final: dict[str, dict[int, _Outcomes]],
+    has_final: bool,
+    *,
+    is_told: bool,
 ) -> list[str]:
-    """Return what a reader must know before believing the numbers."""
+    """Return what a reader must know before believing the numbers; `is_told`: a plan says where runs started."""
     notes = []
     if not has_final:
         notes.append(
@@ -316,7 +320,7 @@ def _notes(
             notes.append(f"{label(method)}: outcomes by task were not kept; its intervals know seeds alone.")
     if len(every) == 1:
         notes.append("One seed: intervals are over tasks alone and say nothing about another training run.")
-    for seed in every:
+    for seed in () if is_told else every:
         starts = {run.start for group in runs.values() for run in group if run.seed == seed}
         if len(starts) > 1:
             notes.append(f"Seed {seed} did not start from one model: {', '.join(sorted(starts))}.")

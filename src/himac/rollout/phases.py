@@ -69,6 +69,11 @@ def _joint(planning: PhaseSpec, acting: PhaseSpec) -> PhaseSpec:
     )
 
 
+def size_of(phase: PhaseSpec, rollout: RolloutConfig, *, given: bool) -> int:
+    """Return the episodes a task of a phase; `given`: their blueprints are."""
+    return phase.size or (rollout.executor_group_size if given else rollout.group_size)
+
+
 class LocalCollector:
     """Runs phases in this process.
 
@@ -116,8 +121,7 @@ class LocalCollector:
             progress: called with the number of episodes that have just finished.
         """
         label = COLLECT.get(phase.name, phase.name)
-        own = self._rollout.executor_group_size if blueprints else self._rollout.group_size
-        size = phase.size or own
+        size = size_of(phase, self._rollout, given=bool(blueprints))
         given: Sequence[Blueprint | None] = blueprints or [None] * len(tasks)
         seen: Counter[Task] = Counter()
         jobs: list[Job] = []

@@ -26,7 +26,7 @@ from himac.errors import RunError
 from himac.learner.checkpoint import TrainState
 from himac.learner.credit import Credit, PerRole
 from himac.rollout.collect import CollectClock
-from himac.rollout.phases import TaskStream, choose, deletions_of, judged, judges_of, with_worth
+from himac.rollout.phases import TaskStream, choose, deletions_of, judged, judges_of, size_of, with_worth
 from himac.rollout.summary import FAILED, summarise, summarise_groups
 from himac.seeds import UPDATE, derive
 from himac.types import Blueprint, Episode, Group, PhaseSpec, Role, Row, Sample, Task, Weights
@@ -168,7 +168,7 @@ class CoEvolution:
         spent: list[Episode] = []
         seconds, handed = 0.0, None
         for phase in self.phases:
-            groups = list(self._collect(phase, state, handed, spent))
+            groups = self._with_worth(phase, list(self._collect(phase, state, handed, spent)), state, spent)
             seconds += self.outside.lap()
             credit = self.credit(groups, phase.roles)
             chosen, handed = self._hand_on(phase, groups, state)
@@ -227,8 +227,7 @@ class CoEvolution:
         work: Handed,
         spent: list[Episode],
     ) -> list[Group]:
-        own = self.rollout.executor_group_size if work.blueprints else self.rollout.group_size
-        size = phase.size or own
+        size = size_of(phase, self.rollout, given=bool(work.blueprints))
         groups = self.collector.collect(
             phase,
             work.tasks,
@@ -239,19 +238,21 @@ class CoEvolution:
         )
         spent += [episode for group in groups for episode in group]
         _check_failures(groups)
-        return groups if work.blueprints else self._looked_into(phase, groups, state, spent)
+        more = None if work.blueprints else judges_of(phase, groups)
+        return (
+            groups
+            if more is None
+            else judged(groups, self._run(more[0], state, _handed(more[1]), spent), more[1])
+        )
 
-    def _looked_into(
+    def _with_worth(
         self, phase: PhaseSpec, groups: list[Group], state: TrainState, spent: list[Episode]
     ) -> list[Group]:
-        """Run what else is wanted of blueprints: more judges, and z* without each of its lines."""
-        more = judges_of(phase, groups)
-        if more is not None:
-            groups = judged(groups, self._run(more[0], state, _handed(more[1]), spent), more[1])
-        if self.deletions and "executor" not in phase.roles:
-            how, pairs = deletions_of(phase, groups)
-            groups = with_worth(groups, self._run(how, state, _handed(pairs), spent) if pairs else [], pairs)
-        return groups
+        """Run each z* without each of its lines, where an estimator asks for that: of the groups that are kept alone."""
+        if not self.deletions or "executor" in phase.roles:
+            return groups
+        how, pairs = deletions_of(phase, groups)
+        return with_worth(groups, self._run(how, state, _handed(pairs), spent), pairs) if pairs else groups
 
     def _hand_on(
         self, phase: PhaseSpec, groups: Sequence[Group], state: TrainState
