@@ -145,6 +145,7 @@ class Sampling:
     thinks: bool = (
         False  # a thought was asked for: engines that cannot see one leave the stop strings to the reader
     )
+    in_thought: bool = False  # the prompt ends inside a thought: stop strings rest until it is closed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
-from himac.agents.grammar import read_blueprint, read_turn, write_blueprint
+from himac.agents.grammar import read_blueprint, read_turn, subgoal_lines, write_blueprint
 
 
 def _read(text: str, most: int = 8) -> tuple[str, ...]:
@@ -57,6 +59,12 @@ def test_long_blueprints_are_cut_not_refused() -> None:
         ("<action>go</action><sub_done>", ("go", False)),
         ("<think><action>go</action></think><sub_done>", (None, True)),
         ("<think>never closed <action>go</action>", (None, False)),
+        (
+            "I could <action>go west</action>, but no.\n</think>\n\n<action>go east</action>",
+            ("go east", False),
+        ),
+        ("I say <sub_done> only at the end.\n</think>\n<action>go east</action>", ("go east", False)),
+        ("<THINK><action>a</action></Think><thinking>b</thinking><action>go</action>", ("go", False)),
         ("<action></action>", (None, False)),
         ("<action>go", (None, False)),
         ("", (None, False)),
@@ -65,3 +73,17 @@ def test_long_blueprints_are_cut_not_refused() -> None:
 )
 def test_turns(text: str, meaning: tuple[str | None, bool]) -> None:
     assert read_turn(text) == meaning
+
+
+def test_a_plan_that_is_quoted_in_a_thought_which_the_template_opened_is_not_the_plan() -> None:
+    quoted = "As in <blueprint>\n1. an example\n</blueprint> I plan.\n</think>\n"
+    text = quoted + "<blueprint>\n1. get the key\n2. open the door\n</blueprint>"
+    assert read_blueprint(text, fallback="x", max_subgoals=8).subgoals == ("get the key", "open the door")
+    assert subgoal_lines(text) == [5, 6]
+
+
+def test_a_megabyte_of_marks_is_read_in_no_time() -> None:
+    for text in ("<think>" * 150_000, "</think>" * 130_000, "<think></think>" * 70_000, "<" * 1_000_000):
+        began = time.process_time()
+        read_turn(text)
+        assert time.process_time() - began < 0.5

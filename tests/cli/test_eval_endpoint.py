@@ -329,3 +329,11 @@ def _wait_for(condition: Any, process: subprocess.Popen[bytes]) -> None:
             return
         time.sleep(0.02)
     raise AssertionError("it did not come to that in two minutes")
+
+
+def test_an_evaluation_of_empty_answers_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    silent = says(None, finish="length", reasoning_content="a long thought")
+    with Endpoint(lambda *_: silent) as server:
+        assert main(["eval", f"{server.url}#m", *TOY]) == 0
+    out = capsys.readouterr().out
+    assert "answers were empty" in out and "agent.planner_tokens" in out

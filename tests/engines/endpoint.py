@@ -13,11 +13,11 @@ Answer = tuple[int, dict[str, str], bytes]  # status, headers, body
 Behaviour = Callable[[dict[str, Any], int], Answer]  # (request body, its number from 0) -> answer
 
 
-def says(text: str | None, *, finish: str = "stop", usage: bool = True) -> Answer:
+def says(text: Any, *, finish: str = "stop", usage: bool = True, **more: Any) -> Answer:
     """A well-formed chat completion."""
     body: dict[str, Any] = {
         "id": "x", "object": "chat.completion", "created": 0, "model": "m",
-        "choices": [{"index": 0, "finish_reason": finish, "message": {"role": "assistant", "content": text}}],
+        "choices": [{"index": 0, "finish_reason": finish, "message": {"role": "assistant", "content": text, **more}}],
     }  # fmt: skip
     if usage:
         body["usage"] = {"prompt_tokens": 10, "completion_tokens": 3, "total_tokens": 13}

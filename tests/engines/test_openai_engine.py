@@ -338,3 +338,38 @@ def test_giving_up_leaves_no_task_behind() -> None:
             engine.generate([_request("good"), _request("bad")])
         assert time.monotonic() - began < 4
         assert len(asyncio.all_tasks(engine._runner.get_loop())) == 0
+
+
+THINKING = {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}
+
+
+@pytest.mark.parametrize(
+    ("content", "more", "text", "empty"),
+    [
+        ([THINKING, {"type": "text", "text": "<action>go</action>"}], {}, "<action>go</action>", 0),
+        (
+            [{"type": "text", "text": "<action>"}, {"type": "text", "text": "go</action>"}],
+            {},
+            "<action>go</action>",
+            0,
+        ),
+        (["<action>go</action>"], {}, "<action>go</action>", 0),
+        ([THINKING], {}, "", 1),
+        ([], {}, "", 1),
+        (None, {"reasoning_content": "a long thought"}, "", 1),
+        ("<think>a long thought", {}, "<think>a long thought", 1),
+    ],
+)
+def test_an_answer_in_parts_is_read_once_and_one_without_a_word_is_counted(
+    content: Any, more: dict[str, Any], text: str, empty: int
+) -> None:
+    with _engine(lambda *_: says(content, **more)) as (engine, server):
+        done = engine.generate([_request(stop=("</action>",))])
+    assert (done[0].text, len(server.requests)) == (text, 1)
+    assert (engine.usage.answers, engine.usage.empty) == (1, empty)
+
+
+def test_content_of_no_known_kind_is_tried_again() -> None:
+    with _engine(_first({0: says(3)}, says("<action>go</action>"))) as (engine, server):
+        assert engine.generate([_request()])[0].text == "<action>go</action>"
+    assert len(server.requests) == 2

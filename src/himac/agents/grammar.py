@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from himac.thoughts import answer_of
 from himac.types import Blueprint
 
 SUB_DONE = "<sub_done>"
-_THINK = re.compile(r"<think>.*?(</think>|\Z)", re.DOTALL | re.IGNORECASE)
 _BLUEPRINT = re.compile(r"<blueprint>(.*?)(</blueprint>|\Z)", re.DOTALL | re.IGNORECASE)
 _ACTION = re.compile(r"<action>(.*?)</action>", re.DOTALL | re.IGNORECASE)
 _SUB_DONE = re.compile(r"<sub_done\s*/?>|</sub_done>", re.IGNORECASE)
@@ -65,7 +65,7 @@ def subgoal_lines(text: str) -> list[int]:
 
 def _subgoals(text: str) -> Iterator[tuple[int, str]]:
     """Yield (number of the line, sub-goal)."""
-    body = _THINK.sub(lambda thought: "\n" * thought.group().count("\n"), text[:_MAX_READ_CHARS])
+    body = answer_of(text)[:_MAX_READ_CHARS]
     tagged = _BLUEPRINT.search(body)
     inside = tagged.group(1) if tagged else body
     first = body[: tagged.start(1)].count("\n") if tagged else 0
@@ -92,7 +92,7 @@ def read_turn(text: str, *, both: bool = False) -> tuple[str | None, bool]:
     >>> read_turn("<action>go east</action><sub_done>"), read_turn("<action>go east</action><sub_done>", both=True)
     (('go east', False), ('go east', True))
     """
-    body = _THINK.sub("", text[:_MAX_READ_CHARS])
+    body = answer_of(text)[:_MAX_READ_CHARS]
     action, done = _ACTION.search(body), _SUB_DONE.search(body)
     if done and (action is None or done.start() < action.start()):
         return None, True
@@ -108,7 +108,7 @@ def read_note(text: str) -> str:
     >>> read_note("<think>hm</think>I took\\nthe wrong key. <action>go</action>")
     'I took the wrong key. go'
     """
-    body = _THINK.sub("", text[:_MAX_READ_CHARS])
+    body = answer_of(text)[:_MAX_READ_CHARS]
     bare = re.sub(r"</?\w{1,20}\s*/?>", " ", _printable(body))
     return " ".join(bare.split())[:_MAX_NOTE_CHARS].strip()
 

@@ -91,6 +91,11 @@ def _in_folder(config: Config, folder: Path, out: Path | None) -> None:
     usage = row["usage"]
     if usage["requests"]:
         tokens = f"{usage['prompt_tokens']:.0f} + {usage['completion_tokens']:.0f} tokens"
+        if usage.get("empty"):
+            told = f"{usage['empty']:.0f} of {usage['answers']:.0f} answers were empty: nothing, or a thought alone"
+            print(
+                f"NOTE   {told}\n       (where thoughts use up an answer: raise agent.planner_tokens and agent.executor_tokens)"
+            )
         print(f"used   {usage['requests']:.0f} requests ({usage['retries']:.0f} of them again), {tokens}")
     if stopped is not None:
         again = "the same command goes on where this one stopped"

@@ -15,8 +15,8 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
-from himac.chat import thought_is_open
 from himac.errors import ConfigError, EndpointError
+from himac.thoughts import UNTHINK, thought_is_open
 
 _FIRST_WAIT_S, _MAX_WAIT_S = 0.5, 60.0  # before the first retry; before any
 
@@ -62,6 +62,8 @@ class Usage:
     retries: int = 0  # those of the requests that followed a failure
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    answers: int = 0
+    empty: int = 0  # answers without a word in them: none at all, or a thought alone
     estimated: int = 0  # answers that did not say their tokens: counted as a quarter of their bytes
 
     @classmethod
@@ -131,7 +133,7 @@ def until_stop(text: str, stops: Sequence[str], *, sent: bool = True) -> str:
     """
     if thought_is_open(text):
         return text
-    said = text.lower().rfind("</think>") + 1  # stops rest within a thought
+    said = text.lower().rfind(UNTHINK) + 1  # stops rest within a thought
     ends = [(at, stop) for stop in stops if (at := text.find(stop, said)) >= 0]
     if ends:
         at, stop = min(ends)
@@ -140,6 +142,21 @@ def until_stop(text: str, stops: Sequence[str], *, sent: bool = True) -> str:
         if text.rfind(stop.replace("</", "<")) >= 0:
             return text + stop
     return text
+
+
+def text_of(content: Any) -> str | None:
+    """Return the text of a message's content: a string, nothing, or a list of parts, of which the thoughts are left out.
+
+    >>> text_of([{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "go"}]), text_of(None), text_of(3)
+    ('go', '', None)
+    """
+    if content is None or isinstance(content, str):
+        return content or ""
+    if not isinstance(content, list):
+        return None
+    parts = [part if isinstance(part, dict) else {"type": "text", "text": part} for part in content]
+    texts = [part.get("text") for part in parts if part.get("type") in ("text", "output_text")]
+    return "".join(text for text in texts if isinstance(text, str))
 
 
 def whole(text: str) -> str:

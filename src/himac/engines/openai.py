@@ -29,11 +29,13 @@ from himac.engines.endpoint import (
     Usage,
     asked_wait_s,
     sendable,
+    text_of,
     until_stop,
     wait_s,
     whole,
 )
 from himac.errors import EndpointError, ModelError, missing_extra
+from himac.thoughts import answer_of
 from himac.types import Completion, Json, Request, Weights
 
 _MAX_ASKED_WAIT_S = 300.0  # an endpoint that asks for more is not waited for
@@ -203,10 +205,13 @@ class OpenAIEngine:
         choices = getattr(answer, "choices", None)
         choice = choices[0] if isinstance(choices, list) and choices else None
         message = getattr(choice, "message", None)
-        content = getattr(message, "content", None)
-        if message is None or not (content is None or isinstance(content, str)):
+        content = text_of(getattr(message, "content", None))
+        if message is None or content is None:
             raise _TryAgain("an answer that is no chat completion")
-        text = self._without_key(whole(content or ""))
+        text = self._without_key(whole(content))
+        self.usage.answers += 1
+        if not answer_of(text).strip():
+            self.usage.empty += 1
         num_tokens = self._count(getattr(answer, "usage", None), request, text)
         is_cut = getattr(choice, "finish_reason", None) == "length"
         return Completion(

@@ -20,16 +20,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from himac.chat import thought_is_open
+from himac.chat import ChatFormat
 from himac.engines.kv import DecodePattern, PrefillPattern, SlotStore, Span, packed_row
 from himac.engines.prefixes import Placement, place
 from himac.engines.sampling import draw, stream
 from himac.errors import ModelError
 from himac.models.attention import no_mask, use_packed_attention
+from himac.thoughts import thought_is_open
 from himac.types import Completion, LanguageModel, Request, Sampling, Tokenizer, Weights
 
 _PREFILL_TOKENS = 4096  # tokens of one prefill forward
-_END_OF_TURN = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>")  # of the common chat templates
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -304,7 +304,7 @@ class TransformersEngine:
         tail = self.tokenizer.decode(row.ids[-longest - 8 :])
         if not any(stop in tail for stop in stops):
             return False
-        return not thought_is_open(self.tokenizer.decode(row.ids))
+        return not thought_is_open(self.tokenizer.decode(row.ids), began=row.sampling.in_thought)
 
     def _release_finished(self) -> None:
         """Take finished rows out of the batch; their slots keep what was computed."""
@@ -368,11 +368,11 @@ def _chunks(spans: list[tuple[int, Span]], max_tokens: int) -> Iterator[list[tup
 
 
 def _end_ids(model: LanguageModel, tokenizer: Tokenizer) -> set[int]:
-    """Return every token id that ends a turn: the model's, the tokenizer's, the chat templates'."""
+    """Return every token id that ends a turn: the model's, the tokenizer's, the chat template's."""
     found: set[int] = set()
     for source in (getattr(model, "generation_config", None), model.config, tokenizer):
         ids = getattr(source, "eos_token_id", None)
         found.update([ids] if isinstance(ids, int) else ids or [])
-    vocabulary = tokenizer.get_vocab()
-    found.update(vocabulary[token] for token in _END_OF_TURN if token in vocabulary)
+    if getattr(tokenizer, "chat_template", None):
+        found.add(ChatFormat(tokenizer).end_id)
     return found

@@ -29,21 +29,26 @@ class Policy:
         model: a causal language model.
         tokenizer: its tokenizer.
         per_role: the model has one adapter named after each role.
+        think: thoughts are wanted; some chat templates can be told.
     """
 
-    def __init__(self, model: LanguageModel, tokenizer: Tokenizer, *, per_role: bool = False) -> None:
+    def __init__(
+        self, model: LanguageModel, tokenizer: Tokenizer, *, per_role: bool = False, think: bool = False
+    ) -> None:
         self.model, self.tokenizer, self.per_role = model, tokenizer, per_role
-        self.chat = ChatFormat(tokenizer)
+        self.chat = ChatFormat(tokenizer, think=think)
         self._reference: LanguageModel = None
         if per_role:
             self.model.set_adapter(ROLES[0])  # even where it is active already: the other one must not learn
 
     @classmethod
-    def load(cls, name: str | Path, config: ModelConfig, *, device: torch.device) -> Policy:
+    def load(
+        cls, name: str | Path, config: ModelConfig, *, device: torch.device, think: bool = False
+    ) -> Policy:
         """Load a policy by Hugging Face name or local folder."""
         adapters = ROLES if config.lora_per_role else ("default",)
         model, tokenizer = load_model(str(name), config, device=device, adapters=adapters)
-        return cls(model, tokenizer, per_role=config.lora_per_role)
+        return cls(model, tokenizer, per_role=config.lora_per_role, think=think)
 
     @property
     def device(self) -> torch.device:

@@ -42,7 +42,7 @@ class Components:
         self.device = pick_device(config.run.device)
         set_threads()
         self.env = build_env(config)
-        self.policy = Policy.load(model, config.model, device=self.device)
+        self.policy = Policy.load(model, config.model, device=self.device, think=config.agent.think)
         self.engine = _local_engine(config, self.policy)
         self.collector = build_collector(config, self.env, self.engine, self.policy.chat)
         self.estimator: Any = make_estimator(config.algo.estimator, config.algo.estimator_settings)
@@ -148,7 +148,8 @@ class EvalComponents:
             return OpenAIEngine(
                 name, self.config.endpoint, usage=self.usage, key_env=key_env
             ), MessageFormat()
-        policy = Policy.load(name, self.config.model, device=pick_device(self.config.run.device))
+        device = pick_device(self.config.run.device)
+        policy = Policy.load(name, self.config.model, device=device, think=self.config.agent.think)
         return _local_engine(self.config, policy), policy.chat
 
 
