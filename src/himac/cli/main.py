@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import click
 
 from himac import __version__
-from himac.cli import check, compare, config, data, doctor, evaluate, play, report, train
+from himac.cli import check, compare, config, data, doctor, evaluate, model, play, report, train
 from himac.errors import HimacError
 
 _GO_ON = {
@@ -48,7 +48,7 @@ def app() -> None:
 
 for _verb in (
     train.train, train.sft, evaluate.evaluate, play.play, compare.compare, report.report, report.show, report.watch,
-    report.plot, data.data, config.show_config, check.check, doctor.doctor,
+    report.plot, data.data, config.show_config, check.check, model.model, doctor.doctor,
 ):  # fmt: skip
     app.add_command(_verb)
 

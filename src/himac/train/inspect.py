@@ -1,0 +1,111 @@
+"""What can be known of a model before anything is trained with it: loaded, asked, and read back once."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+import torch
+
+from himac.chat.template import TemplateFacts
+from himac.config import Config
+from himac.engines.transformers import TransformersEngine
+from himac.learner.policy import Policy
+from himac.models.logps import token_logps
+from himac.models.packing import pack
+from himac.train.components import pick_device
+from himac.types import Message, Request, Sampling
+
+_TALK = (
+    Message(
+        role="system", content="You act in a small world. Answer each turn with one <action>...</action>."
+    ),
+    Message(
+        role="user",
+        content="Task: leave the house.\n\nYou are in the hall. You can: go north, go east, wait.",
+    ),
+)
+_ROWS, _TOKENS = 8, 32  # sampled to measure speed and gap
+
+
+def inspect_model(name: str, config: Config) -> dict[str, str]:
+    """Load a model and return what was found, in words, by topic.
+
+    Args:
+        name: Hugging Face name or local folder.
+        config: its `model` settings (dtype, LoRA) and device are used.
+
+    Raises:
+        ModelError: it cannot be used, and why.
+    """
+    policy = Policy.load(name, config.model, device=pick_device(config.run.device), think=config.agent.think)
+    settings = policy.model.config.get_text_config()
+    weights = next(policy.model.parameters())
+    size = sum(p.numel() * p.element_size() for p in policy.model.parameters())
+    engine = TransformersEngine(policy.model, policy.tokenizer)
+    prompt = policy.chat.open(_TALK)
+    greedy = engine.generate(
+        [Request(prompt=tuple(prompt), sampling=Sampling(max_tokens=_TOKENS, temperature=0.0))]
+    )
+    words = " ".join(policy.chat.decode(greedy[0].ids).split())
+    speed, gap = _measure(policy, engine, prompt)
+    facts = policy.chat.template.facts
+    positions = getattr(settings, "max_position_embeddings", None)
+    return {
+        "model": f"{settings.model_type}, {policy.num_parameters / 1e6:,.1f} M parameters, "
+        f"{size / 1e6:,.0f} MB in {str(weights.dtype).removeprefix('torch.')}",
+        "attention": "plain: packed prefix trees, cached prefixes",
+        "positions": f"{positions:,}" if positions else "not limited by its configuration",
+        "vocabulary": f"{settings.vocab_size:,} tokens",
+        "cache": f"{_cache_bytes(settings, weights.element_size()) / 1000:,.1f} kB a token",
+        "template": _told(facts),
+        "answers": f"end with {policy.tokenizer.convert_ids_to_tokens(policy.chat.end_id)!r}",
+        "gap": f"{gap:.1e} nats a token at most, engine against learner",
+        "speed": f"{speed:,.0f} tokens/s, {_ROWS} answers at a time, here",
+        "says": f"{words[:200]!r}",
+    }
+
+
+def _measure(policy: Policy, engine: TransformersEngine, prompt: list[int]) -> tuple[float, float]:
+    """Return (sampled tokens/s, largest gap between the engine's and the learner's log-probabilities)."""
+    asked = [
+        Request(prompt=tuple(prompt), sampling=Sampling(max_tokens=_TOKENS, seed=seed))
+        for seed in range(_ROWS)
+    ]
+    engine.reset_stats()
+    began = time.perf_counter()
+    done = engine.generate(asked)
+    seconds = time.perf_counter() - began
+    rows = [np.array([*prompt, *answer.ids], np.int32) for answer in done]
+    marks = [np.arange(len(row)) >= len(prompt) for row in rows]
+    gap = 0.0
+    for batch in pack(rows, max_tokens=sum(len(row) for row in rows)):
+        with torch.no_grad():
+            learned = token_logps(policy.model, batch, marks).logps.float().cpu().numpy()
+        sampled = batch.select([_padded(len(prompt), answer.logps) for answer in done], marks)
+        gap = max(gap, float(np.abs(learned - sampled).max()))
+    return sum(len(answer.ids) for answer in done) / seconds, gap
+
+
+def _padded(before: int, logps: tuple[float, ...]) -> np.ndarray:
+    return np.concatenate([np.zeros(before, np.float32), np.asarray(logps, np.float32)])
+
+
+def _cache_bytes(settings: Any, element: int) -> int:
+    """Return the bytes of keys and values that one token takes over all layers."""
+    heads = getattr(settings, "num_key_value_heads", None) or settings.num_attention_heads
+    width = getattr(settings, "head_dim", None) or settings.hidden_size // settings.num_attention_heads
+    return 2 * int(settings.num_hidden_layers) * int(heads) * int(width) * element
+
+
+def _told(facts: TemplateFacts) -> str:
+    told = ["append-only"]
+    told.append("no system message: it opens the first question" if facts.folds_system else "system message")
+    if facts.opens_thought:
+        told.append("opens a thought itself (set agent.think, and room for it in agent.*_tokens)")
+    if not facts.keeps_thoughts:
+        told.append("would drop earlier thoughts (himac keeps them)")
+    if facts.asks_date:
+        told.append("asks for the date (fixed)")
+    return ", ".join(told)
