@@ -96,7 +96,7 @@ class AgentConfig:
     planner_tokens: Positive = 512  # longest blueprint; published response length
     executor_tokens: Positive = 512  # longest turn
     invalid_penalty: tuple[NonNegative, NonNegative] = (0.1, 0.0)  # unreadable, inadmissible; published: tags
-    prompts: str = ""  # TOML file or module whose words replace ours (docs/custom.md); "" for ours
+    prompts: str = ""  # "" for tiny models, "full" for real ones: the answer's form ends the prompt; or a TOML file, a module
     malformed_penalty: Share = 0.05  # of the success reward, for a malformed blueprint; our choice
 
 

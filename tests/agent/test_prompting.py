@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from himac.agents.base import Agent, Assignment
 from himac.agents.flat import FlatAgent
+from himac.agents.hierarchical import HierarchicalAgent
 from himac.agents.react import ReActAgent
 from himac.agents.reflexion import MAX_NOTES, ReflexionAgent, notes_of
 from himac.config import AgentConfig
-from himac.types import EnvSpec, Episode, Observation, Segment, StepResult, StopReason, Task, Turn
+from himac.types import Blueprint, EnvSpec, Episode, Observation, Segment, StepResult, StopReason, Task, Turn
 
 SPEC = EnvSpec(
     name="void", rules="Nothing ever happens.", example_subgoals=("wait",), max_steps=3, list_admissible=False,
@@ -139,3 +141,53 @@ def test_notes_are_read_back_from_the_episodes_they_ended() -> None:
     ]
     assert notes_of(trials) == ("Do not wait.", "Leave.")
     assert notes_of([]) == ()
+
+
+FULL = replace(SETTINGS, prompts="full")
+
+
+def _first_words(agent: Agent) -> str:
+    agent.start(HELLO)
+    return agent.ask().messages[-1].content
+
+
+@pytest.mark.parametrize("context", ["segment", "carry", "full", "step"])
+def test_in_full_prompts_every_first_message_ends_with_the_form_of_its_answer(context: str) -> None:
+    cfg = replace(FULL, context=context)
+    plan = Blueprint(subgoals=("wait",))
+    planner, executor = HierarchicalAgent(SPEC, cfg), HierarchicalAgent(SPEC, cfg, Assignment(blueprint=plan))
+    assert _first_words(planner).endswith("in this form:\n<blueprint>\n1. wait\n</blueprint>")
+    act = "<action>b</action>"  # of the world's exemplary play
+    assert _first_words(executor).endswith(
+        f"in this form: {act}, or <sub_done> when the current sub-goal is complete"
+    )
+    assert _first_words(FlatAgent(SPEC, cfg)).endswith(f"in this form: {act}")
+
+
+def test_the_form_of_a_thought_is_asked_for_where_thoughts_are() -> None:
+    for think in (False, True):
+        cfg = replace(FULL, think=think)
+        for agent in (HierarchicalAgent(SPEC, cfg), FlatAgent(SPEC, cfg)):
+            assert ("<think>" in _first_words(agent)) is think
+
+
+def test_a_growing_context_is_told_the_form_once_and_react_never() -> None:
+    agent = FlatAgent(SPEC, replace(FULL, context="full"))
+    assert "in this form" in _first_words(agent)
+    agent.receive("<action>b</action>")
+    agent.observe(_after("b"))
+    assert agent.ask().messages[-1].content == "You did b."
+    assert "in this form" not in _first_words(ReActAgent(SPEC, FULL))
+
+
+def test_tiny_models_are_spared_the_form() -> None:
+    for agent in (HierarchicalAgent(SPEC, SETTINGS), FlatAgent(SPEC, SETTINGS)):
+        assert "in this form" not in _first_words(agent)
+
+
+def test_the_form_may_be_replaced(tmp_path: Path) -> None:
+    words = tmp_path / "words.toml"
+    words.write_text('executor_form = "Say {action}{done}"')
+    cfg = replace(SETTINGS, prompts=str(words))
+    agent = HierarchicalAgent(SPEC, cfg, Assignment(blueprint=Blueprint(subgoals=("wait",))))
+    assert _first_words(agent).endswith("Say b, or <sub_done> when the current sub-goal is complete")

@@ -51,7 +51,11 @@ class FlatAgent:
             self.default_context if cfg.context in ("segment", "carry") else cfg.context
         )
         self._memory = Memory(
-            self._context, self._system(), last_pairs=cfg.last_pairs, step=self._prompts.step
+            self._context,
+            self._system(),
+            last_pairs=cfg.last_pairs,
+            step=self._prompts.step,
+            form=self._form(),
         )
         self._sampling = Sampling(
             max_tokens=cfg.executor_tokens,
@@ -100,6 +104,9 @@ class FlatAgent:
             self.stop = StopReason.MAX_STEPS
         elif self._calls >= call_limit(self._spec, self._cfg):
             self.stop = StopReason.MAX_CALLS
+
+    def _form(self) -> str:
+        return self._prompts.flat_form_of(self._spec, think=self._cfg.think)
 
     def _system(self) -> Message:
         return self._prompts.flat_system(self._spec, think=self._cfg.think)

@@ -41,7 +41,10 @@ class HierarchicalAgent:
         system = self._prompts.executor_system(
             spec, explicit_done=cfg.explicit_done, think=cfg.think, done_with_action=cfg.done_with_action
         )
-        self._memory = Memory(cfg.context, system, last_pairs=cfg.last_pairs, step=self._prompts.step)
+        form = self._prompts.executor_form_of(spec, explicit_done=cfg.explicit_done, think=cfg.think)
+        self._memory = Memory(
+            cfg.context, system, last_pairs=cfg.last_pairs, step=self._prompts.step, form=form
+        )
         self._planning = Sampling(
             max_tokens=cfg.planner_tokens,
             temperature=assignment.planner_temperature,

@@ -20,10 +20,14 @@ class Memory:
         system: the system prompt that every fresh context opens with.
         last_pairs: how many past (observation, action) pairs `step` shows; of an observation the text alone, as published.
         step: what `step` says before an observation, with the number of the step filled in.
+        form: how every fresh context's first message ends; "" for nothing.
     """
 
-    def __init__(self, mode: ContextMode, system: Message, *, last_pairs: int = 2, step: str = "") -> None:
+    def __init__(
+        self, mode: ContextMode, system: Message, *, last_pairs: int = 2, step: str = "", form: str = ""
+    ) -> None:
         self._mode, self._system, self._last_pairs, self._step = mode, system, last_pairs, step
+        self._form = form
         self._pairs: list[tuple[str, str]] = []
         self._head = ""  # what a fresh context says before the observation
         self._view = ""  # the last observation, as a prompt shows it
@@ -60,6 +64,8 @@ class Memory:
             parts.append(f"{self._step.format(step=len(self._pairs) + 1)}\n{self._seen}")
         elif self._seen:
             parts.append(self._seen)
+        if self._form:
+            parts.append(self._form)
         return True, (self._system, Message(role="user", content="\n\n".join(parts)))
 
     def remember(self, action: str, view: str, *, told: str) -> None:

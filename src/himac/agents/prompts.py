@@ -17,7 +17,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from himac.agents.grammar import SUB_DONE, write_blueprint
+from himac.agents.grammar import SUB_DONE, read_turn, write_blueprint
 from himac.errors import ConfigError, closest
 from himac.plugins import add_current_folder
 from himac.types import EnvSpec, Message, Observation
@@ -58,6 +58,12 @@ class Prompts:
     unfinished_mark: str = " (not finished)"  # behind one that its budget of turns has ended
     carried: str = "; last action: {action}"  # and behind that, in context "carry"
 
+    # The answer's form once more, at the very end of the first user message, where small models still know it. Left
+    # out by default: himac's tiny models learn the form from demonstrations, and their tokens are their time.
+    planner_form: str = ""
+    executor_form: str = ""
+    flat_form: str = ""
+
     def planner_messages(
         self, spec: EnvSpec, task: str, *, max_subgoals: int, think: bool
     ) -> tuple[Message, ...]:
@@ -73,7 +79,22 @@ class Prompts:
         text = self.planner.format(
             rules=spec.rules, max_subgoals=max_subgoals, example=example, think=self.think if think else ""
         )
-        return Message(role="system", content=text), Message(role="user", content=task)
+        form = self.planner_form.format(
+            max_subgoals=max_subgoals, example=example, think=self.think if think else ""
+        )
+        return Message(role="system", content=text), Message(role="user", content=_joined(task, form))
+
+    def executor_form_of(self, spec: EnvSpec, *, explicit_done: bool, think: bool) -> str:
+        """Return how an executor's first message ends: the form of its answer on one of the world's own actions."""
+        return self.executor_form.format(
+            action=_example_action(spec),
+            done=self.executor_done if explicit_done else "",
+            think=self.think if think else "",
+        )
+
+    def flat_form_of(self, spec: EnvSpec, *, think: bool) -> str:
+        """Return how a flat agent's messages end, likewise."""
+        return self.flat_form.format(action=_example_action(spec), think=self.think if think else "")
 
     def executor_system(
         self, spec: EnvSpec, *, explicit_done: bool, think: bool, done_with_action: bool = False
@@ -158,6 +179,13 @@ class Prompts:
 
 
 DEFAULT = Prompts()
+FULL = Prompts(
+    planner_form="{think}Write only the blueprint, at most {max_subgoals} sub-goals, in this form:\n{example}",
+    executor_form="{think}Answer with one action, in this form: <action>{action}</action>{done}",
+    flat_form="{think}Answer with one action, in this form: <action>{action}</action>",
+)
+"""For models that can read: the form at the end too, with a sub-goal and an action of the world."""
+_OWN = {"": DEFAULT, "full": FULL}
 
 
 @functools.cache
@@ -165,14 +193,15 @@ def load_prompts(name: str) -> Prompts:
     """Return himac's prompts with those entries replaced that a TOML file or a module has.
 
     Args:
-        name: a path that ends in .toml; a dotted module with names like `planner = "..."`; "" for himac's own.
+        name: a path that ends in .toml; a dotted module with names like `planner = "..."`; "" for himac's own, "full"
+            for those that end in the answer's form.
 
     Raises:
         ConfigError: no such file or module, an entry that `Prompts` does not have, or a text that fills in a name
             which ours does not.
     """
-    if not name:
-        return DEFAULT
+    if name in _OWN:
+        return _OWN[name]
     found = _of_file(Path(name)) if name.endswith(".toml") else _of_module(name)
     known = [f.name for f in fields(Prompts)]
     for key, text in found.items():
@@ -182,7 +211,7 @@ def load_prompts(name: str) -> Prompts:
             )
         if not isinstance(text, str):
             raise ConfigError(f"{name}: prompt {key!r} must be a text, got {text!r}")
-        usable = _fields_of(getattr(DEFAULT, key), name, key)
+        usable = _fields_of(getattr(DEFAULT, key) or getattr(FULL, key), name, key)
         extra = _fields_of(text, name, key) - usable
         if extra:
             may = ", ".join(f"{{{field}}}" for field in sorted(usable)) or "nothing"
@@ -228,6 +257,16 @@ def _example_view(pairs: Sequence[tuple[str, str]]) -> str:
         return ""
     turns = "\n".join(f"Seen: {seen}\nAnswer: {answer}" for seen, answer in pairs)
     return f"\n\nAn example, from another task:\n{turns}\n(end of the example)"
+
+
+def _joined(*parts: str) -> str:
+    return "\n\n".join(part for part in parts if part)
+
+
+def _example_action(spec: EnvSpec) -> str:
+    """Return an action of the world's exemplary play; three dots where it has none."""
+    actions = (read_turn(answer)[0] for _, answer in spec.example_play)
+    return next((action for action in actions if action), "...")
 
 
 def _of_file(path: Path) -> dict[str, Any]:

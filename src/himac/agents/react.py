@@ -25,5 +25,8 @@ class ReActAgent(FlatAgent):
     default_context: ContextMode = "full"  # its examples are whole plays
     always_thinks = True
 
+    def _form(self) -> str:
+        return ""  # its own system prompt shows a whole play
+
     def _system(self) -> Message:
         return self._prompts.react_system(self._spec)
