@@ -33,8 +33,8 @@ SETTINGS = AgentConfig(planner_tokens=64, executor_tokens=24, max_subgoals=6)
 
 def measure(
     policy: Policy, engine: TransformersEngine, world: str, prompts: str, num_tasks: int
-) -> dict[str, object]:
-    """Return, by role, how many answers were readable and what the first greedy ones were."""
+) -> list[dict[str, str]]:
+    """Return a row for each role: how many answers were readable, and how the first greedy one begins."""
     env = make_env(world)
     cfg = AgentConfig(
         planner_tokens=SETTINGS.planner_tokens,
@@ -43,7 +43,7 @@ def measure(
         prompts=prompts,
     )
     plan = Blueprint(subgoals=env.spec.example_subgoals)
-    found: dict[str, object] = {}
+    found: list[dict[str, str]] = []
     for role, given in (("planner", None), ("executor", plan)):
         asked: list[tuple[HierarchicalAgent, Request, bool]] = []
         for task in subset(env.tasks("val" if "val" in env.spec.splits else env.spec.splits[-1]), num_tasks):
@@ -66,14 +66,14 @@ def measure(
         is_greedy = [first for _, _, first in asked]
         greedy = sum(r for r, first in zip(readable, is_greedy, strict=True) if first)
         sampled = sum(readable) - greedy
-        said = [text for text, first in zip(texts, is_greedy, strict=True) if first][:2]
-        found[role] = {
-            "greedy": greedy,
-            "of": num_tasks,
-            "sampled": sampled,
-            "of_sampled": SAMPLED * num_tasks,
-            "said": said,
-        }
+        found.append(
+            {
+                "role": role,
+                "greedy": f"{greedy} of {num_tasks}",
+                "sampled": f"{sampled} of {SAMPLED * num_tasks}",
+                "first": " ".join(texts[0].split())[:80],
+            }
+        )
     env.close()
     return found
 
@@ -88,23 +88,20 @@ def main() -> None:
     policy = Policy.load(args.model, ModelConfig(), device=torch.device("cpu"))
     engine = TransformersEngine(policy.model, policy.tokenizer)
     began = time.time()
-    rows = {
-        f"{world}, {name or 'terse'}": measure(policy, engine, world, name, args.tasks)
+    rows = [
+        {"world": world, "prompts": name or "terse", **row}
         for world in WORLDS
         for name in ("", "full")
-    }
+        for row in measure(policy, engine, world, name, args.tasks)
+    ]
     result = {
         "model": Path(args.model).name,
         "tasks": args.tasks,
         "rows": rows,
         "seconds": round(time.time() - began, 1),
     }
-    for what, by_role in rows.items():
-        told = [
-            f"{role} {r['greedy']}/{r['of']} greedy, {r['sampled']}/{r['of_sampled']} sampled"
-            for role, r in by_role.items()
-        ]  # type: ignore[index]
-        print(f"{what:<18} {'; '.join(told)}")
+    for row in rows:
+        print("  ".join(f"{value:<9}" for value in list(row.values())[:5]))
     if args.save:
         save("prompt_forms", result)
 
