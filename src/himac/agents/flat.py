@@ -19,7 +19,7 @@ from himac.agents.base import (
 )
 from himac.agents.grammar import read_turn
 from himac.agents.memory import Memory
-from himac.agents.prompts import load_prompts, observation_view, opening_views
+from himac.agents.prompts import load_prompts, observation_view, opening_views, paragraphs
 from himac.config import AgentConfig
 from himac.types import Blueprint, EnvSpec, Message, Observation, Sampling, StepResult, StopReason
 
@@ -69,7 +69,7 @@ class FlatAgent:
     def start(self, observation: Observation) -> None:
         """Take the first observation."""
         task = f"Task: {self._spec.goal or observation.text}"
-        head = "\n\n".join(part for part in (task, self._prompts.notes_view(self._notes)) if part)
+        head = paragraphs(task, self._prompts.notes_view(self._notes))
         view, told = opening_views(self._spec, observation, said=not self._spec.goal)
         self._memory.open_segment(head, view, told=told)
 

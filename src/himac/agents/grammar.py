@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from himac.thoughts import answer_of
+from himac.chat.thoughts import answer_of
 from himac.types import Blueprint
 
 SUB_DONE = "<sub_done>"
@@ -41,9 +41,9 @@ def read_blueprint(text: str, *, fallback: str, max_subgoals: int) -> Blueprint:
     Inside the tag every non-empty line is a sub-goal, numbered or not; without the tag, only numbered or
     bulleted lines count. Nothing readable gives the one-sub-goal blueprint `fallback`, marked malformed.
 
-    >>> read_blueprint("Sure! - find key\\n- open door", fallback="the task", max_subgoals=8).subgoals
+    >>> read_blueprint("Sure! - find key\n- open door", fallback="the task", max_subgoals=8).subgoals
     ('open door',)
-    >>> read_blueprint("<blueprint>find key\\n2) open door", fallback="the task", max_subgoals=8).subgoals
+    >>> read_blueprint("<blueprint>find key\n2) open door", fallback="the task", max_subgoals=8).subgoals
     ('find key', 'open door')
     >>> read_blueprint("I cannot plan.", fallback="the task", max_subgoals=8)
     Blueprint(subgoals=('the task',), malformed=True)
@@ -65,7 +65,7 @@ def subgoal_lines(text: str) -> list[int]:
 
 def _subgoals(text: str) -> Iterator[tuple[int, str]]:
     """Yield (number of the line, sub-goal)."""
-    body = answer_of(text)[:_MAX_READ_CHARS]
+    body = _answer(text)
     tagged = _BLUEPRINT.search(body)
     inside = tagged.group(1) if tagged else body
     first = body[: tagged.start(1)].count("\n") if tagged else 0
@@ -92,7 +92,7 @@ def read_turn(text: str, *, both: bool = False) -> tuple[str | None, bool]:
     >>> read_turn("<action>go east</action><sub_done>"), read_turn("<action>go east</action><sub_done>", both=True)
     (('go east', False), ('go east', True))
     """
-    body = answer_of(text)[:_MAX_READ_CHARS]
+    body = _answer(text)
     action, done = _ACTION.search(body), _SUB_DONE.search(body)
     if done and (action is None or done.start() < action.start()):
         return None, True
@@ -105,12 +105,17 @@ def read_turn(text: str, *, both: bool = False) -> tuple[str | None, bool]:
 def read_note(text: str) -> str:
     r"""Read what a model noted after a failed attempt, as one line; "" when there is nothing to read.
 
-    >>> read_note("<think>hm</think>I took\\nthe wrong key. <action>go</action>")
+    >>> read_note("<think>hm</think>I took\nthe wrong key. <action>go</action>")
     'I took the wrong key. go'
     """
-    body = answer_of(text)[:_MAX_READ_CHARS]
+    body = _answer(text)
     bare = re.sub(r"</?\w{1,20}\s*/?>", " ", _printable(body))
     return " ".join(bare.split())[:_MAX_NOTE_CHARS].strip()
+
+
+def _answer(text: str) -> str:
+    """Take the thoughts out of what a model wrote, and no more than can be worth reading."""
+    return answer_of(text)[:_MAX_READ_CHARS]
 
 
 def _clean(line: str) -> str:

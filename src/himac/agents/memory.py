@@ -8,7 +8,7 @@ each turn with the last few pairs, as the published baselines do.
 from __future__ import annotations
 
 from himac.agents.base import ContextMode
-from himac.agents.prompts import history_view
+from himac.agents.prompts import history_view, paragraphs
 from himac.types import Message
 
 
@@ -45,7 +45,7 @@ class Memory:
         """
         carry_on = self._mode == "full" and not self._fresh
         self._head, self._view, self._told = head, view, told
-        self._seen = "\n\n".join(part for part in (head, view) if part) if carry_on else view
+        self._seen = paragraphs(head, view) if carry_on else view
         self._fresh = not carry_on
         if self._mode in ("segment", "carry"):
             self._pairs = []
@@ -54,7 +54,7 @@ class Memory:
         """Return (whether a fresh context opens, its messages)."""
         if not self._fresh and self._mode != "step":
             return False, (Message(role="user", content=self._seen),)
-        parts = [self._head] if self._head else []
+        parts = [self._head]
         if self._mode == "step" and self._pairs and self._last_pairs:
             recent = self._pairs[-self._last_pairs :]
             first = len(self._pairs) - len(recent) + 1
@@ -62,11 +62,9 @@ class Memory:
             parts.append(f"Your {steps}:\n{history_view(recent, first)}")
         if self._mode == "step" and self._step and self._seen:
             parts.append(f"{self._step.format(step=len(self._pairs) + 1)}\n{self._seen}")
-        elif self._seen:
+        else:
             parts.append(self._seen)
-        if self._form:
-            parts.append(self._form)
-        return True, (self._system, Message(role="user", content="\n\n".join(parts)))
+        return True, (self._system, Message(role="user", content=paragraphs(*parts, self._form)))
 
     def remember(self, action: str, view: str, *, told: str) -> None:
         """Take the action that answered the current observation, and what was seen next: in full, and as it is told later."""

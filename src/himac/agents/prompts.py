@@ -77,24 +77,27 @@ class Prompts:
         """
         example = write_blueprint(spec.example_subgoals)
         text = self.planner.format(
-            rules=spec.rules, max_subgoals=max_subgoals, example=example, think=self.think if think else ""
+            rules=spec.rules, max_subgoals=max_subgoals, example=example, think=self._thought(think)
         )
         form = self.planner_form.format(
-            max_subgoals=max_subgoals, example=example, think=self.think if think else ""
+            max_subgoals=max_subgoals, example=example, think=self._thought(think)
         )
-        return Message(role="system", content=text), Message(role="user", content=_joined(task, form))
+        return Message(role="system", content=text), Message(role="user", content=paragraphs(task, form))
+
+    def _thought(self, think: bool) -> str:
+        return self.think if think else ""
 
     def executor_form_of(self, spec: EnvSpec, *, explicit_done: bool, think: bool) -> str:
         """Return how an executor's first message ends: the form of its answer on one of the world's own actions."""
         return self.executor_form.format(
             action=_example_action(spec),
             done=self.executor_done if explicit_done else "",
-            think=self.think if think else "",
+            think=self._thought(think),
         )
 
     def flat_form_of(self, spec: EnvSpec, *, think: bool) -> str:
         """Return how a flat agent's messages end, likewise."""
-        return self.flat_form.format(action=_example_action(spec), think=self.think if think else "")
+        return self.flat_form.format(action=_example_action(spec), think=self._thought(think))
 
     def executor_system(
         self, spec: EnvSpec, *, explicit_done: bool, think: bool, done_with_action: bool = False
@@ -109,16 +112,12 @@ class Prompts:
         """
         done = self.executor_done if explicit_done else ""
         done += self.executor_done_too if explicit_done and done_with_action else ""
-        thought = self.think if think else ""
-        return Message(
-            role="system", content=self.executor.format(rules=spec.rules, done=done, think=thought)
-        )
+        text = self.executor.format(rules=spec.rules, done=done, think=self._thought(think))
+        return Message(role="system", content=text)
 
     def flat_system(self, spec: EnvSpec, *, think: bool) -> Message:
         """Return the flat agent's system prompt; `think`: ask for a thought first."""
-        return Message(
-            role="system", content=self.flat.format(rules=spec.rules, think=self.think if think else "")
-        )
+        return Message(role="system", content=self.flat.format(rules=spec.rules, think=self._thought(think)))
 
     def react_system(self, spec: EnvSpec) -> Message:
         """Return ReAct's system prompt: a thought before every action, shown on the world's example where it has one.
@@ -259,7 +258,8 @@ def _example_view(pairs: Sequence[tuple[str, str]]) -> str:
     return f"\n\nAn example, from another task:\n{turns}\n(end of the example)"
 
 
-def _joined(*parts: str) -> str:
+def paragraphs(*parts: str) -> str:
+    """Join what there is, with an empty line between."""
     return "\n\n".join(part for part in parts if part)
 
 

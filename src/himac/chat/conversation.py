@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from himac.thoughts import THINK
+from himac.chat.thoughts import THINK
 from himac.types import Completion, Context, Message, Request, Role, Sampling
 
 if TYPE_CHECKING:

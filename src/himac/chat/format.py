@@ -14,8 +14,8 @@ import numpy as np
 
 from himac.chat.conversation import Conversation, MessageFormat
 from himac.chat.template import ChatTemplate
+from himac.chat.thoughts import THINK, UNTHINK, is_mark
 from himac.errors import ModelError
-from himac.thoughts import THINK, UNTHINK, is_mark
 from himac.types import Message, Tokenizer
 
 _SEAM = "\ue83a"  # stands within what would be read as a control token; of the private use area, and never in a prompt
@@ -48,9 +48,7 @@ class ChatFormat:
                 f"the chat template of {tokenizer.name_or_path!r} writes no token that ends an answer",
                 hint="a model cannot say with it that it has finished; take another instruct model",
             )
-        self._num_end = (
-            places[0] + 1
-        )  # tokens of `between` that belong to the answer: some write a space first
+        self._num_end = places[0] + 1  # tokens of `between` that are the answer's: some write a space first
         self._ending = between[: self._num_end]
         self.end_id: int = self._ending[-1]
         self._cut = self._where_to_cut()
@@ -97,8 +95,9 @@ class ChatFormat:
         Where the prompt has opened a thought, the text's own thought goes on from there, or an empty one is closed.
         """
         if self.opens_thought:
-            opened = text.lstrip().startswith(THINK)
-            text = text.lstrip().removeprefix(THINK) if opened else f"\n{UNTHINK}\n\n{text}"
+            thought = text.lstrip()
+            closed = f"\n{UNTHINK}\n\n{text}"
+            text = thought.removeprefix(THINK) if thought.startswith(THINK) else closed
         return [*self._encode(self.template.facts.lead + text), *self._ending]
 
     def _open_messages(self, messages: tuple[Message, ...]) -> tuple[int, ...]:

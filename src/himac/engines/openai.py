@@ -22,6 +22,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from himac.chat.thoughts import answer_of
 from himac.config import EndpointConfig
 from himac.engines.endpoint import (
     Address,
@@ -35,7 +36,6 @@ from himac.engines.endpoint import (
     whole,
 )
 from himac.errors import EndpointError, ModelError, missing_extra
-from himac.thoughts import answer_of
 from himac.types import Completion, Json, Request, Weights
 
 _MAX_ASKED_WAIT_S = 300.0  # an endpoint that asks for more is not waited for

@@ -21,12 +21,12 @@ import torch
 from torch import Tensor
 
 from himac.chat import ChatFormat
+from himac.chat.thoughts import thought_is_open
 from himac.engines.kv import DecodePattern, PrefillPattern, SlotStore, Span, packed_row
 from himac.engines.prefixes import Placement, place
 from himac.engines.sampling import draw, stream
 from himac.errors import ModelError
 from himac.models.attention import no_mask, use_packed_attention
-from himac.thoughts import thought_is_open
 from himac.types import Completion, LanguageModel, Request, Sampling, Tokenizer, Weights
 
 _PREFILL_TOKENS = 4096  # tokens of one prefill forward

@@ -73,7 +73,6 @@ def _measure(policy: Policy, engine: TransformersEngine, prompt: list[int]) -> t
         Request(prompt=tuple(prompt), sampling=Sampling(max_tokens=_TOKENS, seed=seed))
         for seed in range(_ROWS)
     ]
-    engine.reset_stats()
     began = time.perf_counter()
     done = engine.generate(asked)
     seconds = time.perf_counter() - began

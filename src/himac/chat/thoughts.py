@@ -53,6 +53,15 @@ def thought_is_open(text: str, *, began: bool = False) -> bool:
     return inside
 
 
+def answer_start(text: str) -> int:
+    """Return where the words after the last closed thought begin; 0 where none was closed.
+
+    >>> answer_start("<think>so</think>go"), answer_start("go")
+    (17, 0)
+    """
+    return max((mark.end() for mark in _MARK.finditer(text) if mark[1]), default=0)
+
+
 def is_mark(text: str) -> bool:
     """Whether a token is what opens or closes a thought."""
     return _MARK.fullmatch(text) is not None
