@@ -118,7 +118,7 @@ def json_schema(cls: Kind) -> Table:
 
 
 def comments_of(cls: Kind) -> dict[str, str]:
-    """Return {field: the comment beside it} of a dataclass; a comment on a line of its own goes to the fields below it."""
+    """Return {field: the comment beside it} of a dataclass; a comment on a line of its own goes to the field below it."""
     found: dict[str, str] = {}
     remark = ""
     for line in inspect.getsource(cls).splitlines():
@@ -127,6 +127,7 @@ def comments_of(cls: Kind) -> dict[str, str]:
         if match := _FIELD.match(line):
             words = "; ".join(word for word in (match[2], remark) if word)
             found |= {match[1]: words} if words else {}
+            remark = ""
     return found
 
 
