@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from transformers import (
     AutoModelForCausalLM,
+    CohereConfig,
     GemmaConfig,
     GPT2Config,
     GPTNeoXConfig,
@@ -34,6 +35,8 @@ FAMILIES = {
     "gemma": lambda: GemmaConfig(**_SHAPE, head_dim=8),
     "gpt_neox": lambda: GPTNeoXConfig(**{k: v for k, v in _SHAPE.items() if k != "num_key_value_heads"}),
     "granite": lambda: GraniteConfig(**_SHAPE),
+    "granite_scaled": lambda: GraniteConfig(**_SHAPE, logits_scaling=8.0),
+    "cohere": lambda: CohereConfig(**_SHAPE, logit_scale=0.0625),
     "qwen3_moe": lambda: Qwen3MoeConfig(
         **_SHAPE, head_dim=8, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=16
     ),

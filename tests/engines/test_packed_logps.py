@@ -9,7 +9,7 @@ from small_models import FAMILIES, VOCAB, small_model
 from transformers import AutoModelForCausalLM, FalconConfig, Gemma2Config, MistralConfig
 
 from himac.errors import ModelError
-from himac.models import logps
+from himac.models import head, logps
 from himac.models.attention import use_packed_attention
 from himac.models.logps import token_logps
 from himac.models.packing import pack
@@ -83,19 +83,73 @@ def test_gradient_checkpointing_gives_the_same_gradients():
         torch.testing.assert_close(plain, recomputed)
 
 
-def test_a_large_vocabulary_taken_in_chunks_gives_the_same_numbers_and_gradients(monkeypatch):
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("frozen", [False, True])
+def test_a_large_vocabulary_taken_in_chunks_gives_the_same_numbers_and_gradients(monkeypatch, family, frozen):
     sequences, masks = tree_of_sequences()
     (batch,) = pack(sequences, max_tokens=1000)
     found = []
-    for elements in (logps._CHUNK_ELEMENTS, 5 * VOCAB):
-        monkeypatch.setattr(logps, "_CHUNK_ELEMENTS", elements)  # a limit, not a behaviour
-        model = small_model("qwen3")
-        result = token_logps(model, batch, masks, temperature=0.7, entropy_grad=True)
-        (result.logps.sum() + result.entropies.sum()).backward()
-        gradients = [parameter.grad for parameter in model.parameters()]
-        found.append([result.logps.detach(), result.entropies.detach(), *gradients])
+    for elements in (logps.CHUNK_ELEMENTS, 5 * VOCAB):
+        for module in (logps, head):
+            monkeypatch.setattr(module, "CHUNK_ELEMENTS", elements)  # a limit, not a behaviour
+        model = small_model(family)
+        if frozen:  # as with an adapter, where only the states have a gradient
+            model.get_output_embeddings().weight.requires_grad_(False)
+        result = token_logps(model, batch, masks, temperature=0.7, entropy_grad=True, states_at=masks)
+        (result.logps.sum() + result.entropies.square().sum() + result.states.sum()).backward()
+        gradients = [p.grad for p in model.parameters() if p.requires_grad]
+        found.append([result.logps.detach(), result.entropies.detach(), result.states.detach(), *gradients])
+    assert head.head_of(model) is not None
     for whole, chunked in zip(*found):
-        torch.testing.assert_close(chunked, whole, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(chunked, whole, atol=1e-4 * max(1, float(whole.abs().max())), rtol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("cap", [0.0, 2.0])
+def test_a_head_in_chunks_against_autograd_through_whole_logits(monkeypatch, dtype, cap):
+    torch.manual_seed(0)
+    states = torch.randn(7, 16, dtype=dtype)
+    module = torch.nn.Linear(16, 31).to(dtype)
+    rows = np.array([0, 3, 3, 6, 1])  # two of one row; of three rows nothing is asked
+    targets = np.array([5, 0, 30, 2, 2])
+    pull_N, pull_K = torch.randn(5), torch.randn(7)
+    found = []
+    for chunk in (0, 2 * 31):
+        module.zero_grad()
+        given = states.clone().requires_grad_()
+        if chunk:
+            monkeypatch.setattr(head, "CHUNK_ELEMENTS", chunk)
+            logp, entropy = head.Head(module=module, scale=0.5, cap=cap).logps(
+                given, rows, targets, temperature=0.7, entropy_grad=True
+            )
+        else:
+            z = module(given).float() * 0.5
+            z = (cap * torch.tanh(z / cap) if cap else z) / 0.7
+            logps_KV = z.log_softmax(-1)
+            logp, entropy = logps_KV[rows, targets], -(logps_KV.exp() * logps_KV).sum(-1)
+        ((logp * pull_N).sum() + (entropy * pull_K).sum()).backward()
+        found.append([logp, entropy, given.grad, module.weight.grad, module.bias.grad])
+    near = 1e-5 if dtype == torch.float32 else 2e-2
+    for whole, chunked in zip(*found):
+        assert whole.dtype == chunked.dtype
+        torch.testing.assert_close(chunked, whole, atol=near * float(whole.detach().abs().max()), rtol=near)
+
+
+def test_a_head_that_is_no_linear_layer_is_taken_whole(monkeypatch):
+    class Doubled(torch.nn.Linear):
+        def forward(self, states):
+            return 2 * super().forward(states)
+
+    sequences, masks = tree_of_sequences()
+    (batch,) = pack(sequences, max_tokens=1000)
+    model = small_model("llama")
+    before = token_logps(model, batch, masks).logps
+    own = Doubled(32, VOCAB, bias=False)
+    own.weight = torch.nn.Parameter(model.lm_head.weight / 2)
+    model.lm_head = own
+    monkeypatch.setattr(logps, "CHUNK_ELEMENTS", 1)
+    assert head.head_of(model) is None
+    torch.testing.assert_close(token_logps(model, batch, masks).logps, before)
 
 
 def test_the_first_token_cannot_be_asked_for():

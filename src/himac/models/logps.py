@@ -6,20 +6,17 @@ where a masked token is predicted. The equation is log p(ids[t] | ids[:t]) at a 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from himac.models.attention import packed_inputs, use_packed_attention
+from himac.models.head import CHUNK_ELEMENTS, head_of, reading_head
 from himac.models.packing import PackedBatch
 from himac.types import LanguageModel
-
-_CHUNK_ELEMENTS = 2**25  # logits turned to float32 at a time (128 MiB)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,49 +57,33 @@ def token_logps(
     kept, row = np.unique(np.concatenate([before, wanted]), return_inverse=True)
     row, row_of_state = row[: len(before)], row[len(before) :]
     kept_K = torch.as_tensor(kept, device=device)
-    with _reading_head(model, wanted=states_at is not None) as read:
+    many = len(kept) * model.config.get_text_config().vocab_size > CHUNK_ELEMENTS
+    head = head_of(model) if many else None
+    with reading_head(model, cut=head is not None) as read:
         logits_KV = model(**packed_inputs(batch, device), logits_to_keep=kept_K).logits[0]
-    states = read[0][0][torch.as_tensor(row_of_state, device=device)] if read else None
-    normaliser_K, entropy_K = _normalise(logits_KV, temperature, entropy_grad=entropy_grad)
-    row_N = torch.as_tensor(row, device=device)
-    chosen_N = logits_KV[row_N, torch.as_tensor(target, device=device)].float() / temperature
-    return TokenLogps(logps=chosen_N - normaliser_K[row_N], entropies=entropy_K[row_N], states=states)
+    states_KH = read[0][0]
+    if head is None:
+        found = _read(logits_KV, row, target, temperature=temperature, entropy_grad=entropy_grad)
+    else:
+        found = head.logps(states_KH, row, target, temperature=temperature, entropy_grad=entropy_grad)
+    logps_N, entropy_K = found
+    return TokenLogps(
+        logps=logps_N,
+        entropies=entropy_K[torch.as_tensor(row, device=device)],
+        states=None if states_at is None else states_KH[torch.as_tensor(row_of_state, device=device)],
+    )
 
 
-@contextmanager
-def _reading_head(model: LanguageModel, *, wanted: bool) -> Iterator[list[Tensor]]:
-    """Yield a list into which the next forward puts what the output head reads, (1, K, hidden)."""
-    read: list[Tensor] = []
-    if not wanted:
-        yield read
-        return
-    hook = model.get_output_embeddings().register_forward_pre_hook(lambda _, inputs: read.append(inputs[0]))
-    try:
-        yield read
-    finally:
-        hook.remove()
-
-
-def _normalise(logits_KV: Tensor, temperature: float, *, entropy_grad: bool) -> tuple[Tensor, Tensor]:
-    """Return (log of the sum of exponentials (K,), entropies (K,)) of softmax(logits / temperature).
-
-    A large vocabulary is taken some rows at a time and again in the backward pass, so that beside the logits
-    themselves only one chunk exists in float32.
-    """
-
-    def rows(logits_CV: Tensor) -> tuple[Tensor, Tensor]:
-        scaled_CV = logits_CV.float() / temperature
-        normaliser_C = scaled_CV.logsumexp(-1)
-        with torch.set_grad_enabled(entropy_grad and torch.is_grad_enabled()):
-            entropy_C = normaliser_C - (scaled_CV.softmax(-1) * scaled_CV).sum(-1)
-        return normaliser_C, entropy_C
-
-    num_rows = max(_CHUNK_ELEMENTS // logits_KV.shape[-1], 1)
-    if len(logits_KV) <= num_rows:
-        return rows(logits_KV)
-    parts = [checkpoint(rows, chunk, use_reentrant=False) for chunk in torch.split(logits_KV, num_rows)]
-    normalisers, entropies = zip(*parts)
-    return torch.cat(normalisers), torch.cat(entropies)
+def _read(
+    logits_KV: Tensor, row_N: np.ndarray, target_N: np.ndarray, *, temperature: float, entropy_grad: bool
+) -> tuple[Tensor, Tensor]:
+    """Return (log-probability of target n in row[n] (N,), entropies (K,)) of softmax(logits / temperature)."""
+    scaled_KV = logits_KV.float() / temperature
+    normaliser_K = scaled_KV.logsumexp(-1)
+    with torch.set_grad_enabled(entropy_grad and torch.is_grad_enabled()):
+        entropy_K = normaliser_K - (scaled_KV.softmax(-1) * scaled_KV).sum(-1)
+    row, target = (torch.as_tensor(array, device=logits_KV.device) for array in (row_N, target_N))
+    return scaled_KV[row, target] - normaliser_K[row], entropy_K
 
 
 def _places(batch: PackedBatch, marks: Sequence[np.ndarray]) -> np.ndarray:
