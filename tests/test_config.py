@@ -108,6 +108,16 @@ def test_there_are_not_more_settings_than_a_person_can_read() -> None:
     assert count < 90
 
 
+def test_a_kl_coefficient_is_one_number_or_each_role_s() -> None:
+    algo = load_config(None, ["algo.kl_coef=[0.5, 0.0]"]).algo
+    assert (algo.kl_of("planner"), algo.kl_of("executor"), algo.has_kl) == (0.5, 0.0, True)
+    assert load_config(None, ["algo.kl_coef=0.25"]).algo.kl_of("planner") == 0.25
+    assert not load_config(None, ["algo.kl_coef=[0.0, 0.0]"]).algo.has_kl
+    for wrong in ("[0.1]", "[0.1, -1.0]", "[0.1, 0.2, 0.3]", "-0.1", "high"):
+        with pytest.raises(ConfigError, match="kl_coef"):
+            load_config(None, [f"algo.kl_coef={wrong}"])
+
+
 def test_an_aggregation_is_a_word_or_the_number_of_a_constant() -> None:
     assert load_config(None, ["algo.aggregation=512"]).algo.aggregation == 512
     assert load_config(None, ["algo.aggregation=token"]).algo.aggregation == "token"

@@ -18,6 +18,7 @@ from himac.renamed import refuse_renamed
 from himac.toml import (
     Count,
     NonNegative,
+    Pair,
     Positive,
     Share,
     Table,
@@ -128,8 +129,10 @@ class AlgoConfig:
     minibatches: tuple[Positive, Positive] = (1, 1)  # optimizer steps an epoch; phase A, phase B
     minibatch_turns: Count = 0  # turns an optimizer step, as published (64 to 256); 0: by `minibatches`
     clip: tuple[NonNegative, NonNegative] = (0.2, 0.2)  # below and above a ratio of 1; published protocol
-    kl_coef: NonNegative = 0.01  # beta in the paper
-    planner_kl_coef: NonNegative | None = None  # of the planner's tokens; left out: kl_coef
+    max_ratio: NonNegative = (
+        0.0  # cap on learner's over engine's probability of a sampled token; 0: taken as equal
+    )
+    kl_coef: NonNegative | Pair = 0.01  # beta in the paper; or two: the planner's, the executor's
     entropy_coef: float = 0.0
     drop_flat_groups: bool = False  # True: groups without variance are left out, KL and entropy too
     # an episode's mean over its tokens; "token": the published token-mean; a number of tokens: Dr. GRPO's constant
@@ -137,13 +140,14 @@ class AlgoConfig:
 
     def kl_of(self, role: str) -> float:
         """Return the KL coefficient of a role's tokens."""
-        own = self.planner_kl_coef if role == "planner" else None
-        return self.kl_coef if own is None else own
+        if isinstance(self.kl_coef, tuple):
+            return self.kl_coef[0 if role == "planner" else 1]
+        return self.kl_coef
 
     @property
     def has_kl(self) -> bool:
         """Whether any token is held to the reference."""
-        return bool(self.kl_coef or self.planner_kl_coef)
+        return bool(self.kl_of("planner") or self.kl_of("executor"))
 
     @property
     def keeps_flat_groups(self) -> bool:

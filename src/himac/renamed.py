@@ -35,6 +35,7 @@ GONE = {
     **dict.fromkeys(_EPOCHS, "one setting holds both phases': algo.epochs = [planner, executor]"),
     "algo.macro_minibatches": "one setting holds both phases': algo.minibatches = [planner, executor]",
     "agent.format_penalty": "agent.malformed_penalty is a share of the world's success reward",
+    "algo.planner_kl_coef": "one setting holds both roles': algo.kl_coef = [planner, executor]",
     "algo.credit": 'credit by sub-goal is an estimator: algo.estimator = "subgoal"',
     "algo.clip_low": "one setting holds both: algo.clip = [low, high]",
     "algo.clip_high": "one setting holds both: algo.clip = [low, high]",

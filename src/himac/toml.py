@@ -35,6 +35,8 @@ Count = Annotated[int, msgspec.Meta(ge=0)]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 NonNegative = Annotated[float, msgspec.Meta(ge=0)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+# two numbers where one would do as well; msgspec 0.22 crashes on a union of a number with tuple[float, float]
+Pair = Annotated[tuple[NonNegative, ...], msgspec.Meta(min_length=2, max_length=2)]
 
 
 def at_least(least: float, most: float | None = None, *, why: str = "") -> msgspec.Meta:
@@ -201,7 +203,7 @@ def allowed(kind: Kind) -> str:
     plain, meta = _plain(kind)
     if _origin(plain) is Literal:
         return ", ".join(repr(choice) for choice in get_args(plain))
-    if meta is None:
+    if meta is None or meta.ge is None:
         return ""
     return f"{meta.ge:g} to {meta.le:g}" if meta.le is not None else f"{meta.ge:g} or more"
 
@@ -326,6 +328,6 @@ def _key(name: str) -> str:
 
 
 __all__ = [
-    "Count", "Kind", "NonNegative", "Positive", "Share", "Table", "allowed", "asdict", "at_least", "build", "call", "check_settings", "comments_of",
+    "Count", "Kind", "NonNegative", "Pair", "Positive", "Share", "Table", "allowed", "asdict", "at_least", "build", "call", "check_settings", "comments_of",
     "flat", "json_schema", "read_toml", "read_value", "write_tables", "write_value",
 ]  # fmt: skip

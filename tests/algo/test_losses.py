@@ -47,12 +47,28 @@ def test_the_loss_is_its_parts() -> None:
         torch.tensor([0.5, 0.5]),
         torch.tensor([0.3, 0.1]),
     )
-    cfg = AlgoConfig(kl_coef=0.1, entropy_coef=0.01)
-    loss, parts = policy_loss(logps, old, advantages, weights, cfg=cfg, ref_logps_N=ref, entropy_N=entropy)
+    cfg = AlgoConfig(entropy_coef=0.01)
+    loss, parts = policy_loss(
+        logps, old, advantages, weights, cfg=cfg, ref_logps_N=ref, kl_coef_N=0.1, entropy_N=entropy
+    )
     by_hand = 0.5 * (-math.exp(0.1) * 1.0 + math.exp(-0.1) * 1.0)
     kl = 0.5 * ((math.exp(-0.2) + 0.2 - 1) + (math.exp(-0.2) + 0.2 - 1))
     assert math.isclose(float(parts["kl"]), kl, rel_tol=1e-5)
     assert math.isclose(float(loss), by_hand + 0.1 * kl - 0.01 * 0.2, rel_tol=1e-5)
+
+
+def test_a_token_that_the_engine_saw_otherwise_weighs_by_a_ratio_that_is_capped() -> None:
+    old = torch.tensor([-1.0, -1.0, -1.0])
+    sampled = (
+        old - torch.tensor([1.5, 4.0, 0.5]).log()
+    )  # the learner finds them 1.5, 4 and 0.5 times as likely
+    logps = old.clone().requires_grad_()
+    advantages, weights = torch.tensor([1.0, 1.0, -2.0]), torch.tensor([0.5, 0.25, 0.25])
+    cfg = AlgoConfig(kl_coef=0.0, max_ratio=2.0)
+    loss, parts = policy_loss(logps, old, advantages, weights, cfg=cfg, sampled_logps_N=sampled)
+    loss.backward()
+    torch.testing.assert_close(logps.grad, torch.tensor([-1.5 * 0.5, -2.0 * 0.25, 0.5 * 2.0 * 0.25]))
+    assert float(parts["capped"]) == 0.25 and float(parts["clip"]) == 0.0
 
 
 def test_imitation_is_cross_entropy() -> None:

@@ -122,7 +122,7 @@ def test_the_planner_s_kl_coefficient_is_its_own(policy: Policy) -> None:
     with torch.no_grad():
         for parameter in policy.trainable:
             parameter += 0.05 * torch.randn_like(parameter)
-    learner = Learner(policy, OptimizerConfig(lr=1e-3), AlgoConfig(kl_coef=0.5, planner_kl_coef=0.0))
+    learner = Learner(policy, OptimizerConfig(lr=1e-3), AlgoConfig(kl_coef=(0.0, 0.5)))
     before = _weights(policy)
     flat = _samples(rng, "planner", signal=0.0)
     learner.update(flat, replace(PLANNER, epochs=1), seed=0)

@@ -119,6 +119,42 @@ def test_a_positive_advantage_makes_its_tokens_likelier(parts: Components) -> No
     assert metrics["gap_max"] < 1e-5 and metrics["samples"] == 1
 
 
+@pytest.mark.parametrize("steps", [1, 2])
+def test_the_gap_to_another_engine_is_corrected_and_its_capped_share_told(
+    parts: Components, steps: int
+) -> None:
+    rng = np.random.default_rng(0)
+    samples = [
+        _sample(rng.integers(10, 90, 8).tolist(), [0] * 4 + [1] * 4, [0] * 4 + [1] * 4, weight=1 / 16)
+        for _ in range(4)
+    ]
+    phase = replace(ONCE, minibatches=steps)
+
+    def after(logps: list[np.ndarray], **settings: float) -> tuple[torch.Tensor, dict[str, float]]:
+        policy = Policy.load(
+            parts.policy.tokenizer.name_or_path, parts.config.model, device=torch.device("cpu")
+        )
+        learner = Learner(policy, OptimizerConfig(lr=1e-3), AlgoConfig(kl_coef=0.0, **settings))
+        told = learner.update(
+            [replace(s, logps=lp) for s, lp in zip(samples, logps, strict=True)], phase, seed=0
+        )
+        return torch.cat([p.detach().flatten() for p in policy.trainable]), told
+
+    exact = []
+    with torch.no_grad():
+        for sample in samples:
+            (batch,) = pack([sample.ids], max_tokens=64)
+            found = token_logps(parts.policy.model, batch, [sample.mask]).logps.numpy()
+            exact.append(np.concatenate([np.zeros(4, np.float32), found]))
+    plain, _ = after(exact)
+    same, told = after(exact, max_ratio=2.0)
+    torch.testing.assert_close(same, plain, atol=1e-6, rtol=0)  # an engine that agrees is not corrected
+    assert told["capped"] == 0.0
+    skewed = [logps - np.float32(np.log(k)) * (np.arange(8) >= 4) for logps, k in zip(exact, (4, 4, 1.5, 1))]
+    _, told = after(skewed, max_ratio=2.0)
+    assert told["capped"] == pytest.approx(0.5) and told["gap_max"] > 0.4
+
+
 def test_the_linear_schedule_falls_with_the_budget(parts: Components) -> None:
     sample = _sample(list(range(10, 18)), [0] * 4 + [1] * 4, [0] * 4 + [1] * 4, weight=0.25)
 

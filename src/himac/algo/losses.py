@@ -53,32 +53,43 @@ def policy_loss(
     weights_N: torch.Tensor,
     *,
     cfg: AlgoConfig,
-    kl_coef_N: torch.Tensor | None = None,
+    sampled_logps_N: torch.Tensor | None = None,
+    kl_coef_N: torch.Tensor | float = 0.0,
     ref_logps_N: torch.Tensor | None = None,
     entropy_N: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """sum_n w_n (surrogate_n + kl_coef k3_n - entropy_coef H_n), and its parts.
+    """sum_n w_n (c_n surrogate_n + kl_coef k3_n - entropy_coef H_n), and its parts.
+
+    c_n corrects for an engine that computes a little differently from the learner (another kernel, rounding, weights
+    that are older): min(p_old / p_sampled, max_ratio), truncated importance sampling as in IMPALA (arXiv 1802.01561,
+    section 4.1). Without `sampled_logps_N` it is 1, and the ratio of the surrogate is taken to the engine's own.
 
     Args:
         logps_N: (N,) log-probabilities now, with gradient.
-        old_logps_N: (N,) when sampled.
+        old_logps_N: (N,) before the update's first step; the engine's, or the learner's own where it corrects.
         advantages_N: (N,).
         weights_N: (N,) what each token counts (see `token_weights`).
-        cfg: clip, kl_coef and entropy_coef.
-        kl_coef_N: (N,) each token's KL coefficient, where roles differ; None: cfg.kl_coef.
+        cfg: clip, max_ratio and entropy_coef.
+        sampled_logps_N: (N,) the engine's; None: not corrected for.
+        kl_coef_N: (N,) each token's KL coefficient: its role's.
         ref_logps_N: (N,) under the reference; None when there is no KL term.
         entropy_N: (N,) of the next-token distribution; None when it is not wanted.
     """
     low, high = cfg.clip
     surrogate_N = clipped_surrogate(logps_N, old_logps_N, advantages_N, low=low, high=high)
+    parts: dict[str, torch.Tensor] = {}
+    if sampled_logps_N is not None:
+        trust_N = torch.exp(old_logps_N.detach() - sampled_logps_N)
+        parts["capped"] = (weights_N * (trust_N > cfg.max_ratio)).sum()
+        surrogate_N = surrogate_N * trust_N.clamp(max=cfg.max_ratio)
     loss = (weights_N * surrogate_N).sum()
     with torch.no_grad():
         ratio_N = torch.exp(logps_N - old_logps_N)
         blocked_N = ((ratio_N > 1 + high) & (advantages_N > 0)) | ((ratio_N < 1 - low) & (advantages_N < 0))
-        parts = {"loss_policy": loss.detach(), "clip": (weights_N * blocked_N).sum()}
+        parts |= {"loss_policy": loss.detach(), "clip": (weights_N * blocked_N).sum()}
     if ref_logps_N is not None:
         kl_N = weights_N * k3(logps_N, ref_logps_N)
-        loss = loss + (kl_N * (cfg.kl_coef if kl_coef_N is None else kl_coef_N)).sum()
+        loss = loss + (kl_N * kl_coef_N).sum()
         parts["kl"] = kl_N.sum().detach()
     if entropy_N is not None:
         entropy = (weights_N * entropy_N).sum()

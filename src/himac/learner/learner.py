@@ -32,7 +32,7 @@ from himac.learner.policy import Policy
 from himac.models.logps import token_logps
 from himac.models.packing import PackedBatch, pack
 from himac.seeds import generator
-from himac.types import PhaseSpec, Role, Row, Sample
+from himac.types import LanguageModel, PhaseSpec, Role, Row, Sample
 
 _STATE, _STATE_1 = "optimizer.pt", "optimiser.pt"  # today's name, and format 1's
 SHARED = "shared"
@@ -88,15 +88,21 @@ class Learner:
         def packs(part: tuple[int, ...]) -> list[_Pack]:
             return self._packs(samples, part, by_role=not phase.has_one_temperature)
 
-        refs = None
-        if self.loss.has_kl:
-            refs = self._reference_logps(samples, packs(tuple(range(len(samples)))), phase)
-        num_values = sum(int(_where(s.targets, s.ids).sum()) for s in samples)
+        everything = tuple(range(len(samples)))
         minibatches = _steps_of(phase, samples)
+        refs = olds = None
+        if self.loss.has_kl:
+            with self.policy.reference() as model:
+                refs = self._logps(model, samples, packs(everything), phase)
+        if (
+            self.loss.max_ratio and phase.epochs * minibatches > 1
+        ):  # else a step's own logps are those before it
+            olds = self._logps(self.policy.model, samples, packs(everything), phase)
+        num_values = sum(int(_where(s.targets, s.ids).sum()) for s in samples)
         value_weight = minibatches / max(num_values, 1)  # 1 / values per optimizer step
         for epoch in range(phase.epochs):
             for part in _split(samples, minibatches, seed, epoch):
-                self._policy_step(packs(tuple(part)), refs, phase, minibatches, value_weight, found)
+                self._policy_step(packs(tuple(part)), refs, olds, phase, minibatches, value_weight, found)
         return found.summary(len(samples)) | {"train_s": time.perf_counter() - began}
 
     def imitate(self, samples: Sequence[Sample], *, lr: float) -> dict[str, float]:
@@ -176,6 +182,7 @@ class Learner:
         self,
         packs: Sequence[_Pack],
         refs: list[np.ndarray] | None,
+        olds: list[np.ndarray] | None,
         phase: PhaseSpec,
         minibatches: int,
         value_weight: float,
@@ -193,13 +200,15 @@ class Learner:
                 entropy_grad=self.loss.entropy_coef != 0,
                 states_at=row.states_at if self.critic is not None else None,
             )
-            old_N, weights_N = self._tensor(row.pick("logps")), self._tensor(row.pick("weights"))
+            sampled_N, weights_N = self._tensor(row.pick("logps")), self._tensor(row.pick("weights"))
+            old_N = out.logps.detach() if olds is None else self._tensor(row.pick_from(olds))
             loss, parts = policy_loss(
                 out.logps,
-                old_N,
+                old_N if self.loss.max_ratio else sampled_N,
                 self._tensor(row.pick("advantages")),
                 weights_N * minibatches,
                 cfg=self.loss,
+                sampled_logps_N=sampled_N if self.loss.max_ratio else None,
                 kl_coef_N=self._tensor(row.kl_coefs(self.loss)),
                 ref_logps_N=None if refs is None else self._tensor(row.pick_from(refs)),
                 entropy_N=out.entropies,
@@ -213,7 +222,7 @@ class Learner:
             loss.backward()
             found.add(
                 parts,
-                out.logps.detach() - old_N,
+                out.logps.detach() - sampled_N,
                 weight=float(weights_N.sum()) * minibatches,
                 packed_tokens=row.batch.num_tokens,
                 row_tokens=row.num_tokens,
@@ -257,20 +266,21 @@ class Learner:
         return self._optimizers[name]
 
     @torch.no_grad()
-    def _reference_logps(
-        self, samples: Sequence[Sample], packs: Sequence[_Pack], phase: PhaseSpec
+    def _logps(
+        self, model: LanguageModel, samples: Sequence[Sample], packs: Sequence[_Pack], phase: PhaseSpec
     ) -> list[np.ndarray]:
-        """Return, per sample, (T,) log-probabilities of its trained tokens under the reference."""
-        refs = [np.zeros(len(s.ids), np.float32) for s in samples]
-        with self.policy.reference() as model:
-            for row in packs:
-                out = token_logps(model, row.batch, row.masks, temperature=phase.temperature_of(row.role))
-                logps_N, at = out.logps.cpu().numpy(), 0
-                for i in row.batch.sequences:
-                    count = int(row.masks[i].sum())
-                    refs[row.members[i]][row.masks[i]] = logps_N[at : at + count]
-                    at += count
-        return refs
+        """Return, per sample, (T,) log-probabilities of its trained tokens under a model: the reference, or itself."""
+        found = [np.zeros(len(s.ids), np.float32) for s in samples]
+        for row in packs:
+            if model is self.policy.model:
+                self.policy.play(row.role)
+            out = token_logps(model, row.batch, row.masks, temperature=phase.temperature_of(row.role))
+            logps_N, at = out.logps.cpu().numpy(), 0
+            for i in row.batch.sequences:
+                count = int(row.masks[i].sum())
+                found[row.members[i]][row.masks[i]] = logps_N[at : at + count]
+                at += count
+        return found
 
     def _packs(self, samples: Sequence[Sample], part: Sequence[int], *, by_role: bool = False) -> list[_Pack]:
         """Pack some of the samples; each role for itself where it has its own adapter, or is asked for apart."""

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import torch
 
-_MEANS = {"kl", "entropy", "clip"}
+_MEANS = {"kl", "entropy", "clip", "capped"}
 
 
 class UpdateMetrics:
