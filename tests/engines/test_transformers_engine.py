@@ -155,6 +155,62 @@ def test_a_completion_is_the_same_alone_and_in_any_batch():
         assert [x.ids for x in others] == [x.ids for x in together]
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_a_completion_does_not_depend_on_when_its_request_comes(seed):
+    """Any order of arrival, any number of steps in between, any batch size and memory: the same tokens."""
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(1, 24, 24)
+    requests = [
+        request(p, temperature=0.9, seed=i, max_tokens=int(n))
+        for i, (p, n) in enumerate(zip(some_prompts() * 3, lengths))
+    ]
+    wanted = engine_of(max_batch=64).generate(requests)
+    engine = engine_of(max_batch=int(rng.integers(1, 9)), max_kv_tokens=int(rng.choice([64, 512, 8192])))
+    number_of, found = {}, {}
+    for number in rng.permutation(len(requests)):
+        number_of[engine.submit(requests[number])] = number
+        for _ in range(int(rng.integers(0, 4))):
+            found |= {number_of[ticket]: completion for ticket, completion in engine.step()}
+    while len(found) < len(requests):
+        found |= {number_of[ticket]: completion for ticket, completion in engine.step()}
+    assert [found[n].ids for n in range(24)] == [x.ids for x in wanted]
+    assert engine.step() == []
+
+
+def test_a_short_answer_is_there_before_a_long_one_and_the_next_request_joins():
+    engine = engine_of()
+    long = engine.submit(request([1, 2, 3], temperature=0, max_tokens=60))
+    short = engine.submit(request([4, 5, 6], temperature=0, max_tokens=3))
+    order = []
+    joined = None
+    while long not in order:
+        for ticket, _ in engine.step():
+            order.append(ticket)
+            if ticket == short:
+                joined = engine.submit(request([7, 8], temperature=0, max_tokens=4))
+    assert order == [short, joined, long]
+
+
+def test_cancelling_forgets_what_is_under_way_and_leaves_the_module_as_it_was():
+    engine = engine_of()
+    engine.model.train()
+    wanted = engine_of().generate([request([4, 5, 6])])
+    engine.submit(request([1, 2, 3], max_tokens=30))
+    engine.step()
+    assert not engine.model.training
+    engine.cancel()
+    assert engine.model.training and engine.step() == []
+    assert engine.generate([request([4, 5, 6])]) == wanted
+
+
+def test_a_request_that_is_refused_leaves_the_engine_usable():
+    engine = engine_of()
+    with pytest.raises(ModelError, match="empty prompt"):
+        engine.generate([request([1, 2, 3]), request([])])
+    assert engine.step() == []
+    assert engine.generate([request([1, 2, 3])]) == engine_of().generate([request([1, 2, 3])])
+
+
 def test_seeds_make_completions_differ():
     answers = engine_of().generate([request([1, 2, 3], seed=i) for i in range(16)])
     assert len({answer.ids for answer in answers}) > 8
@@ -163,8 +219,9 @@ def test_seeds_make_completions_differ():
 def test_any_end_of_turn_token_stops_and_is_kept():
     engine = engine_of()
     free = engine.generate([request([1, 2, 3], temperature=0, max_tokens=6)])[0]
-    engine = engine_of()
-    engine.eos_ids = frozenset({free.ids[2], 1000})
+    model = small_model("qwen3")
+    model.generation_config.eos_token_id = [free.ids[2], 1000]
+    engine = TransformersEngine(model, LetterTokenizer())
     stopped = engine.generate([request([1, 2, 3], temperature=0, max_tokens=6)])[0]
     assert stopped.ids == free.ids[: free.ids.index(free.ids[2]) + 1]
     assert (free.finish, stopped.finish) == ("length", "stop")

@@ -12,13 +12,14 @@ from himac.agents.hierarchical import HierarchicalAgent
 from himac.algo.group import GroupRelative
 from himac.chat import ChatFormat
 from himac.config import AgentConfig
+from himac.engines.base import InRounds
 from himac.envs.base import Env, make_env, make_expert
 from himac.learner.samples import to_samples
 from himac.rollout.collect import EpisodeRunner
 from himac.rollout.episode import Job
 from himac.testing import ScriptedEngine, check_estimator
 from himac.train.warm_start import script
-from himac.types import Observation, StepResult, StopReason, Task
+from himac.types import Completion, Episode, Observation, StepResult, StopReason, Task
 
 PLAN = "<blueprint>\n1. first\n2. second\n</blueprint>"
 
@@ -29,6 +30,13 @@ def _collector(
     engine = ScriptedEngine(tokenizer, answer, end_id=tokenizer.eos_token_id)
     make = settings.pop("make_env", lambda: make_env("toy", doors=1))
     return EpisodeRunner(make, engine, chat=chat, **{"cfg": AgentConfig(), **settings})
+
+
+def _scripted(collector: EpisodeRunner) -> ScriptedEngine:
+    """Return the engine of ours that the collector asks in rounds."""
+    rounds = collector._engine
+    assert isinstance(rounds, InRounds) and isinstance(rounds.engine, ScriptedEngine)
+    return rounds.engine
 
 
 def _job(env: Env, task: Task, *, replica: int = 0, max_steps: int = 8) -> Job:
@@ -102,9 +110,8 @@ def test_identical_blueprints_are_run_once_and_share_the_return(tokenizer: Any, 
     env = make_env("toy", doors=1)
     task = env.tasks("train")[0]
     collector = _collector(tokenizer, chat, _planner_or("<action>wait</action>"))
+    engine = _scripted(collector)
     shared = collector.run([_job(env, task, replica=i) for i in range(4)], share_identical=True)
-    engine = collector._engine
-    assert isinstance(engine, ScriptedEngine)
     assert engine.num_requests == 4 + (shared[0].calls - 1)
     assert [e.is_copy for e in shared] == [False, True, True, True]
     assert len({e.return_ for e in shared}) == 1 and [e.replica for e in shared] == [0, 1, 2, 3]
@@ -120,13 +127,57 @@ def test_nothing_is_generated_for_the_dead_and_the_pending_take_their_place(
     env = make_env("toy", doors=1)
     tasks = env.tasks("train")
     collector = _collector(tokenizer, chat, _planner_or("<action>wait</action>"), max_live=2)
+    engine = _scripted(collector)
     jobs = [_job(env, tasks[i], max_steps=2 + i) for i in range(5)]
     episodes = collector.run(jobs)
-    engine = collector._engine
-    assert isinstance(engine, ScriptedEngine)
     assert engine.num_requests == sum(e.calls for e in episodes)
     assert [e.task.index for e in episodes] == [0, 1, 2, 3, 4]
     assert len(collector._idle_envs) == 2
+
+
+class _SlowFor(InRounds):
+    """Answers at once, but the first request only when so many others have been answered."""
+
+    def __init__(self, engine: ScriptedEngine, answers: int) -> None:
+        super().__init__(engine)
+        self.left, self.order, self._slow = answers, [], None
+
+    def step(self) -> list[tuple[int, Completion]]:
+        done = super().step()
+        if self._slow is None:
+            self._slow, *done = done
+        self.left -= len(done)
+        if self.left <= 0 and self._slow not in self.order:
+            done.append(self._slow)
+        self.order += done
+        return done
+
+
+def test_nobody_waits_for_the_slowest_answer(tokenizer: Any, chat: ChatFormat) -> None:
+    env = make_env("toy", doors=1)
+    scripted = ScriptedEngine(tokenizer, _planner_or("<action>wait</action>"), end_id=tokenizer.eos_token_id)
+    slow = _SlowFor(scripted, answers=8)
+    runner = EpisodeRunner(lambda: make_env("toy", doors=1), slow, chat=chat, cfg=AgentConfig())
+    episodes = runner.run([_job(env, env.tasks("train")[i], max_steps=3) for i in range(3)])
+    # two episodes of a plan and three actions each are over before the third one's plan is there
+    assert [ticket for ticket, _ in slow.order][8] == 1 and episodes[0].calls == 4
+    wanted = _collector(tokenizer, chat, _planner_or("<action>wait</action>"))
+    assert [e.return_ for e in episodes] == [
+        e.return_ for e in wanted.run([_job(env, env.tasks("train")[i], max_steps=3) for i in range(3)])
+    ]
+
+
+def test_an_interrupted_collection_leaves_nothing_under_way(tokenizer: Any, chat: ChatFormat) -> None:
+    env = make_env("toy", doors=1)
+    collector = _collector(tokenizer, chat, _planner_or("<action>wait</action>"))
+    jobs = [_job(env, env.tasks("train")[i]) for i in range(3)]
+
+    def stop(_: Episode) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        collector.run(jobs, keep=stop)
+    assert collector._engine.step() == []
 
 
 class _Failing:

@@ -14,6 +14,7 @@ from looping import Rows, iterate
 
 from himac.agents.grammar import read_blueprint, subgoal_lines, write_blueprint
 from himac.config import BudgetConfig, Config, override
+from himac.engines.base import InRounds
 from himac.errors import ConfigError
 from himac.learner.checkpoint import TrainState
 from himac.rollout.phases import judged, judges_of, phases_of
@@ -186,7 +187,7 @@ def test_what_a_line_is_worth_is_what_is_lost_without_it(toy_config: Config, sta
             return write_blueprint(next(plans).split(", "))
         return "gibberish" if "Current sub-goal: bad" in prompt else "<sub_done>"
 
-    parts.collector.runner._engine = ScriptedEngine(parts.chat.tokenizer, answer)
+    parts.collector.runner._engine = InRounds(ScriptedEngine(parts.chat.tokenizer, answer))
     collected: list[tuple[PhaseSpec, list[Any]]] = []
     collect, taught = parts.collector.collect, list[Any]()
 
@@ -232,7 +233,7 @@ def test_every_plan_of_an_episode_is_trained_with_the_episode_s_advantage(
     def answer(prompt: str) -> str:
         return write_blueprint(next(plans).split(", ")) if "You plan." in prompt else "gibberish"
 
-    parts.collector.runner._engine = ScriptedEngine(parts.chat.tokenizer, answer)
+    parts.collector.runner._engine = InRounds(ScriptedEngine(parts.chat.tokenizer, answer))
     taught = list[Any]()
     learner, log = parts.learner(), Groups()
     update = learner.update

@@ -6,13 +6,13 @@ each role has an engine with its own cache, and a batch is split by who is asked
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
-from himac.engines.base import Engine
+from himac.engines.base import BatchEngine, Engine, stepping
 from himac.types import Completion, Request, Role, Weights
 
 
-class EngineByRole:
+class EngineByRole(Engine):
     """An `Engine` that hands each request to its role's engine.
 
     Args:
@@ -21,20 +21,39 @@ class EngineByRole:
             the engines share nothing.
     """
 
-    def __init__(self, engines: Mapping[Role, Engine], *, play: Callable[[Role], None] | None = None) -> None:
-        self.engines, self._play = engines, play
+    def __init__(
+        self,
+        engines: Mapping[Role, Engine | BatchEngine],
+        *,
+        play: Callable[[Role], None] | None = None,
+    ) -> None:
+        self.engines = {role: stepping(engine) for role, engine in engines.items()}
+        self._play = play
+        self._next = 0
+        self._tickets: dict[tuple[Role, int], int] = {}  # (role, its engine's ticket): ours
 
-    def generate(self, requests: Sequence[Request]) -> list[Completion]:
-        """Return one completion per request, in order."""
-        done: dict[int, Completion] = {}
-        for role, engine in self.engines.items():
-            indices = [index for index, request in enumerate(requests) if request.role == role]
-            if not indices:
-                continue
+    def submit(self, request: Request) -> int:
+        """Hand the request to its role's engine."""
+        self._next += 1
+        self._tickets[request.role, self.engines[request.role].submit(request)] = self._next
+        return self._next
+
+    def step(self) -> list[tuple[int, Completion]]:
+        """Let every role's engine go on that has something under way."""
+        done = []
+        for role in {role: None for role, _ in self._tickets}:
             if self._play is not None:
                 self._play(role)
-            done |= dict(zip(indices, engine.generate([requests[index] for index in indices]), strict=True))
-        return [done[index] for index in range(len(requests))]
+            done += [
+                (self._tickets.pop((role, own)), completion) for own, completion in self.engines[role].step()
+            ]
+        return sorted(done, key=lambda pair: pair[0])
+
+    def cancel(self) -> None:
+        """Forget what is under way with either role."""
+        self._tickets.clear()
+        for engine in self.engines.values():
+            engine.cancel()
 
     def close(self) -> None:
         """Close every engine."""

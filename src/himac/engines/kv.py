@@ -7,7 +7,7 @@ computing them; live sequences sit in slots 0 .. n-1, so that a decode step read
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
+
+_PADDING = 256
+"""Padded positions of a row that cost a processor as much as one more call of the attention kernel."""
 
 
 class SlotStore:
@@ -183,31 +186,71 @@ class PrefillPattern:
 
 
 class DecodePattern:
-    """One new token for each of the sequences in slots 0 .. n-1."""
+    """One new token for each of the sequences in slots 0 .. n-1.
 
-    def __init__(self, store: SlotStore, positions: Tensor) -> None:
-        self._store, self._positions = store, positions
-        self._length = int(positions.max()) + 1
-        indices = torch.arange(self._length, device=positions.device)
-        self._hidden = (indices > positions[:, None])[:, None, None]  # (n, 1, 1, length)
-        self._slots = torch.arange(len(positions), device=positions.device)
-        self._mask: Tensor | None = None
+    Args:
+        store: holds the slots.
+        lengths: (n,) tokens in each slot, the new one not counted.
+        device: where positions and masks go.
+    """
+
+    def __init__(self, store: SlotStore, lengths: np.ndarray, device: torch.device) -> None:
+        self._store = store
+        self.positions = torch.as_tensor(lengths, device=device)
+        self._slots = torch.arange(len(lengths), device=device)
+        padding = (
+            _PADDING if device.type == "cpu" else math.inf
+        )  # elsewhere a call costs more than what it saves
+        self._runs = [
+            (rows, length, self._mask(lengths[rows], length)) for rows, length in runs(lengths + 1, padding)
+        ]
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, *, scale: float) -> Tensor:
         """See `himac.models.attention.AttentionPattern`. The query heads of a group read their keys together."""
         keys, values = self._store.layer(layer, key)
-        keys[self._slots, :, self._positions] = key.transpose(0, 1)
-        values[self._slots, :, self._positions] = value.transpose(0, 1)
+        keys[self._slots, :, self.positions] = key.transpose(0, 1)
+        values[self._slots, :, self.positions] = value.transpose(0, 1)
         heads, num, dim = query.shape
         grouped = query.transpose(0, 1).reshape(num, key.shape[0], heads // key.shape[0], dim)
-        if self._mask is None:
-            self._mask = torch.zeros(num, 1, 1, self._length, dtype=query.dtype, device=query.device)
-            self._mask.masked_fill_(self._hidden, float("-inf"))
-        attended = scaled_dot_product_attention(
-            grouped, keys[:num, :, : self._length], values[:num, :, : self._length],
-            attn_mask=self._mask.expand(-1, -1, grouped.shape[2], -1), scale=scale,
-        )  # fmt: skip
-        return attended.reshape(num, heads, dim)
+        attended = []
+        for number, (rows, length, mask) in enumerate(self._runs):
+            if mask is not None and mask.dtype != query.dtype:
+                mask = mask.to(query.dtype)
+                self._runs[number] = (rows, length, mask)
+            attended.append(
+                scaled_dot_product_attention(
+                    grouped[rows], keys[rows, :, :length], values[rows, :, :length],
+                    attn_mask=None if mask is None else mask.expand(-1, -1, grouped.shape[2], -1), scale=scale,
+                )
+            )  # fmt: skip
+        return torch.cat(attended).reshape(num, heads, dim)
+
+    def _mask(self, lengths: np.ndarray, length: int) -> Tensor | None:
+        """Return the (rows, 1, 1, length) mask to add; None where all rows have that length."""
+        if (lengths + 1 == length).all():
+            return None
+        device = self.positions.device
+        hidden = torch.arange(length, device=device) > torch.as_tensor(lengths, device=device)[:, None]
+        return torch.zeros(hidden.shape, device=device).masked_fill_(hidden, float("-inf"))[:, None, None]
+
+
+def runs(lengths: np.ndarray, padding: float) -> Iterator[tuple[slice, int]]:
+    """Cut neighbouring rows into runs that are computed together; yield (rows, longest of them).
+
+    A run is as long as its longest row, so a row joins the one before it only while the tokens that this pads are
+    fewer than what a call of its own costs.
+
+    >>> list(runs(np.array([10, 12, 900, 11]), 64))
+    [(slice(0, 2, None), 12), (slice(2, 3, None), 900), (slice(3, 4, None), 11)]
+    """
+    first, longest = 0, int(lengths[0])
+    for row, length in enumerate(lengths[1:].tolist(), start=1):
+        together = max(longest, length)
+        if (row - first + 1) * together - (row - first) * longest - length > padding:
+            yield slice(first, row), longest
+            first, together = row, length
+        longest = together
+    yield slice(first, len(lengths)), longest
 
 
 def packed_row(spans: Sequence[Span], device: torch.device) -> dict[str, Any]:

@@ -19,11 +19,11 @@ import os
 import random
 import re
 import time
-from collections.abc import Sequence
 from typing import Any
 
 from himac.chat.thoughts import answer_of
 from himac.config import EndpointConfig
+from himac.engines.base import Engine
 from himac.engines.endpoint import (
     Address,
     BudgetSpent,
@@ -60,7 +60,7 @@ class _TryAgain(Exception):
         self.after_s = after_s
 
 
-class OpenAIEngine:
+class OpenAIEngine(Engine):
     """An `Engine` behind an address. It takes requests that carry messages, and returns text.
 
     Args:
@@ -94,20 +94,37 @@ class OpenAIEngine:
         self._runner = asyncio.Runner()
         self._client: Any = None  # belongs to the runner's loop
         self._places: asyncio.Semaphore | None = None
+        self._next = 0  # ticket
+        self._fresh: dict[int, Request] = {}  # submitted, not yet sent
+        self._under_way: dict[asyncio.Task[Completion], int] = {}
 
-    def generate(self, requests: Sequence[Request]) -> list[Completion]:
-        """Return one completion per request, in order; several are under way at once.
+    def submit(self, request: Request) -> int:
+        """Take a request; it is sent in the steps that follow.
 
         Raises:
-            EndpointError: the endpoint cannot be used any further, or the budget is spent.
-            ModelError: a request carries token ids instead of messages.
+            ModelError: it carries token ids instead of messages.
         """
-        if any(not request.messages for request in requests):
+        if not request.messages:
             raise ModelError(
                 "an endpoint takes messages, got token ids",
                 hint="collect with MessageFormat instead of ChatFormat",
             )
-        return self._runner.run(self._generate(requests))
+        self._next += 1
+        self._fresh[self._next] = request
+        return self._next
+
+    def step(self) -> list[tuple[int, Completion]]:
+        """Send what was submitted and wait for the first answers; several requests are under way at once.
+
+        Raises:
+            EndpointError: the endpoint cannot be used any further, or the budget is spent.
+        """
+        return self._runner.run(self._step()) if self._fresh or self._under_way else []
+
+    def cancel(self) -> None:
+        """Give up what is under way."""
+        if self._fresh or self._under_way:
+            self._runner.run(self._give_up())
 
     def load_weights(self, state: Weights, version: int) -> None:
         """Refuse: an endpoint's weights are its own.
@@ -124,27 +141,36 @@ class OpenAIEngine:
             self._client = None
         self._runner.close()
 
-    # one batch
+    # what is under way
 
-    async def _generate(self, requests: Sequence[Request]) -> list[Completion]:
+    async def _step(self) -> list[tuple[int, Completion]]:
         if self._client is None:
             self._client = self._openai.AsyncOpenAI(
                 base_url=self.address.url, api_key=self._key or _NO_KEY, timeout=self._settings.timeout_s, max_retries=0
             )  # fmt: skip
             self._places = asyncio.Semaphore(self._settings.concurrency)
-        if not self._model:
-            self._model = await self._only_model()
-        tasks = [asyncio.create_task(self._complete(request)) for request in requests]
         try:
-            return list(await asyncio.gather(*tasks))
+            if not self._model:
+                self._model = await self._only_model()
+            for ticket, request in self._fresh.items():
+                self._under_way[asyncio.create_task(self._complete(request))] = ticket
+            self._fresh.clear()
+            done, _ = await asyncio.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
+            return sorted((self._under_way.pop(task), task.result()) for task in done)
         except BudgetSpent:  # what is under way has been paid for: let it come in and be counted
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(*self._under_way, return_exceptions=True)
+            self._under_way.clear()
             raise
         except BaseException:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._give_up()
             raise
+
+    async def _give_up(self) -> None:
+        self._fresh.clear()
+        for task in self._under_way:
+            task.cancel()
+        await asyncio.gather(*self._under_way, return_exceptions=True)
+        self._under_way.clear()
 
     async def _only_model(self) -> str:
         try:

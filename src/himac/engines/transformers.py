@@ -12,24 +12,27 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from himac.chat import ChatFormat
-from himac.chat.thoughts import thought_is_open
+from himac.engines.base import Engine
 from himac.engines.kv import DecodePattern, PrefillPattern, SlotStore, Span, packed_row
 from himac.engines.prefixes import Placement, place
+from himac.engines.rows import Ending, Row
 from himac.engines.sampling import draw, stream
 from himac.errors import ModelError
 from himac.models.attention import no_mask, use_packed_attention
-from himac.types import Completion, LanguageModel, Request, Sampling, Tokenizer, Weights
+from himac.types import Completion, LanguageModel, Request, Tokenizer, Weights
 
 _PREFILL_TOKENS = 4096  # tokens of one prefill forward
+_COMPANY, _PATIENCE = (
+    8,
+    8,
+)  # waiting rows are taken in when they are an eighth of the live ones, or after eight steps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,21 +47,7 @@ class EngineStats:
     decode_s: float = 0.0  # wall seconds in generation
 
 
-@dataclass(slots=True, kw_only=True)
-class _Row:
-    """One request on its way."""
-
-    number: int  # its place among the requests
-    prompt: np.ndarray  # (P,) int32
-    sampling: Sampling
-    max_tokens: int  # limit on new tokens, the model's length considered
-    uniforms: np.random.Generator
-    ids: list[int] = field(default_factory=list)
-    logps: list[float] = field(default_factory=list)
-    finish: Literal["stop", "length"] | None = None
-
-
-class TransformersEngine:
+class TransformersEngine(Engine):
     """An `Engine` on a transformers model, which may be shared with a learner.
 
     Args:
@@ -85,36 +74,60 @@ class TransformersEngine:
         self.max_batch, self.max_kv_tokens = max_batch, max_kv_tokens
         self.version = 0
         self.stats = EngineStats()
-        self.eos_ids = frozenset(_end_ids(model, tokenizer))
         self._max_length = getattr(model.config.get_text_config(), "max_position_embeddings", None)
         self._store = SlotStore(max_tokens=max_kv_tokens)
         self._tick = 0
-        self._live: list[_Row] = []  # row i is in slot i
-        self._text_of: dict[int, str] = {}
+        self._ending = Ending(_end_ids(model, tokenizer), tokenizer)
+        self._next = 0  # ticket
+        self._waiting: list[Row] = []
+        self._waited = 0  # steps, of those that wait
+        self._live: list[Row] = []  # row i is in slot i
+        self._finished: list[Row] = []
+        self._training: list[torch.nn.Module] = []  # what was in training mode when the first request came
 
-    def generate(self, requests: Sequence[Request]) -> list[Completion]:
-        """Return one completion per request, in order.
+    def submit(self, request: Request) -> int:
+        """Take a request; it is generated in the steps that follow.
 
         Raises:
-            ModelError: a prompt is empty or longer than the model allows.
+            ModelError: its prompt is empty or longer than the model allows.
         """
-        rows = [self._row(number, request) for number, request in enumerate(requests)]
-        waiting = [row for row in rows if row.max_tokens > 0]
-        waiting.reverse()
-        with self._inference():
-            try:
-                while waiting or self._live:
-                    waiting = self._admit(waiting)
-                    self._step()
-            except BaseException:
-                self._live.clear()
-                self._store.clear()
-                raise
-        self._count(requests=len(rows))
-        return [
-            Completion(ids=tuple(row.ids), logps=tuple(row.logps), finish=row.finish or "length")
-            for row in rows
-        ]
+        row = self._row(request)
+        if not self._rows_under_way:
+            self._training = [module for module in self.model.modules() if module.training]
+        if row.max_tokens > 0:
+            self._waiting.append(row)
+        else:
+            self._finished.append(row)
+        self._next += 1
+        return row.ticket
+
+    def step(self) -> list[tuple[int, Completion]]:
+        """Sample one more token for every live row, and take in waiting ones; return those that are finished."""
+        try:
+            with torch.inference_mode():
+                for module in self._training:
+                    module.training = False
+                self._admit()
+                self._decode()
+        except BaseException:
+            self.cancel()
+            self._store.clear()
+            raise
+        done = sorted((row.ticket, row.completion) for row in self._finished)
+        self._finished.clear()
+        self._count(requests=len(done))
+        if not self._rows_under_way:
+            self.cancel()
+        return done
+
+    def cancel(self) -> None:
+        """Forget what is under way, and leave the module as it was found."""
+        for rows in (self._waiting, self._live, self._finished):
+            rows.clear()
+        self._waited = 0
+        for module in self._training:
+            module.training = True
+        self._training = []
 
     def load_weights(self, state: Weights, version: int) -> None:
         """Take new weights (None: the shared module has them already) and drop all cached prefixes.
@@ -133,32 +146,43 @@ class TransformersEngine:
         """Start counting from zero."""
         self.stats = EngineStats()
 
-    # one call, from requests to rows
+    @property
+    def _rows_under_way(self) -> bool:
+        return bool(self._waiting or self._live or self._finished)
 
-    def _row(self, number: int, request: Request) -> _Row:
+    # from requests to rows
+
+    def _row(self, request: Request) -> Row:
         prompt = np.asarray(request.prompt, np.int32)
         room = request.sampling.max_tokens
         if not len(prompt):
-            raise ModelError(f"request {number} has an empty prompt")
+            raise ModelError("a request has an empty prompt")
         if self._max_length is not None:
             if len(prompt) > self._max_length:
                 raise ModelError(
-                    f"request {number} has a prompt of {len(prompt)} tokens; the model takes {self._max_length}",
+                    f"a request has a prompt of {len(prompt)} tokens; the model takes {self._max_length}",
                     hint="shorten the context, or take a model with longer positions",
                 )
             room = min(room, self._max_length - len(prompt) + 1)
         uniforms = stream(request.sampling.seed)
-        return _Row(
-            number=number, prompt=prompt, sampling=request.sampling, max_tokens=room, uniforms=uniforms
+        return Row(
+            ticket=self._next, prompt=prompt, sampling=request.sampling, max_tokens=room, uniforms=uniforms
         )
 
-    def _admit(self, waiting: list[_Row]) -> list[_Row]:
-        """Compute the prompts of as many waiting rows as there is room for, and sample their first token."""
-        num = min(len(waiting), self.max_batch - len(self._live))
-        if num <= 0 or (self._live and num < min(len(waiting), self.max_batch // 8)):
-            return waiting
+    def _admit(self) -> None:
+        """Compute the prompts of waiting rows and sample their first token, once it is worth a forward pass.
+
+        A prompt costs a pass whether it comes alone or with others, so rows wait for company, but only so long.
+        """
+        num = min(len(self._waiting), self.max_batch - len(self._live))
+        if num <= 0:
+            return
+        self._waited += 1
+        if self._live and num * _COMPANY < len(self._live) and self._waited < _PATIENCE:
+            return
+        self._waited = 0
         began = time.perf_counter()
-        rows = [waiting.pop() for _ in range(num)]
+        rows, self._waiting = self._waiting[:num], self._waiting[num:]
         placements = self._place(rows)
         logits = self._prefill(rows, placements)
         slots = {placement.prompt: placement.slot for placement in placements}
@@ -170,9 +194,8 @@ class TransformersEngine:
             prompt_tokens=sum(len(row.prompt) for row in rows), computed_prompt_tokens=computed,
             prefill_s=time.perf_counter() - began,
         )  # fmt: skip
-        return waiting
 
-    def _place(self, rows: Sequence[_Row]) -> list[Placement]:
+    def _place(self, rows: Sequence[Row]) -> list[Placement]:
         """Find each row a slot and the longest prefix that is already computed.
 
         Slots are added for what is new as long as the budget allows; then the longest unused make room.
@@ -206,7 +229,7 @@ class TransformersEngine:
         self._store.trim(max(self.max_kv_tokens // capacity, at_least), live=len(self._live))
         return capacity
 
-    def _prefill(self, rows: Sequence[_Row], placements: Sequence[Placement]) -> dict[int, Tensor]:
+    def _prefill(self, rows: Sequence[Row], placements: Sequence[Placement]) -> dict[int, Tensor]:
         """Fill the slots wave by wave; return each row's logits (V,) after its prompt."""
         self._tick += 1
         for p in placements:
@@ -239,7 +262,7 @@ class TransformersEngine:
         ).logits[0].float()  # fmt: skip
         return {number: row for (number, _), row in zip(chunk, out)}
 
-    def _bring_forward(self, rows: Sequence[_Row], slots: list[int]) -> None:
+    def _bring_forward(self, rows: Sequence[Row], slots: list[int]) -> None:
         """Make the rows live, which means that their slots come right behind the live ones, in any order."""
         first = len(self._live)
         places = range(first, first + len(rows))
@@ -253,7 +276,7 @@ class TransformersEngine:
 
     # generation
 
-    def _step(self) -> None:
+    def _decode(self) -> None:
         """Sample one more token for every live row."""
         if not self._live:
             return
@@ -262,17 +285,17 @@ class TransformersEngine:
         longest = int(lengths.max()) + 1
         capacity = self._make_room(longest, len(self._live))
         self._store.reserve(self._store.num_slots, capacity)
-        positions = torch.as_tensor(lengths, device=self._device)
+        pattern = DecodePattern(self._store, lengths, self._device)
         last = torch.tensor([row.ids[-1] for row in self._live], device=self._device)
         logits = self.model(
-            input_ids=last[None], position_ids=positions[None], attention_mask=no_mask(self._device),
-            use_cache=False, pattern=DecodePattern(self._store, positions),
+            input_ids=last[None], position_ids=pattern.positions[None], attention_mask=no_mask(self._device),
+            use_cache=False, pattern=pattern,
         ).logits[0].float()  # fmt: skip
         self._sample(self._live, logits)
         self._release_finished()
         self._count(decode_s=time.perf_counter() - began)
 
-    def _sample(self, rows: Sequence[_Row], logits_BV: Tensor) -> None:
+    def _sample(self, rows: Sequence[Row], logits_BV: Tensor) -> None:
         temperatures = torch.tensor([row.sampling.temperature for row in rows], device=self._device)
         top_ps = torch.tensor([row.sampling.top_p for row in rows], device=self._device)
         uniforms = torch.tensor(
@@ -282,29 +305,8 @@ class TransformersEngine:
         for row, token, logp in zip(rows, ids.tolist(), logps.tolist()):
             row.ids.append(token)
             row.logps.append(logp)
-            if token in self.eos_ids or (row.sampling.stop and self._stopped(row)):
-                row.finish = "stop"
-            elif len(row.ids) >= row.max_tokens:
-                row.finish = "length"
+            self._ending.look(row)
         self._count(sampled_tokens=len(rows))
-
-    def _stopped(self, row: _Row) -> bool:
-        """Say whether the last token completed a stop string.
-
-        Only a token that holds a stop string's last character can, so most rows are not decoded at all.
-        """
-        token = row.ids[-1]
-        if token not in self._text_of:
-            self._text_of[token] = self.tokenizer.decode([token])
-        text = self._text_of[token]
-        stops = [stop for stop in row.sampling.stop if stop[-1:] in text or not stop[-1:].isascii()]
-        if not stops:
-            return False
-        longest = max(len(stop.encode()) for stop in stops)
-        tail = self.tokenizer.decode(row.ids[-longest - 8 :])
-        if not any(stop in tail for stop in stops):
-            return False
-        return not thought_is_open(self.tokenizer.decode(row.ids), began=row.sampling.in_thought)
 
     def _release_finished(self) -> None:
         """Take finished rows out of the batch; their slots keep what was computed."""
@@ -322,6 +324,7 @@ class TransformersEngine:
                 self._store.swap(slot, last, lengths=(len(self._store.tokens[slot]), length))
                 self._live[slot] = moved
             self._live.pop()
+            self._finished.append(row)
 
     # what stays the same
 
@@ -336,19 +339,6 @@ class TransformersEngine:
         old = self.stats
         fields = {name: getattr(old, name) + more.get(name, 0) for name in EngineStats.__dataclass_fields__}
         self.stats = EngineStats(**fields)
-
-    @contextmanager
-    def _inference(self) -> Iterator[None]:
-        """Evaluate without gradients; leave the module as it was found."""
-        training = [module for module in self.model.modules() if module.training]
-        for module in training:
-            module.training = False
-        try:
-            with torch.inference_mode():
-                yield
-        finally:
-            for module in training:
-                module.training = True
 
 
 def _chunks(spans: list[tuple[int, Span]], max_tokens: int) -> Iterator[list[tuple[int, Span]]]:
@@ -367,7 +357,7 @@ def _chunks(spans: list[tuple[int, Span]], max_tokens: int) -> Iterator[list[tup
         yield chunk
 
 
-def _end_ids(model: LanguageModel, tokenizer: Tokenizer) -> set[int]:
+def _end_ids(model: LanguageModel, tokenizer: Tokenizer) -> frozenset[int]:
     """Return every token id that ends a turn: the model's, the tokenizer's, the chat template's."""
     found: set[int] = set()
     for source in (getattr(model, "generation_config", None), model.config, tokenizer):
@@ -375,4 +365,4 @@ def _end_ids(model: LanguageModel, tokenizer: Tokenizer) -> set[int]:
         found.update([ids] if isinstance(ids, int) else ids or [])
     if getattr(tokenizer, "chat_template", None):
         found.add(ChatFormat(tokenizer).end_id)
-    return found
+    return frozenset(found)

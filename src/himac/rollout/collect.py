@@ -1,7 +1,7 @@
 """The EpisodeRunner: runs episodes of any agent in any environment on any engine.
 
-Rounds. Each round asks every live episode what it wants to say to the model, makes one batched generate
-call, and carries the answers out. An episode that ends leaves its place to a pending one, so nothing is
+No rounds. Every live episode has one request with the engine, and gets its next turn as soon as its own answer is
+there, whatever the others are doing. An episode that ends leaves its place to a pending one, so nothing is
 ever generated for the dead. A bad rollout is data, not a crash: a failing environment or an over-long
 prompt ends that episode with its StopReason while its peers go on.
 """
@@ -15,10 +15,10 @@ from dataclasses import dataclass
 
 from himac.chat import Format
 from himac.config import AgentConfig
-from himac.engines.base import Engine
+from himac.engines.base import BatchEngine, Engine, stepping
 from himac.envs.base import Env
 from himac.rollout.episode import Job, LiveEpisode
-from himac.types import Episode, StopReason, Weights
+from himac.types import Completion, Episode, StopReason, Weights
 
 
 @dataclass(slots=True, kw_only=True)
@@ -28,7 +28,6 @@ class CollectClock:
     generate_s: float = 0.0
     env_s: float = 0.0
     total_s: float = 0.0
-    rounds: int = 0
 
 
 class EpisodeRunner:
@@ -47,7 +46,7 @@ class EpisodeRunner:
     def __init__(
         self,
         make_env: Callable[[], Env],
-        engine: Engine,
+        engine: Engine | BatchEngine,
         *,
         chat: Format,
         cfg: AgentConfig,
@@ -55,7 +54,7 @@ class EpisodeRunner:
         max_prompt: int = 2048,
         planner_chat: Format | None = None,
     ) -> None:
-        self._make_env, self._engine = make_env, engine
+        self._make_env, self._engine = make_env, stepping(engine)
         self._chat, self._planner_chat, self._cfg = chat, planner_chat, cfg
         self._max_live, self._max_prompt = max_live, max_prompt
         self._idle_envs: list[Env] = []
@@ -79,26 +78,40 @@ class EpisodeRunner:
             keep: called with each episode the moment it is finished (copies excepted), in no particular order.
         """
         started = time.perf_counter()
-        pending = deque(enumerate(jobs))
-        live: list[tuple[int, LiveEpisode]] = []
-        done: dict[int, Episode] = {}
         shared = _Shared() if share_identical else None
-        while pending or live:
-            while pending and len(live) < self._max_live:
-                index, job = pending.popleft()
-                live.append((index, self._open(job)))
-            self._round([episode for _, episode in live])
-            still = []
-            for index, episode in live:
-                if episode.finished:
-                    done[index] = self._finish(episode, keep)
-                elif shared is not None and shared.follows(index, episode):
-                    self._return_env(episode.env)
-                else:
-                    still.append((index, episode))
-            if progress is not None and len(still) < len(live):
-                progress(len(live) - len(still))
-            live = still
+        done: dict[int, Episode] = {}
+        under_way: dict[int, tuple[int, LiveEpisode]] = {}  # ticket: (index of the job, episode)
+
+        def leave() -> None:
+            if progress is not None:
+                progress(1)
+
+        def go_on(index: int, episode: LiveEpisode) -> None:
+            """Submit an episode's next request, or finish it."""
+            request = None if episode.finished else episode.ask(self._max_prompt)
+            if request is not None:
+                under_way[self._engine.submit(request)] = (index, episode)
+                return
+            done[index] = self._finish(episode, keep)
+            leave()
+
+        try:
+            pending = deque(enumerate(jobs))
+            while pending or under_way:
+                while pending and len(under_way) < self._max_live:
+                    index, job = pending.popleft()
+                    go_on(index, self._open(job))
+                for ticket, completion in self._step():
+                    index, episode = under_way.pop(ticket)
+                    self._answer(episode, completion)
+                    if shared is not None and not episode.finished and shared.follows(index, episode):
+                        self._return_env(episode.env)
+                        leave()
+                    else:
+                        go_on(index, episode)
+        except BaseException:
+            self._engine.cancel()
+            raise
         if shared is not None:
             done |= shared.copies(done)
         self.clock.total_s += time.perf_counter() - started
@@ -134,28 +147,19 @@ class EpisodeRunner:
         else:
             self._idle_envs.append(env)
 
-    def _round(self, episodes: Sequence[LiveEpisode]) -> None:
-        """Query, generate once for all, carry out."""
-        asking, requests = [], []
-        for episode in episodes:
-            if episode.finished:
-                continue
-            request = episode.ask(self._max_prompt)
-            if request is not None:
-                asking.append(episode)
-                requests.append(request)
-        if not requests:
-            return
+    def _step(self) -> list[tuple[int, Completion]]:
         began = time.perf_counter()
-        completions = self._engine.generate(requests)
+        finished = self._engine.step()
         self.clock.generate_s += time.perf_counter() - began
-        self.clock.rounds += 1
-        for episode, completion in zip(asking, completions, strict=True):
-            action = episode.take(completion)
-            if action is not None:
-                with _Timer(self.clock):
-                    result = episode.act(action)
-                episode.see(result)
+        return finished
+
+    def _answer(self, episode: LiveEpisode, completion: Completion) -> None:
+        """Carry out what a completion says."""
+        action = episode.take(completion)
+        if action is not None:
+            with _Timer(self.clock):
+                result = episode.act(action)
+            episode.see(result)
 
 
 class _Shared:

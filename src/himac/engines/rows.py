@@ -1,0 +1,69 @@
+"""One request on its way through an engine: what was sampled so far, and when it is over."""
+
+from __future__ import annotations
+
+from collections.abc import Set
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from himac.chat.thoughts import thought_is_open
+from himac.types import Completion, Sampling, Tokenizer
+
+
+@dataclass(slots=True, kw_only=True)
+class Row:
+    """A request while it waits and while it is generated."""
+
+    ticket: int
+    prompt: np.ndarray  # (P,) int32
+    sampling: Sampling
+    max_tokens: int  # limit on new tokens, the model's length considered
+    uniforms: np.random.Generator
+    ids: list[int] = field(default_factory=list)
+    logps: list[float] = field(default_factory=list)
+    finish: Literal["stop", "length"] | None = None
+
+    @property
+    def completion(self) -> Completion:
+        """What was sampled, once it is finished."""
+        return Completion(ids=tuple(self.ids), logps=tuple(self.logps), finish=self.finish or "length")
+
+
+class Ending:
+    """Says when a row is over: an end token, a stop string outside of a thought, or its limit.
+
+    Args:
+        eos_ids: tokens that end a turn.
+        tokenizer: decodes for stop strings.
+    """
+
+    def __init__(self, eos_ids: Set[int], tokenizer: Tokenizer) -> None:
+        self.eos_ids, self._tokenizer = eos_ids, tokenizer
+        self._text_of: dict[int, str] = {}
+
+    def look(self, row: Row) -> None:
+        """Finish the row if its last token was its last one."""
+        if row.ids[-1] in self.eos_ids or (row.sampling.stop and self._stopped(row)):
+            row.finish = "stop"
+        elif len(row.ids) >= row.max_tokens:
+            row.finish = "length"
+
+    def _stopped(self, row: Row) -> bool:
+        """Say whether the last token completed a stop string.
+
+        Only a token that holds a stop string's last character can, so most rows are not decoded at all.
+        """
+        token = row.ids[-1]
+        if token not in self._text_of:
+            self._text_of[token] = self._tokenizer.decode([token])
+        text = self._text_of[token]
+        stops = [stop for stop in row.sampling.stop if stop[-1:] in text or not stop[-1:].isascii()]
+        if not stops:
+            return False
+        longest = max(len(stop.encode()) for stop in stops)
+        tail = self._tokenizer.decode(row.ids[-longest - 8 :])
+        if not any(stop in tail for stop in stops):
+            return False
+        return not thought_is_open(self._tokenizer.decode(row.ids), began=row.sampling.in_thought)
