@@ -56,6 +56,14 @@ Sources: *paper* is arXiv 2603.00977; *published protocol* is the setting of the
 """
 
 
+ENV = """
+Every other key of `[env]` goes to the environment, which refuses the ones it does not know: see
+[environments](environments.md), [alfworld](alfworld.md), [webshop](webshop.md)."""
+ENGINE = """
+Every other key of `[engine]` goes to the engine, which refuses the ones it does not know. That of transformers takes
+`max_kv_tokens`: most tokens whose keys and values are kept (0: what a quarter of the device's memory holds, at most 262,144)."""
+
+
 def page() -> str:
     """Return the whole page."""
     short = ", ".join(f"`{word}` = `{key}`" for word, key in source.SHORT.items())
@@ -75,12 +83,10 @@ def page() -> str:
             value = "left out" if given is None else f"`{write_value(given)}`"
             meaning = comments.get(f.name, "").replace("|", "\\|") or _PLAIN[f"{section.name}.{f.name}"]
             parts.append(f"| `{f.name}` | {value} | {takes} | {meaning} |")
-    env_keys = (
-        "\nEvery other key of `[env]` goes to the environment, which refuses the ones it does not know: see\n"
-        "[environments](environments.md), [alfworld](alfworld.md), [webshop](webshop.md)."
-    )
-    at = next(i for i, part in enumerate(parts) if part.startswith("\n## [agent]"))
-    return "\n".join([*parts[:at], env_keys, *parts[at:]]) + "\n"
+    for below, words in (("agent", ENV), ("algo", ENGINE)):
+        at = next(i for i, part in enumerate(parts) if part.startswith(f"\n## [{below}]"))
+        parts.insert(at, words)
+    return "\n".join(parts) + "\n"
 
 
 def _allowed(hint: Any) -> str:

@@ -118,6 +118,15 @@ def test_a_kl_coefficient_is_one_number_or_each_role_s() -> None:
             load_config(None, [f"algo.kl_coef={wrong}"])
 
 
+def test_an_engine_s_settings_are_its_own() -> None:
+    config = load_config(None, ["engine.max_kv_tokens=4096"])
+    assert config.engine.name == "transformers" and config.engine.settings == {"max_kv_tokens": 4096}
+    assert config_from_dict(tomllib.loads(to_toml(config))) == config
+    assert overlay(config, ["engine.name=my.engines:Mine"]).engine.settings == {}
+    with pytest.raises(ConfigError, match=r"rollout.engine is called engine.name now"):
+        load_config(None, ["rollout.engine=transformers"])
+
+
 def test_an_aggregation_is_a_word_or_the_number_of_a_constant() -> None:
     assert load_config(None, ["algo.aggregation=512"]).algo.aggregation == 512
     assert load_config(None, ["algo.aggregation=token"]).algo.aggregation == "token"

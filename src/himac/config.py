@@ -113,8 +113,15 @@ class RolloutConfig:
     select: Literal["best", "random"] = "best"  # which blueprint phase B executes; "random" is the ablation
     judge: tuple[Positive, NonNegative] = (1, 0.0)  # executions that judge a blueprint, and their temperature
     dynamic_sampling: Count = 0  # extra rounds of tasks to replace groups without variance
-    engine: str = "transformers"  # what generates: "transformers", or an import path
     max_live: Positive = 128  # episodes in flight; a finished one's place is taken by a pending one
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineConfig:
+    """What generates: a name and whatever it takes."""
+
+    name: str = "transformers"  # or an import path: package.module:Object
+    settings: Table = field(default_factory=dict)  # every other key of the [engine] table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,9 +136,7 @@ class AlgoConfig:
     minibatches: tuple[Positive, Positive] = (1, 1)  # optimizer steps an epoch; phase A, phase B
     minibatch_turns: Count = 0  # turns an optimizer step, as published (64 to 256); 0: by `minibatches`
     clip: tuple[NonNegative, NonNegative] = (0.2, 0.2)  # below and above a ratio of 1; published protocol
-    max_ratio: NonNegative = (
-        0.0  # cap on learner's over engine's probability of a sampled token; 0: taken as equal
-    )
+    max_ratio: NonNegative = 0.0  # cap on learner's over engine's probability of a token; 0: taken as equal
     kl_coef: NonNegative | Pair = 0.01  # beta in the paper; or two: the planner's, the executor's
     entropy_coef: float = 0.0
     drop_flat_groups: bool = False  # True: groups without variance are left out, KL and entropy too
@@ -227,6 +232,7 @@ class Config:
     env: EnvConfig = field(default_factory=EnvConfig)
     agent: AgentConfig = field(default_factory=AgentConfig)
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
+    engine: EngineConfig = field(default_factory=EngineConfig)
     algo: AlgoConfig = field(default_factory=AlgoConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     sft: SftConfig = field(default_factory=SftConfig)
@@ -243,8 +249,8 @@ SHORT = {
 }
 """Words the command line takes instead of a dotted key."""
 
-_OPEN = {"env": "settings"}
-"""Sections whose other keys belong to somebody else, and the field that gathers them."""
+_OPEN: dict[str, type] = {"env": EnvConfig, "engine": EngineConfig}
+"""Sections whose other keys belong to somebody else, and are gathered in the field `settings`."""
 
 
 def load_config(recipe: str | Path | None = None, overrides: list[str] | tuple[str, ...] = ()) -> Config:
@@ -272,8 +278,10 @@ def overlay(config: Config, overrides: list[str] | tuple[str, ...]) -> Config:
     changed: Table = {}
     for word in overrides:
         _lay(changed, word)
-    if changed.get("env", {}).get("name", config.env.name) != config.env.name:
-        tree["env"] = {}
+    for section in _OPEN:
+        name = tree[section]["name"]
+        if changed.get(section, {}).get("name", name) != name:
+            tree[section] = {}
     if changed.get("algo", {}).get("estimator", config.algo.estimator) != config.algo.estimator:
         tree["algo"]["estimator_settings"] = {}
     _merge(tree, changed)
@@ -291,9 +299,9 @@ def config_from_dict(tree: Table) -> Config:
             raise ConfigError(
                 f"unknown section [{section}]; known: {', '.join(known)}{closest(section, known)}"
             )
-    for section, gathered in _OPEN.items():
+    for section, cls in _OPEN.items():
         if isinstance(tree.get(section), dict):
-            tree[section] = _gather(tree[section], EnvConfig, gathered)
+            tree[section] = _gather(tree[section], cls)
     config: Config = build(Config, tree)
     if config.model.lora_per_role and not config.model.lora_rank:
         raise ConfigError("model.lora_per_role = true needs model.lora_rank of at least 1, got 0")
@@ -327,8 +335,8 @@ def override(config: Config, **sections: Table) -> Config:
 def _as_written(config: Config) -> Table:
     """Return the tables of a config, the environment's own settings among its others."""
     tree = asdict(config)
-    for section, gathered in _OPEN.items():
-        tree[section] |= tree[section].pop(gathered)
+    for section in _OPEN:
+        tree[section] |= tree[section].pop("settings")
     return tree
 
 
@@ -359,9 +367,9 @@ def _merge(tree: Table, changed: Table) -> None:
             tree[key] = value
 
 
-def _gather(table: Table, cls: type, gathered: str) -> Table:
-    """Keep the keys that a section's own class has; move all others into one of its fields."""
-    own = {f.name for f in fields(cls)} - {gathered}
-    rest = {key: value for key, value in table.items() if key not in own | {gathered}}
+def _gather(table: Table, cls: type) -> Table:
+    """Keep the keys that a section's own class has; move all others into its field `settings`."""
+    own = {f.name for f in fields(cls)} - {"settings"}
+    rest = {key: value for key, value in table.items() if key not in own | {"settings"}}
     kept = {key: value for key, value in table.items() if key in own}
-    return {**kept, gathered: {**table.get(gathered, {}), **rest}}
+    return {**kept, "settings": {**table.get("settings", {}), **rest}}

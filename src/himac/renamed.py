@@ -28,6 +28,7 @@ RENAMED = {
     "algo.value_lr": "algo.estimator_settings.value_lr",
     "algo.value_coef": "algo.estimator_settings.value_coef",
     "sft.macro_weight": "sft.planner_weight",
+    "rollout.engine": "engine.name",
 }
 """Settings of format 1 and what they are called now."""
 

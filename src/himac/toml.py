@@ -13,7 +13,7 @@ import json
 import math
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from types import SimpleNamespace, UnionType
@@ -82,8 +82,10 @@ def call(factory: Callable[..., T], tree: object, where: str) -> T:
     return factory(**values)
 
 
-def check_settings(factory: Callable[..., Any], tree: object, where: str) -> None:
-    """Refuse what `call` would refuse, without calling.
+def check_settings(
+    factory: Callable[..., Any], tree: object, where: str, *, given: Collection[str] = ()
+) -> None:
+    """Refuse what `call` would refuse, without calling; `given` are parameters that are no settings.
 
     Raises:
         ConfigError: as for `call`.
@@ -92,7 +94,7 @@ def check_settings(factory: Callable[..., Any], tree: object, where: str) -> Non
     if list(kinds) == ["settings"] and is_dataclass(kinds["settings"]):
         build(kinds["settings"], tree, where)
     else:
-        _checked(kinds, tree, where)
+        _checked({name: kind for name, kind in kinds.items() if name not in given}, tree, where)
 
 
 def flat(tree: Mapping[str, Kind], prefix: str = "") -> Table:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 import torch
 from small_models import FAMILIES, VOCAB, LetterTokenizer, small_model
 
-from himac.engines.kv import SlotStore
+from himac.engines.kv import SlotStore, affordable_tokens, bytes_per_token
 from himac.engines.transformers import TransformersEngine
 from himac.errors import ModelError
 from himac.models.logps import token_logps
@@ -209,6 +211,25 @@ def test_a_request_that_is_refused_leaves_the_engine_usable():
         engine.generate([request([1, 2, 3]), request([])])
     assert engine.step() == []
     assert engine.generate([request([1, 2, 3])]) == engine_of().generate([request([1, 2, 3])])
+
+
+def test_what_is_cached_is_given_back_and_changes_no_token():
+    engine = engine_of()
+    first = engine.generate([request([1, 2, 3], max_tokens=4)])[0]
+    again = request([1, 2, 3, *first.ids, 5], seed=7)
+    engine.release()
+    assert engine._store.num_slots == 0
+    assert engine.generate([again])[0].ids == engine_of().generate([again])[0].ids
+
+
+def test_without_a_number_the_cache_is_a_quarter_of_the_memory_at_most():
+    per_token = bytes_per_token(small_model("qwen2").config, 4)
+    assert per_token == 2 * 3 * 2 * 8 * 4  # keys and values, layers, heads, width, float32
+    cpu = torch.device("cpu")
+    assert engine_of("qwen2").max_kv_tokens == affordable_tokens(per_token, cpu) == 262_144
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    assert affordable_tokens(2**25, cpu) == total // 4 // 2**25
+    assert engine_of(max_kv_tokens=100).max_kv_tokens == 100
 
 
 def test_seeds_make_completions_differ():

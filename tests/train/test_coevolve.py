@@ -15,6 +15,7 @@ from looping import Rows, iterate
 from himac.agents.grammar import read_blueprint, subgoal_lines, write_blueprint
 from himac.config import BudgetConfig, Config, override
 from himac.engines.base import InRounds
+from himac.engines.transformers import TransformersEngine
 from himac.errors import ConfigError
 from himac.learner.checkpoint import TrainState
 from himac.rollout.phases import judged, judges_of, phases_of
@@ -120,6 +121,28 @@ def test_a_blueprint_s_return_is_the_mean_of_its_executions_and_its_plan_s_own_p
     assert broken.judged is None
     assert judges_of(replace(phase, judge=(1, 0.4)), [group]) is None
     assert judges_of(replace(phase, roles=("planner", "executor")), [group]) is None
+
+
+def test_the_cache_is_given_back_before_the_learner_learns(toy_config: Config, start: Path) -> None:
+    parts = Components(override(toy_config, engine={"max_kv_tokens": 8192}), start)
+    parts.policy.freeze_reference()
+    learner, log, slots = parts.learner(), Groups(), []
+    engine = parts.engine
+    assert isinstance(engine, TransformersEngine) and engine.max_kv_tokens == 8192
+    update = learner.update
+
+    def noting(*args: Any, **more: Any) -> dict[str, float]:
+        slots.append(engine._store.num_slots)
+        return update(*args, **more)
+
+    learner.update = noting  # type: ignore[method-assign]
+    parts.loop(learner, log=log, outside=log).iterate(TrainState())
+    assert slots == [0, 0]
+
+
+def test_an_engine_refuses_settings_that_it_does_not_take(toy_config: Config, start: Path) -> None:
+    with pytest.raises(ConfigError, match=r"unknown key 'engine.max_kv'; known: max_kv_tokens"):
+        Components(override(toy_config, engine={"max_kv": 1}), start)
 
 
 def test_sampled_judges_are_run_and_paid_for(toy_config: Config, start: Path) -> None:

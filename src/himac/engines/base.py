@@ -77,6 +77,10 @@ class Engine(Protocol):
             raise
         return [done[ticket] for ticket in tickets]
 
+    def release(self) -> None:
+        """Give back memory that only makes generation faster: these weights will not be asked again."""
+        return
+
     @abstractmethod
     def load_weights(self, state: Weights, version: int) -> None:
         """See `BatchEngine.load_weights`; nothing may be under way."""

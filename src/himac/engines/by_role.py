@@ -60,6 +60,11 @@ class EngineByRole(Engine):
         for engine in self.engines.values():
             engine.close()
 
+    def release(self) -> None:
+        """See `Engine.release`."""
+        for engine in self.engines.values():
+            engine.release()
+
     def load_weights(self, state: Weights, version: int) -> None:
         """See `Engine.load_weights`; every role's engine is told."""
         for engine in self.engines.values():

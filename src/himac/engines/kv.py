@@ -7,6 +7,7 @@ computing them; live sequences sit in slots 0 .. n-1, so that a decode step read
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,36 @@ from torch.nn.functional import scaled_dot_product_attention
 
 _PADDING = 256
 """Padded positions of a row that cost a processor as much as one more call of the attention kernel."""
+
+
+_SHARE = 4  # of the device's memory that keys and values may take: one part in so many
+_MOST_TOKENS = 262_144
+_KEPT_BYTES = (
+    2**30
+)  # of a processor's memory that is kept between collections because its pages have been touched
+
+
+def bytes_per_token(config: Any, element_size: int) -> int:
+    """Return the bytes of keys and values that one token takes over all layers."""
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return 2 * int(config.num_hidden_layers) * int(heads) * int(width) * element_size
+
+
+def affordable_tokens(per_token: int, device: torch.device) -> int:
+    """Return how many tokens' keys and values to keep where nothing was said: a quarter of the device's memory.
+
+    Of all its memory, not of what happens to be free: what is found in the cache changes roundings, and a run that
+    goes on should compute what it would have computed.
+    """
+    if device.type == "cuda":
+        total = torch.cuda.get_device_properties(device).total_memory
+    else:
+        try:
+            total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        except (AttributeError, ValueError, OSError):  # no such names on this system
+            return _MOST_TOKENS
+    return max(1, min(_MOST_TOKENS, total // _SHARE // per_token))
 
 
 class SlotStore:
@@ -66,7 +97,7 @@ class SlotStore:
                 storage[layer] = old[:most]
 
     def clear(self) -> None:
-        """Forget every sequence; memory of the CPU is kept to be used again, that of other devices given back.
+        """Forget every sequence, and give back its memory; a little of the CPU's is kept to be used again.
 
         Sizes are forgotten too: what comes next is placed, and so rounded, as in a store that is new. A resumed
         run therefore computes to the last bit what an undisturbed one does.
@@ -134,9 +165,13 @@ class SlotStore:
         return _laid_over(taken, like, shape)
 
     def _release(self, old: Tensor) -> None:
-        """Keep memory of the CPU for later."""
-        if old.device.type == "cpu":
-            self._spare.append(old.untyped_storage())
+        """Keep memory of the CPU for later, as long as it is little."""
+        storage = old.untyped_storage()
+        if (
+            old.device.type == "cpu"
+            and storage.nbytes() + sum(s.nbytes() for s in self._spare) <= _KEPT_BYTES
+        ):
+            self._spare.append(storage)
 
 
 def _laid_over(memory: torch.UntypedStorage, like: Tensor, shape: tuple[int, int, int, int]) -> Tensor:

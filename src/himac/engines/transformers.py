@@ -20,12 +20,21 @@ from torch import Tensor
 
 from himac.chat import ChatFormat
 from himac.engines.base import Engine
-from himac.engines.kv import DecodePattern, PrefillPattern, SlotStore, Span, packed_row
+from himac.engines.kv import (
+    DecodePattern,
+    PrefillPattern,
+    SlotStore,
+    Span,
+    affordable_tokens,
+    bytes_per_token,
+    packed_row,
+)
 from himac.engines.prefixes import Placement, place
 from himac.engines.rows import Ending, Row
 from himac.engines.sampling import draw, stream
 from himac.errors import ModelError
 from himac.models.attention import no_mask, use_packed_attention
+from himac.toml import Count
 from himac.types import Completion, LanguageModel, Request, Tokenizer, Weights
 
 _PREFILL_TOKENS = 4096  # tokens of one prefill forward
@@ -54,8 +63,8 @@ class TransformersEngine(Engine):
         model: a causal language model; its device and dtype are used as they are.
         tokenizer: decodes for stop strings and names the end-of-turn tokens.
         max_batch: most sequences generated at once.
-        max_kv_tokens: most token positions whose keys and values are kept, over all slots. Sequences being
-            generated are never dropped for it.
+        max_kv_tokens: most token positions whose keys and values are kept, over all slots; 0: what a quarter of the
+            device's memory holds, and at most 262,144. Sequences being generated are never dropped for it.
 
     Raises:
         ModelError: the model's attention is not supported.
@@ -67,15 +76,18 @@ class TransformersEngine(Engine):
         tokenizer: Tokenizer,
         *,
         max_batch: int = 128,
-        max_kv_tokens: int = 262_144,
+        max_kv_tokens: Count = 0,
     ) -> None:
         use_packed_attention(model)
         self.model, self.tokenizer = model, tokenizer
-        self.max_batch, self.max_kv_tokens = max_batch, max_kv_tokens
+        settings, weights = model.config.get_text_config(), next(model.parameters())
+        per_token = bytes_per_token(settings, weights.element_size())
+        self.max_batch = max_batch
+        self.max_kv_tokens = max_kv_tokens or affordable_tokens(per_token, weights.device)
         self.version = 0
         self.stats = EngineStats()
-        self._max_length = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-        self._store = SlotStore(max_tokens=max_kv_tokens)
+        self._max_length = getattr(settings, "max_position_embeddings", None)
+        self._store = SlotStore(max_tokens=self.max_kv_tokens)
         self._tick = 0
         self._ending = Ending(_end_ids(model, tokenizer), tokenizer)
         self._next = 0  # ticket
@@ -141,6 +153,10 @@ class TransformersEngine(Engine):
                 raise ModelError(f"the new weights name unknown parameters: {', '.join(unexpected[:3])}")
         self._store.clear()
         self.version = version
+
+    def release(self) -> None:
+        """Drop all cached prefixes."""
+        self._store.clear()
 
     def reset_stats(self) -> None:
         """Start counting from zero."""

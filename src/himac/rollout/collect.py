@@ -117,6 +117,10 @@ class EpisodeRunner:
         self.clock.total_s += time.perf_counter() - started
         return [done[index] for index in range(len(jobs))]
 
+    def release(self) -> None:
+        """Let the engine give back its memory: the learner comes next."""
+        self._engine.release()
+
     def load_weights(self, state: Weights, version: int) -> None:
         """Hand new weights to the engine; None: it shares the learner's module, and only its cache has to go."""
         self._engine.load_weights(state, version)

@@ -150,6 +150,10 @@ class LocalCollector:
         """Build an agent for one episode."""
         return self._make_agent(self.spec, self._agent, assignment)
 
+    def release(self) -> None:
+        """Give back what memory the engine can do without, until new weights come."""
+        self.runner.release()
+
     def load_weights(self, state: Weights, *, version: int) -> None:
         """Sample with new weights from now on; None: the engine shares the learner's module."""
         self.runner.load_weights(state, version)

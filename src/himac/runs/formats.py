@@ -71,6 +71,8 @@ def load_saved(path: str | Path) -> Config:
         raise ConfigError(
             f"{str(path)!r} has format {written!r}; this himac reads 1 to {FORMAT}", hint="upgrade himac"
         )
+    if written == 2 and "engine" in tree.get("rollout", {}):  # before 0.2.0 was out
+        tree.setdefault("engine", {})["name"] = tree["rollout"].pop("engine")
     return config_from_dict(_upgraded(tree) if written == 1 else tree)
 
 

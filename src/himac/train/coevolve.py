@@ -48,6 +48,10 @@ class Collector(Protocol):
         """Return one group a task; with blueprints (one a task), the executions of those."""
         ...
 
+    def release(self) -> None:
+        """Give back what memory can be done without while the learner learns."""
+        ...
+
     def load_weights(self, state: Weights, *, version: int) -> None:
         """Sample with new weights from now on; None: they are the learner's own."""
         ...
@@ -172,6 +176,7 @@ class CoEvolution:
             seconds += self.outside.lap()
             credit = self.credit(groups, phase.roles)
             chosen, handed = self._hand_on(phase, groups, state)
+            self.collector.release()
             learned = self.learner.update(
                 credit.samples(
                     self.algo.aggregation,

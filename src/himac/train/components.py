@@ -13,7 +13,7 @@ from himac.agents.base import Agent
 from himac.algo.estimators import make_estimator, needs
 from himac.chat import ChatFormat, Format, MessageFormat
 from himac.config import Config, is_endpoint
-from himac.engines.base import Engine
+from himac.engines.base import BatchEngine, Engine, stepping
 from himac.engines.by_role import EngineByRole
 from himac.engines.endpoint import Usage
 from himac.engines.openai import OpenAIEngine
@@ -26,6 +26,7 @@ from himac.learner.policy import ROLES, Policy
 from himac.plugins import resolve
 from himac.rollout.collect import EpisodeRunner
 from himac.rollout.phases import LocalCollector, TaskStream, phases_of
+from himac.toml import check_settings
 from himac.train.coevolve import CoEvolution, Log, Outside
 
 
@@ -168,6 +169,17 @@ def agent_class(config: Config) -> Callable[..., Agent]:
     return found
 
 
+def engine_class(config: Config) -> Callable[..., Engine | BatchEngine]:
+    """Return what builds the configured engine.
+
+    Raises:
+        ConfigError: a setting that this engine does not take.
+    """
+    found: Callable[..., Engine | BatchEngine] = resolve("engines", config.engine.name)
+    check_settings(found, config.engine.settings, "engine", given=("model", "tokenizer", "max_batch"))
+    return found
+
+
 def set_threads() -> None:
     """Compute with as many threads as OMP_NUM_THREADS says; one where it says nothing: small models lose by more."""
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or 1))
@@ -197,10 +209,12 @@ def pick_device(name: str) -> torch.device:
 
 def _local_engine(config: Config, policy: Policy) -> Engine:
     """Generate with a policy's own module; a role with an adapter of its own has a cache of its own."""
-    make: Callable[..., Engine] = resolve("engines", config.rollout.engine)
+    make = engine_class(config)
 
     def one() -> Engine:
-        return make(policy.model, policy.tokenizer, max_batch=config.rollout.max_live)
+        return stepping(
+            make(policy.model, policy.tokenizer, max_batch=config.rollout.max_live, **config.engine.settings)
+        )
 
     return EngineByRole({role: one() for role in ROLES}, play=policy.play) if policy.per_role else one()
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 import numpy as np
 import torch
 
 from himac.chat.template import TemplateFacts
 from himac.config import Config
+from himac.engines.kv import bytes_per_token
 from himac.engines.transformers import TransformersEngine
 from himac.learner.policy import Policy
 from himac.models.logps import token_logps
@@ -58,7 +58,7 @@ def inspect_model(name: str, config: Config) -> dict[str, str]:
         "attention": "plain: packed prefix trees, cached prefixes",
         "positions": f"{positions:,}" if positions else "not limited by its configuration",
         "vocabulary": f"{settings.vocab_size:,} tokens",
-        "cache": f"{_cache_bytes(settings, weights.element_size()) / 1000:,.1f} kB a token",
+        "cache": f"{bytes_per_token(settings, weights.element_size()) / 1000:,.1f} kB a token",
         "template": _told(facts),
         "answers": f"end with {policy.tokenizer.convert_ids_to_tokens(policy.chat.end_id)!r}",
         "gap": f"{gap:.1e} nats a token at most, engine against learner",
@@ -89,13 +89,6 @@ def _measure(policy: Policy, engine: TransformersEngine, prompt: list[int]) -> t
 
 def _padded(before: int, logps: tuple[float, ...]) -> np.ndarray:
     return np.concatenate([np.zeros(before, np.float32), np.asarray(logps, np.float32)])
-
-
-def _cache_bytes(settings: Any, element: int) -> int:
-    """Return the bytes of keys and values that one token takes over all layers."""
-    heads = getattr(settings, "num_key_value_heads", None) or settings.num_attention_heads
-    width = getattr(settings, "head_dim", None) or settings.hidden_size // settings.num_attention_heads
-    return 2 * int(settings.num_hidden_layers) * int(heads) * int(width) * element
 
 
 def _told(facts: TemplateFacts) -> str:
