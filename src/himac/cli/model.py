@@ -1,4 +1,4 @@
-"""`himac model`: get a small real model, and see whether a model can be trained."""
+"""`himac model`: get a small real model, see whether a model can be trained, and hand a trained one on."""
 
 from __future__ import annotations
 
@@ -6,12 +6,18 @@ from pathlib import Path
 
 import click
 
-from himac.cli.given import config_of, examples, quiet_libraries
+from himac.cli.given import complete_runs, config_of, examples, quiet_libraries
 
 
-@click.group(epilog=examples("himac model fetch smollm2", "himac model check models/smollm2"))
+@click.group(
+    epilog=examples(
+        "himac model fetch smollm2",
+        "himac model check models/smollm2",
+        "himac model export demo-20260301-101500",
+    )
+)
 def model() -> None:
-    """Fetch a small model, or check one."""
+    """Fetch a small model, check one, or export a trained one."""
 
 
 @model.command(
@@ -51,3 +57,38 @@ def check(name: str, settings: tuple[str, ...]) -> None:
     quiet_libraries()
     for what, told in inspect_model(name, config_of(settings)).items():
         print(f"{what:<10} {told}")
+
+
+@model.command(
+    epilog=examples(
+        "himac model export demo-20260301-101500",
+        "himac model export demo-20260301-101500 --checkpoint best --to models/mine",
+        "himac model export demo-20260301-101500 --push-to-hub NAME/sokoban",
+    )
+)
+@click.argument("run", shell_complete=complete_runs)
+@click.option(
+    "--checkpoint",
+    type=click.Choice(["last", "best", "start"]),
+    default="last",
+    show_default=True,
+    help="Which of the run's checkpoints.",
+)
+@click.option("--to", metavar="FOLDER", default="", help="Where it goes; left out: exported/RUN.")
+@click.option("--push-to-hub", metavar="NAME", default="", help="Also upload it to the Hugging Face hub.")
+def export(run: str, checkpoint: str, to: str, push_to_hub: str) -> None:
+    """Write a run's model for others: adapter merged, safetensors, a model card.
+
+    The folder loads in transformers and vLLM without himac.
+    """
+    from himac.train.evaluate import find_model
+    from himac.train.export import export_model, push
+
+    quiet_libraries()
+    source, config, folder = find_model(run, [], checkpoint)
+    target = Path(to) if to else Path("exported") / (folder.name if folder else Path(run).name)
+    for written in export_model(source, target, config, folder):
+        print(f"wrote {written}\nserve it: vllm serve {written}")
+        if push_to_hub:
+            suffix = "" if written == target else f"-{written.name}"
+            print(f"pushed to {push(written, push_to_hub + suffix)}")

@@ -22,6 +22,7 @@ from himac.types import LanguageModel, Tokenizer
 
 ROLES_1 = {"macro": "planner", "micro": "executor"}
 """What himac 0.1.0 called the adapters of the roles."""
+_ADAPTER = "adapter_config.json"
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -54,7 +55,7 @@ def load_model(
         raise ModelError(
             f"model {name!r} has no chat template", hint="use an instruct model, or add one to its tokenizer"
         )
-    saved = _saved_adapters(Path(name))
+    saved = saved_adapters(Path(name))
     if saved and cfg.lora_rank and set(saved) != set(adapters):
         raise ModelError(
             f"the folder {name!r} holds the adapter(s) {', '.join(saved)}, not {', '.join(adapters)}",
@@ -78,7 +79,7 @@ def save_model(model: LanguageModel, tokenizer: Tokenizer, folder: str | Path) -
     """Save an ordinary Hugging Face folder; for an adapter: the adapter and its base's name, or the way to its folder."""
     model.save_pretrained(str(folder))
     tokenizer.save_pretrained(str(folder))
-    adapters = _saved_adapters(Path(folder))
+    adapters = saved_adapters(Path(folder))
     for path in adapters.values():
         _tell_the_way(path)
     if adapters:  # peft's card: blanks to fill in, and a path of this machine
@@ -87,7 +88,7 @@ def save_model(model: LanguageModel, tokenizer: Tokenizer, folder: str | Path) -
 
 def holds_one_adapter(name: str) -> bool:
     """Whether a folder holds an adapter that both roles share, and that can therefore be merged."""
-    return set(_saved_adapters(Path(name))) == {"default"}
+    return set(saved_adapters(Path(name))) == {"default"}
 
 
 def load_weights(model: LanguageModel, folder: str | Path) -> None:
@@ -96,7 +97,7 @@ def load_weights(model: LanguageModel, folder: str | Path) -> None:
     Raises:
         ModelError: the folder holds no such weights.
     """
-    saved = _saved_adapters(Path(folder))
+    saved = saved_adapters(Path(folder))
     if saved:
         from peft import load_peft_weights, set_peft_model_state_dict
 
@@ -130,11 +131,16 @@ def _load(auto: Any, name: str, **settings: Any) -> Any:
         raise ModelError(f"cannot load the model {name!r}: {reason}", hint=hint) from error
 
 
-def _saved_adapters(folder: Path) -> dict[str, Path]:
+def base_of(adapter: Path) -> str:
+    """Return the name or folder of the model that an adapter was saved for."""
+    settings = json.loads((adapter / _ADAPTER).read_text(encoding="utf-8"))
+    named = str(settings["base_model_name_or_path"])
+    return str((adapter / named).resolve()) if named.startswith(".") and (adapter / named).is_dir() else named
+
+
+def saved_adapters(folder: Path) -> dict[str, Path]:
     """Return {adapter's name: its folder}; peft keeps "default" at the top and others in folders of their name."""
-    paths = {
-        path.parent for path in (*folder.glob("adapter_config.json"), *folder.glob("*/adapter_config.json"))
-    }
+    paths = {path.parent for path in (*folder.glob(_ADAPTER), *folder.glob(f"*/{_ADAPTER}"))}
     names = {
         path: "default" if path == folder else ROLES_1.get(path.name, path.name) for path in sorted(paths)
     }
@@ -143,13 +149,11 @@ def _saved_adapters(folder: Path) -> dict[str, Path]:
 
 def _load_adapters(folder: str, saved: dict[str, Path], dtype: torch.dtype) -> LanguageModel:
     try:
-        from peft import PeftConfig, PeftModel
+        from peft import PeftModel
     except ImportError as error:
         raise missing_extra("peft", "lora", f"the adapter in {folder!r}") from error
     (first, path), *others = saved.items()
-    named = str(PeftConfig.from_pretrained(str(path)).base_model_name_or_path)
-    if named.startswith(".") and (path / named).is_dir():
-        named = str((path / named).resolve())
+    named = base_of(path)
     base = _load(AutoModelForCausalLM, named, dtype=dtype)
     model = PeftModel.from_pretrained(base, path, adapter_name=first, is_trainable=True)
     for name, other in others:
@@ -161,7 +165,7 @@ def _load_adapters(folder: str, saved: dict[str, Path], dtype: torch.dtype) -> L
 
 def _tell_the_way(adapter: Path) -> None:
     """Write where an adapter's base lies, as seen from the adapter's own folder: the two may be moved together."""
-    path = adapter / "adapter_config.json"
+    path = adapter / _ADAPTER
     settings = json.loads(path.read_text(encoding="utf-8"))
     base = Path(settings["base_model_name_or_path"])
     if base.is_dir():
