@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         "himac train configs/demo.toml",
         "himac train configs/sokoban.toml env.size=[7,7] optimizer.lr=2e-6",
         "himac train env=my_world:MyEnv model=tiny agent.think=false sft.demonstrations=2000",
+        "himac train configs/alfworld.toml --check",
         "himac train --resume demo-20260301-101500",
     )
 )
@@ -40,8 +41,11 @@ if TYPE_CHECKING:
     help="Go on with a run that was stopped.",
     shell_complete=complete_runs,
 )
+@click.option(
+    "--check", "rehearsal", is_flag=True, help="Rehearse one small iteration; say what the run takes."
+)
 @dry_run_option
-def train(words: tuple[str, ...], resume: str, dry_run: bool) -> None:
+def train(words: tuple[str, ...], resume: str, rehearsal: bool, dry_run: bool) -> None:
     """Train a run: warm start where asked for, iterations, evaluations."""
     from himac.runs.folder import CONFIG, find_run
     from himac.runs.formats import load_saved
@@ -60,6 +64,9 @@ def train(words: tuple[str, ...], resume: str, dry_run: bool) -> None:
     config = check_trainable(config_of(words))
     if dry_run:
         _print_config(config)
+        return
+    if rehearsal:
+        _rehearse(config)
         return
     from himac.plugins import resolve
     from himac.train.run import new_run
@@ -114,6 +121,21 @@ def _run(config: Config, folder: Path) -> None:
     print(run_table(folder))
     print(f"\nrun    {folder}\ncurve  {curve}\ntable  {folder / 'table.md'}")
     print(f"took   {(time.monotonic() - began) / 60:.1f} minutes")
+
+
+def _rehearse(config: Config) -> None:
+    """Run a small iteration and say what a whole run takes."""
+    from himac.runs.console import Terminal
+    from himac.train.rehearse import rehearse
+
+    quiet_libraries()
+    console = Terminal()
+    try:
+        told = rehearse(config, console=console)
+    finally:
+        console.close()
+    for what, words in told.items():
+        print(f"{what:<10} {words}")
 
 
 def _print_config(config: Config) -> None:

@@ -32,9 +32,10 @@ class Masters:
         return self._of.get(id(parameter), parameter)
 
     def pull(self) -> None:
-        """Give the masters the gradients of the weights that they stand for."""
+        """Hand the masters the gradients of the weights that they stand for, one by one: both together are never there."""
         for stored, master in self._pairs():
             master.grad = None if stored.grad is None else stored.grad.float()
+            stored.grad = None
 
     @torch.no_grad()
     def push(self) -> None:

@@ -1,7 +1,7 @@
 """The Policy: one language model that plays both roles, and the reference it may not stray from.
 
 With LoRA the reference is the same model with its adapter switched off, and costs nothing; with full
-training it is a frozen copy, made only when a KL term asks for it. With an adapter for each role the roles share
+training it is a frozen copy, made only when a KL term asks for it, which waits in the processor's memory. With an adapter for each role the roles share
 nothing that learns, so that the executor is exactly what it was while the planner is updated.
 """
 
@@ -90,7 +90,7 @@ class Policy:
     def freeze_reference(self) -> None:
         """Remember the weights of now as the reference. Free with LoRA."""
         if not self._has_adapter:
-            self._reference = copy.deepcopy(self.model).requires_grad_(False).eval()
+            self._reference = copy.deepcopy(self.model).requires_grad_(False).eval().to("cpu")
 
     @contextlib.contextmanager
     def reference(self) -> Iterator[LanguageModel]:
@@ -100,7 +100,10 @@ class Policy:
                 yield self.model
         else:
             assert self._reference is not None, "freeze_reference() first"
-            yield self._reference
+            try:
+                yield self._reference.to(self.device)
+            finally:
+                self._reference.to("cpu")  # nothing to do where the processor itself computes
 
     @property
     def _has_adapter(self) -> bool:

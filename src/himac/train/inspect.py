@@ -14,7 +14,9 @@ from himac.engines.transformers import TransformersEngine
 from himac.learner.policy import Policy
 from himac.models.logps import token_logps
 from himac.models.packing import pack
-from himac.train.components import pick_device
+from himac.train.components import pick_device, set_threads
+from himac.train.memory import memory_of
+from himac.train.rehearse import breakdown
 from himac.types import Message, Request, Sampling
 
 _TALK = (
@@ -39,6 +41,7 @@ def inspect_model(name: str, config: Config) -> dict[str, str]:
     Raises:
         ModelError: it cannot be used, and why.
     """
+    set_threads()
     policy = Policy.load(name, config.model, device=pick_device(config.run.device), think=config.agent.think)
     settings = policy.model.config.get_text_config()
     weights = next(policy.model.parameters())
@@ -50,20 +53,21 @@ def inspect_model(name: str, config: Config) -> dict[str, str]:
     )
     words = " ".join(policy.chat.decode(greedy[0].ids).split())
     speed, gap = _measure(policy, engine, prompt)
+    memory = memory_of(policy, config)
     facts = policy.chat.template.facts
     positions = getattr(settings, "max_position_embeddings", None)
     return {
         "model": f"{settings.model_type}, {policy.num_parameters / 1e6:,.1f} M parameters, "
-        f"{size / 1e6:,.0f} MB in {str(weights.dtype).removeprefix('torch.')}",
+        f"{size / 1e6:,.0f} MB in {str(weights.dtype).removeprefix('torch.')}, {settings.vocab_size:,} tokens",
         "attention": "plain: packed prefix trees, cached prefixes",
         "positions": f"{positions:,}" if positions else "not limited by its configuration",
-        "vocabulary": f"{settings.vocab_size:,} tokens",
         "cache": f"{bytes_per_token(settings, weights.element_size()) / 1000:,.1f} kB a token",
+        "memory": f"{memory.learning / 1e9:,.1f} GB to learn, {memory.collecting / 1e9:,.1f} to collect: {breakdown(memory)}",
         "template": _told(facts),
         "answers": f"end with {policy.tokenizer.convert_ids_to_tokens(policy.chat.end_id)!r}",
         "gap": f"{gap:.1e} nats a token at most, engine against learner",
         "speed": f"{speed:,.0f} tokens/s, {_ROWS} answers at a time, here",
-        "says": f"{words[:200]!r}",
+        "says": f"{words[:64]!r}",
     }
 
 

@@ -1,0 +1,137 @@
+"""How much memory an iteration takes: counted where it can be counted, and what a pass keeps for its backward, measured.
+
+What autograd keeps of a forward pass grows linearly with the tokens of a pack, whatever the architecture, so two short
+passes of the model at hand say how much a token takes; no formula per family. Left out: an allocator's losses, and
+what the libraries themselves take.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from himac.config import Config
+from himac.engines.kv import bytes_per_token
+from himac.learner.policy import ROLES, Policy
+from himac.models.attention import packed_inputs
+from himac.models.head import CHUNK_ELEMENTS
+from himac.models.packing import pack
+
+_SHORT, _LONG = 64, 192  # tokens of the two passes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """Bytes of an iteration, by what they are for."""
+
+    weights: int
+    masters: int  # float32 copies of trained weights that are stored in less
+    gradients: int  # in the type of the weights
+    stepped: (
+        int  # gradients of the masters, which take the place of the weights' own while the optimizer steps
+    )
+    optimizer: int  # moments, of each role's own state
+    reference: int  # a frozen copy for the KL term; only there for its own pass where another device computes
+    is_offloaded: bool
+    activations: int  # of one pack, kept for the backward pass
+    logits: int  # that exist at a time
+    cache: int  # keys and values of the episodes in flight, at their longest
+
+    @property
+    def held(self) -> int:
+        """What is there all the time."""
+        return self.weights + self.masters + self.optimizer + (0 if self.is_offloaded else self.reference)
+
+    @property
+    def learning(self) -> int:
+        """At most while the learner learns: the cache has been given back."""
+        asking = self.logits + (self.reference if self.is_offloaded else 0)
+        return self.held + max(self.gradients + self.activations + self.logits, self.stepped, asking)
+
+    @property
+    def collecting(self) -> int:
+        """While episodes are collected."""
+        return self.held + self.cache
+
+    @property
+    def most(self) -> int:
+        """The larger of the two."""
+        return max(self.learning, self.collecting)
+
+
+def memory_of(policy: Policy, config: Config) -> Memory:
+    """Return what an iteration of a recipe takes with a model.
+
+    Args:
+        policy: the model, loaded as the recipe says, on the device where it will be trained.
+        config: the recipe.
+    """
+    model, trained = policy.model, policy.trainable
+    settings = model.config.get_text_config()
+    num_narrow = sum(p.numel() for p in trained if p.dtype != torch.float32)
+    num_trained = sum(p.numel() for p in trained)
+    weights = sum(p.numel() * p.element_size() for p in model.parameters())
+    # each role has a state of its own; with an adapter for each, of its own weights
+    plays_both = config.algo.method.startswith("himac") and config.algo.coevolution
+    states = 2 if plays_both and not policy.per_role and not config.optimizer.shared_state else 1
+    element = next(model.parameters()).element_size()
+    in_flight = config.rollout.max_live * (config.model.max_prompt + config.agent.executor_tokens)
+    most = config.engine.settings.get("max_kv_tokens") or in_flight
+    has_copy = config.algo.has_kl and not config.model.lora_rank
+    return Memory(
+        weights=weights,
+        masters=4 * num_narrow,
+        gradients=sum(p.numel() * p.element_size() for p in trained),
+        stepped=4 * num_trained,
+        optimizer=8 * num_trained * states,
+        reference=weights if has_copy else 0,
+        is_offloaded=policy.device.type != "cpu",
+        activations=int(kept_per_token(policy) * config.optimizer.max_tokens),
+        logits=3 * 4 * min(CHUNK_ELEMENTS, settings.vocab_size * config.optimizer.max_tokens),
+        cache=bytes_per_token(settings, element) * min(most, in_flight),
+    )
+
+
+def kept_per_token(policy: Policy) -> float:
+    """Return the bytes that autograd keeps of a forward pass for each of its tokens.
+
+    With gradient checkpointing these are the inputs of the layers, and one layer's own while it is computed again.
+    """
+    policy.play(ROLES[0])
+    model = policy.model
+    training = model.training
+    try:
+        model.train()
+        kept = _slope(policy)
+        model.eval()  # layers are computed again in training mode alone
+        whole = _slope(policy)
+    finally:
+        model.train(training)
+    layers = model.config.get_text_config().num_hidden_layers
+    return kept if kept > 0.9 * whole else kept + whole / layers
+
+
+def _slope(policy: Policy) -> float:
+    return (_kept(policy, _LONG) - _kept(policy, _SHORT)) / (_LONG - _SHORT)
+
+
+def _kept(policy: Policy, length: int) -> int:
+    """Return the bytes of what a pass over `length` tokens keeps, weights excepted."""
+    own = {p.untyped_storage().data_ptr() for p in policy.model.parameters()}
+    seen: dict[int, int] = {}
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            seen[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    (batch,) = pack([np.arange(3, 3 + length)], max_tokens=length)
+    inputs = packed_inputs(batch, policy.device)
+    keep = torch.tensor([0], device=policy.device)
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        logits = policy.model(**inputs, logits_to_keep=keep).logits
+    del logits
+    return sum(seen.values())

@@ -1,0 +1,98 @@
+"""`himac train --check` and the memory that it counts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from himac.cli.main import main
+from himac.config import Config, override
+from himac.errors import ConfigError
+from himac.learner.policy import Policy
+from himac.train.memory import kept_per_token, memory_of
+from himac.train.rehearse import rehearse
+
+
+def _policy(config: Config, start: Path) -> Policy:
+    return Policy.load(start, config.model, device=torch.device("cpu"))
+
+
+def test_memory_by_hand(toy_config: Config, start: Path) -> None:
+    config = override(toy_config, rollout={"max_live": 10}, model={"max_prompt": 100})
+    policy = _policy(config, start)
+    n = policy.num_parameters
+    found = memory_of(policy, config)
+    assert (found.weights, found.masters, found.gradients, found.stepped) == (4 * n, 0, 4 * n, 4 * n)
+    assert found.optimizer == 2 * 8 * n  # AdamW's two moments, in float32, of each role's state
+    assert found.reference == 4 * n  # kl_coef is 0.01 by default
+    settings = policy.model.config
+    per_token = 2 * 2 * settings.num_key_value_heads * settings.head_dim * 4  # keys and values, layers
+    assert found.cache == per_token * 10 * (100 + config.agent.executor_tokens)
+    assert found.collecting == (4 + 16 + 4) * n + found.cache
+    assert found.learning == (4 + 16 + 4 + 4) * n + found.activations + found.logits
+    narrow = override(config, model={"dtype": "bfloat16"}, algo={"kl_coef": 0.0, "method": "flat"})
+    found = memory_of(_policy(narrow, start), narrow)
+    assert (found.weights, found.masters, found.gradients) == (2 * n, 4 * n, 2 * n)
+    assert (found.optimizer, found.reference) == (8 * n, 0)
+    bounded = override(config, engine={"max_kv_tokens": 64})
+    assert memory_of(_policy(bounded, start), bounded).cache == per_token * 64
+
+
+def test_an_adapter_needs_no_reference_and_little_else(toy_config: Config, start: Path) -> None:
+    config = override(toy_config, model={"lora_rank": 2})
+    policy = _policy(config, start)
+    trained = sum(p.numel() for p in policy.trainable)
+    found = memory_of(policy, config)
+    assert trained < policy.num_parameters / 4
+    assert (found.reference, found.gradients, found.optimizer) == (0, 4 * trained, 16 * trained)
+
+
+def test_checkpointing_keeps_less_of_a_pass(toy_config: Config, start: Path) -> None:
+    plain = kept_per_token(_policy(toy_config, start))
+    config = override(toy_config, model={"gradient_checkpointing": True})
+    less = kept_per_token(_policy(config, start))
+    width, layers = 32, 2
+    assert less < 0.75 * plain  # one of two layers, and the inputs of both
+    assert less > plain / layers and plain > layers * 10 * width * 4
+
+
+def test_a_rehearsal_says_what_a_run_takes_and_writes_nothing(
+    toy_config: Config, start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = [p.stat().st_mtime_ns for p in sorted(start.rglob("*"))]
+    config = override(toy_config, model={"name": str(start)}, run={"iterations": 120})
+    told = rehearse(config)
+    assert told["rehearsed"].startswith("2 of 3 tasks: 12 episodes")
+    assert "120 take" in told["iteration"] and "tokens/s" in told["collecting"]
+    assert "at most here; by calculation" in told["memory"] and "weights" in told["of which"]
+    assert not list(tmp_path.iterdir())
+    assert [p.stat().st_mtime_ns for p in sorted(start.rglob("*"))] == before
+
+
+def test_the_command_prints_it_and_a_model_from_nothing_is_refused(
+    start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = [
+        "train",
+        "env=toy",
+        "env.doors=1",
+        "agent.think=false",
+        "rollout.tasks=1",
+        "rollout.group_size=2",
+    ]
+    words += [
+        "rollout.executor_group_size=2",
+        "agent.planner_tokens=48",
+        "agent.executor_tokens=12",
+        "--check",
+    ]
+    assert main([*words, f"model={start}"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines][:3] == ["rehearsed", "collecting", "learning"]
+    assert not (tmp_path / "runs").exists()
+    with pytest.raises(ConfigError, match="before its warm start"):
+        rehearse(override(Config(), model={"name": "tiny"}))
