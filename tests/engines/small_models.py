@@ -6,9 +6,12 @@ import torch
 from transformers import (
     AutoModelForCausalLM,
     CohereConfig,
+    Gemma2Config,
+    Gemma3TextConfig,
     GemmaConfig,
     GPT2Config,
     GPTNeoXConfig,
+    GptOssConfig,
     GraniteConfig,
     LlamaConfig,
     MistralConfig,
@@ -30,6 +33,24 @@ FAMILIES = {
     "qwen2": lambda: Qwen2Config(**_SHAPE),
     "qwen3": lambda: Qwen3Config(**_SHAPE, head_dim=8, tie_word_embeddings=True),
     "llama": lambda: LlamaConfig(**_SHAPE),
+    "mistral_window": lambda: MistralConfig(**_SHAPE, sliding_window=8),
+    "qwen2_window": lambda: Qwen2Config(
+        **_SHAPE, use_sliding_window=True, sliding_window=8, max_window_layers=1
+    ),
+    "gemma2": lambda: Gemma2Config(
+        **_SHAPE,
+        head_dim=8,
+        sliding_window=8,
+        query_pre_attn_scalar=8,
+        attn_logit_softcapping=5.0,
+        final_logit_softcapping=10.0,
+    ),
+    "gemma3": lambda: Gemma3TextConfig(
+        **_SHAPE, head_dim=8, sliding_window=8, query_pre_attn_scalar=8, sliding_window_pattern=2
+    ),
+    "gpt_oss": lambda: GptOssConfig(
+        **_SHAPE, head_dim=8, sliding_window=8, num_local_experts=4, num_experts_per_tok=2
+    ),
     "mistral": lambda: MistralConfig(**_SHAPE, sliding_window=None),
     "gpt2": lambda: GPT2Config(**_GPT2),
     "gemma": lambda: GemmaConfig(**_SHAPE, head_dim=8),

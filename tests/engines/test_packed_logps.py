@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 from small_models import FAMILIES, VOCAB, small_model
-from transformers import AutoModelForCausalLM, FalconConfig, Gemma2Config, MistralConfig
+from transformers import AutoModelForCausalLM, FalconConfig, Llama4TextConfig, MambaConfig
 
 from himac.errors import ModelError
-from himac.models import head, logps
+from himac.models import attention, head, logps
 from himac.models.attention import use_packed_attention
 from himac.models.logps import token_logps
 from himac.models.packing import pack
@@ -175,11 +175,28 @@ def test_without_a_plan_the_model_behaves_as_before():
 _SHAPE = {"vocab_size": VOCAB, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
 
 
+@pytest.mark.parametrize("family", ["mistral_window", "gemma2", "gemma3", "gpt_oss"])
+@pytest.mark.parametrize("block", [3, 128])
+def test_windows_are_cut_right_wherever_a_block_begins(monkeypatch, family, block):
+    monkeypatch.setattr(attention, "_BLOCK", block)  # a limit, not a behaviour
+    model = small_model(family)
+    sequences, masks = tree_of_sequences()
+    expected = [plain_logps(model, ids, mask, 1.0)[0] for ids, mask in zip(sequences, masks)]
+    (batch,) = pack(sequences, max_tokens=1000)
+    found = token_logps(model, batch, masks).logps
+    torch.testing.assert_close(found, torch.cat([expected[i] for i in batch.sequences]), atol=5e-5, rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("config", "reason"),
     [
-        (lambda: MistralConfig(**_SHAPE, intermediate_size=48, sliding_window=16), "sliding window of 16"),
-        (lambda: Gemma2Config(**_SHAPE, intermediate_size=48, head_dim=8), "sliding_attention"),
+        (
+            lambda: Llama4TextConfig(
+                **_SHAPE, num_key_value_heads=2, head_dim=8, intermediate_size=48, num_local_experts=2
+            ),
+            "chunked_attention",
+        ),
+        (lambda: MambaConfig(vocab_size=VOCAB, hidden_size=32, num_hidden_layers=2), "linear_attention"),
         (lambda: FalconConfig(**_SHAPE), "attention interface"),
     ],
 )

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention
+
+from himac.models.kernel import Masks, Scores, attend, over_window
 
 _PADDING = 256
 """Padded positions of a row that cost a processor as much as one more call of the attention kernel."""
@@ -194,11 +195,12 @@ class PrefillPattern:
 
     def __init__(self, store: SlotStore, spans: Sequence[Span]) -> None:
         self._store, self._spans = store, spans
+        self._masks: Masks | None = None  # the same ones in every layer
 
-    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, *, scale: float) -> Tensor:
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scores: Scores) -> Tensor:
         """See `himac.models.attention.AttentionPattern`."""
         keys, values = self._store.layer(layer, key)
-        grouped = query.shape[0] != key.shape[0]
+        masks = self._masks = self._masks or Masks(query)
         outputs = []
         first = 0
         for span in self._spans:
@@ -206,14 +208,11 @@ class PrefillPattern:
             end = span.start + len(span.ids)
             keys[span.slot, :, span.start : end] = key[:, row]
             values[span.slot, :, span.start : end] = value[:, row]
-            mask = None
-            if span.start and len(span.ids) > 1:
-                mask = query.new_full((len(span.ids), end), float("-inf")).triu_(span.start + 1)
+            start, mask, is_causal = over_window(span.start, len(span.ids), scores, lambda: masks)
             outputs.append(
-                scaled_dot_product_attention(
-                    query[None, :, row], keys[None, span.slot, :, :end], values[None, span.slot, :, :end],
-                    attn_mask=mask, is_causal=not span.start and len(span.ids) > 1, scale=scale,
-                    enable_gqa=grouped,
+                attend(
+                    query[None, :, row], keys[None, span.slot, :, start:end], values[None, span.slot, :, start:end],
+                    scores, mask=mask, is_causal=is_causal,
                 )[0]
             )  # fmt: skip
             first = row.stop
@@ -230,43 +229,57 @@ class DecodePattern:
     """
 
     def __init__(self, store: SlotStore, lengths: np.ndarray, device: torch.device) -> None:
-        self._store = store
+        self._store, self._lengths = store, lengths
         self.positions = torch.as_tensor(lengths, device=device)
         self._slots = torch.arange(len(lengths), device=device)
         padding = (
             _PADDING if device.type == "cpu" else math.inf
         )  # elsewhere a call costs more than what it saves
-        self._runs = [
-            (rows, length, self._mask(lengths[rows], length)) for rows, length in runs(lengths + 1, padding)
-        ]
+        self._runs = list(runs(lengths + 1, padding))
+        self._masks: dict[
+            tuple[int, int], tuple[int, Tensor | None]
+        ] = {}  # (run, window): the same in every layer
 
-    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, *, scale: float) -> Tensor:
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scores: Scores) -> Tensor:
         """See `himac.models.attention.AttentionPattern`. The query heads of a group read their keys together."""
         keys, values = self._store.layer(layer, key)
         keys[self._slots, :, self.positions] = key.transpose(0, 1)
         values[self._slots, :, self.positions] = value.transpose(0, 1)
         heads, num, dim = query.shape
-        grouped = query.transpose(0, 1).reshape(num, key.shape[0], heads // key.shape[0], dim)
+        # one query a sequence: where scores are plain, its heads are laid down as if they were a group's queries
+        shape = (num, key.shape[0], -1, dim) if scores.is_plain else (num, heads, 1, dim)
+        queries = query.transpose(0, 1).reshape(shape)
         attended = []
-        for number, (rows, length, mask) in enumerate(self._runs):
-            if mask is not None and mask.dtype != query.dtype:
-                mask = mask.to(query.dtype)
-                self._runs[number] = (rows, length, mask)
+        for number, (rows, length) in enumerate(self._runs):
+            start, mask = self._mask(number, scores.window, query)
+            if mask is not None:
+                mask = mask.expand(-1, -1, queries.shape[2], -1)
             attended.append(
-                scaled_dot_product_attention(
-                    grouped[rows], keys[rows, :, :length], values[rows, :, :length],
-                    attn_mask=None if mask is None else mask.expand(-1, -1, grouped.shape[2], -1), scale=scale,
+                attend(
+                    queries[rows],
+                    keys[rows, :, start:length],
+                    values[rows, :, start:length],
+                    scores,
+                    mask=mask,
                 )
-            )  # fmt: skip
+            )
         return torch.cat(attended).reshape(num, heads, dim)
 
-    def _mask(self, lengths: np.ndarray, length: int) -> Tensor | None:
-        """Return the (rows, 1, 1, length) mask to add; None where all rows have that length."""
-        if (lengths + 1 == length).all():
-            return None
-        device = self.positions.device
-        hidden = torch.arange(length, device=device) > torch.as_tensor(lengths, device=device)[:, None]
-        return torch.zeros(hidden.shape, device=device).masked_fill_(hidden, float("-inf"))[:, None, None]
+    def _mask(self, number: int, window: int, like: Tensor) -> tuple[int, Tensor | None]:
+        """Return (first key that any row of a run sees, mask (rows, 1, 1, S) to add; None where all see the same)."""
+        if (number, window) not in self._masks:
+            rows, length = self._runs[number]
+            ends = self._lengths[rows] + 1
+            starts = np.maximum(ends - window, 0) if window else np.zeros_like(ends)
+            first, mask = int(starts.min()), None
+            if (ends != length).any() or (starts != first).any():
+                position = torch.arange(first, length, device=like.device)
+                low, high = (torch.as_tensor(x, device=like.device)[:, None] for x in (starts, ends))
+                hidden = (position < low) | (position >= high)
+                mask = torch.zeros(hidden.shape, dtype=like.dtype, device=like.device)
+                mask = mask.masked_fill_(hidden, float("-inf"))[:, None, None]
+            self._masks[number, window] = (first, mask)
+        return self._masks[number, window]
 
 
 def runs(lengths: np.ndarray, padding: float) -> Iterator[tuple[slice, int]]:

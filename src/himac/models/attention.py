@@ -5,35 +5,38 @@ Transformers lets a model's attention be looked up by name, and hands keyword ar
 *pattern*, passed as `pattern=`, says which of them see which: `TreePattern` here for training, the engine's plans
 for rollouts. Without a pattern the same name behaves as transformers' own "sdpa".
 
-Left out: whatever is not plain causal softmax attention (sliding windows, soft-capped or sink logits,
-recurrent layers); `use_packed_attention` refuses such models by name.
+Sliding windows, soft-capped scores and sinks go through the same patterns (`himac.models.kernel`). Left out: whatever
+is not causal softmax attention over the tokens before (chunks, biases by position, recurrent layers);
+`use_packed_attention` refuses such models by name.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from himac.errors import ModelError
+from himac.models.kernel import Masks, Scores, attend, over_window
 from himac.models.packing import PackedBatch, pack
 from himac.types import LanguageModel
 
 NAME = "himac"
 _BLOCK = 128  # queries at a time after a prefix
-_NOT_PLAIN = ("sliding_window", "softcap", "s_aux", "position_bias")
+_PROBED = (np.array([3, 1, 4, 1, 5]), np.array([3, 1, 4, 2]))
+_LAYERS = {"full_attention", "sliding_attention"}
 
 
 class AttentionPattern(Protocol):
     """Which tokens of a packed row see which."""
 
-    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, *, scale: float) -> Tensor:
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scores: Scores) -> Tensor:
         """Return the attention output, (T, heads, head_dim).
 
         Args:
@@ -41,7 +44,7 @@ class AttentionPattern(Protocol):
             query: (heads, T, head_dim).
             key: (kv_heads, T, head_dim) of the row's own tokens, positions already applied.
             value: (kv_heads, T, head_dim).
-            scale: multiplies the logits.
+            scores: how the layer makes its scores.
         """
         ...
 
@@ -58,13 +61,25 @@ def packed_attention(
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
     """Attend as the pattern says; as transformers' "sdpa" when there is none (its signature is fixed there)."""
-    if pattern is None:
+    scores = Scores(
+        scale=query.shape[-1] ** -0.5 if scaling is None else scaling,
+        window=kwargs.get("sliding_window") or 0,
+        cap=kwargs.get("softcap") or 0.0,
+        sinks=kwargs.get("s_aux"),
+    )
+    if pattern is not None:
+        if kwargs.get("position_bias") is not None:
+            raise ModelError("attention with position_bias is not supported by packed attention")
+        return pattern.attend(module.layer_idx, query[0], key[0], value[0], scores)[None], None  # type: ignore[arg-type]
+    if scores.is_plain:
         return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
-    for name in _NOT_PLAIN:
-        if kwargs.get(name) is not None:
-            raise ModelError(f"attention with {name} is not supported by packed attention")
-    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    return pattern.attend(module.layer_idx, query[0], key[0], value[0], scale=scale)[None], None  # type: ignore[arg-type]
+    mask = attention_mask
+    if mask is not None and mask.dtype == torch.bool:
+        mask = torch.zeros(mask.shape, dtype=query.dtype, device=query.device).masked_fill_(
+            ~mask, float("-inf")
+        )
+    out = attend(query, key, value, scores, mask=mask, is_causal=mask is None and query.shape[2] > 1)
+    return out.transpose(1, 2), None
 
 
 AttentionInterface.register(NAME, packed_attention)
@@ -86,8 +101,9 @@ def use_packed_attention(model: LanguageModel) -> None:
     before = config._attn_implementation
     reason = _unsupported(config)
     if reason is None:
+        plain = [_plainly(model, ids) for ids in _PROBED]
         model.set_attn_implementation(NAME)
-        reason = _probe(model)
+        reason = _probe(model, plain)
         if reason is not None:
             model.set_attn_implementation(before)
     if reason is not None:
@@ -128,13 +144,12 @@ class TreePattern:
         edges = sorted(cuts)
         self._sizes: list[int] = np.diff(edges).tolist()
         self._chunk = {start: number for number, start in enumerate(edges)}
-        self._masks: dict[tuple[int, int, torch.dtype], Tensor] = {}
+        self._masks: Masks | None = None
 
-    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, *, scale: float) -> Tensor:
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scores: Scores) -> Tensor:
         """See `AttentionPattern.attend`."""
         keys, values = torch.split(key, self._sizes, dim=1), torch.split(value, self._sizes, dim=1)
         queries = torch.split(query, [piece.length for piece in self.pieces], dim=1)
-        grouped = query.shape[0] != key.shape[0]
         outputs = []
         for piece, query_T in zip(self.pieces, queries):
             spans = (*piece.ancestors, (piece.start, piece.start + piece.length))
@@ -142,62 +157,69 @@ class TreePattern:
             key_S = torch.cat([keys[n] for n in chunks], dim=1)
             value_S = torch.cat([values[n] for n in chunks], dim=1)
             past = key_S.shape[1] - piece.length
-            # a piece after a prefix goes in blocks, each over the keys that it can see; without one, the
-            # kernel itself leaves out what lies above the diagonal
-            block = _BLOCK if past else piece.length
+            # a piece after a prefix goes in blocks, each over the keys that it can see, and so does one that is longer
+            # than a window; else the kernel itself leaves out what lies above the diagonal
+            block = _BLOCK if past or 0 < scores.window < piece.length else piece.length
             for first in range(0, piece.length, block):
                 query_B = query_T[:, first : first + block]
                 length = query_B.shape[1]
                 seen = past + first + length
-                mask = self._causal(length, seen - length, query) if past and length > 1 else None
+                start, mask, is_causal = over_window(past + first, length, scores, self._masks_of(query))
                 outputs.append(
-                    scaled_dot_product_attention(
-                        query_B[None], key_S[None, :, :seen], value_S[None, :, :seen], attn_mask=mask,
-                        is_causal=not past and length > 1, scale=scale, enable_gqa=grouped,
+                    attend(
+                        query_B[None], key_S[None, :, start:seen], value_S[None, :, start:seen], scores,
+                        mask=mask, is_causal=is_causal,
                     )[0]
                 )  # fmt: skip
         return torch.cat(outputs, dim=1).transpose(0, 1)
 
-    def _causal(self, length: int, past: int, like: Tensor) -> Tensor:
-        """Return the (length, past + length) mask to add: 0 where a query may look, -inf elsewhere."""
-        name = (length, past, like.dtype)
-        if name not in self._masks:
-            hidden = torch.full((length, past + length), float("-inf"), dtype=like.dtype, device=like.device)
-            self._masks[name] = hidden.triu_(past + 1)
-        return self._masks[name]
+    def _masks_of(self, query: Tensor) -> Callable[[], Masks]:
+        """Return what gives the masks of this row, which all layers share."""
+
+        def masks() -> Masks:
+            if self._masks is None:
+                self._masks = Masks(query.detach())
+            return self._masks
+
+        return masks
 
 
 def _unsupported(config: Any) -> str | None:
-    """Say what about the model's attention is not plain, or None."""
-    types = set(getattr(config, "layer_types", None) or ()) - {"full_attention"}
-    if types:
-        return f"it has layers of type {', '.join(sorted(types))}"
-    window = getattr(config, "sliding_window", None)
-    if window is not None and getattr(config, "use_sliding_window", True):
-        return f"its attention has a sliding window of {window} tokens"
-    if getattr(config, "attn_logit_softcapping", None) is not None:
-        return "its attention logits are soft-capped"
-    return None
+    """Say what about the model's attention no pattern can do, or None."""
+    types = set(getattr(config, "layer_types", None) or ()) - _LAYERS
+    return f"it has layers of type {', '.join(sorted(types))}" if types else None
 
 
-def _probe(model: LanguageModel) -> str | None:
-    """Run two short sequences packed and plain; say what differs, or None."""
-    sequences = [np.array([3, 1, 4, 1, 5]), np.array([3, 1, 4, 2])]
-    (batch,) = pack(sequences, max_tokens=16)
+def _plainly(model: LanguageModel, ids: np.ndarray) -> Tensor:
+    """Return what the model says of a sequence by its own attention, (T, V)."""
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            device = next(model.parameters()).device
+            logits: Tensor = model(
+                input_ids=torch.as_tensor(ids, device=device)[None], use_cache=False
+            ).logits[0]
+            return logits
+    finally:
+        model.train(training)
+
+
+def _probe(model: LanguageModel, plain: Sequence[Tensor]) -> str | None:
+    """Run the sequences packed and compare; say what differs, or None."""
+    (batch,) = pack(_PROBED, max_tokens=16)
     device = next(model.parameters()).device
     training = model.training
     model.eval()
     try:
         with torch.no_grad():
-            plain = [model(input_ids=torch.as_tensor(ids, device=device)[None], use_cache=False).logits[0]
-                     for ids in sequences]  # fmt: skip
             packed = model(**packed_inputs(batch, device)).logits[0]
     except (TypeError, ValueError, RuntimeError) as error:
         return f"its forward does not take packed tokens ({type(error).__name__}: {error})"
     finally:
         model.train(training)
-    for ids, indices in zip(plain, batch.index):
-        gap = (ids.float() - packed[torch.as_tensor(indices, device=device)].float()).abs().mean()
-        if not gap <= 0.05 * ids.float().std():
+    for logits, indices in zip(plain, batch.index):
+        gap = (logits.float() - packed[torch.as_tensor(indices, device=device)].float()).abs().mean()
+        if not gap <= 0.05 * logits.float().std():
             return "its attention does not go through transformers' attention interface"
     return None
