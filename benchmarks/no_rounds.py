@@ -24,10 +24,10 @@ from _episodes import NoTokenizer, Workload, model_of, workload
 from _machine import save
 from transformers import AutoModelForCausalLM
 
-from himac.config import load_config
 from himac.engines.base import InRounds
 from himac.engines.transformers import TransformersEngine
 from himac.rollout.collect import EpisodeRunner
+from himac.runs.formats import load_saved
 from himac.train.components import Components
 from himac.types import PhaseSpec, Request, Sampling
 
@@ -66,7 +66,7 @@ def play(
 
 def collect(run: Path, *, rounds: bool) -> tuple[float, int]:
     """Collect an iteration's worth of joint episodes from a run's start; return (CPU seconds, sampled tokens)."""
-    config = load_config(run / "config.toml")
+    config = load_saved(run / "config.toml")
     parts = Components(config, run / "start")
     runner: EpisodeRunner = parts.collector.runner
     if rounds:

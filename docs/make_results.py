@@ -204,6 +204,20 @@ def _rollout_speed(told: Json) -> Iterator[str]:
         yield f"{r['work']}, {r['model']} parameters: {r['ratio']:.1f} times as fast as `generate`"
 
 
+def _no_rounds(told: Json) -> Iterator[str]:
+    for r in told["results"]:
+        size = f"{r['episodes']} episodes, {r['places']} at a time, " if "episodes" in r else ""
+        yield f"{r['work']}, {r['model']} parameters, {size}{r['tokens']:,} tokens: {r['ratio']:.2f} times as fast as in rounds"
+
+
+def _large_vocabulary(told: Json) -> Iterator[str]:
+    for r in told["head"]:
+        how = "in chunks" if r["way"] == "chunked" else "whole logits"
+        yield f"{r['dtype']}, {r['tokens']:,} tokens, {how}: {r['gb_above']:.2f} GB above states and weights, {r['cpu_s']:.0f} s"
+    step = told["step"]
+    yield f"a learner step of Qwen2.5-1.5B's architecture, {step['tokens']:,} tokens: chunks take {step['chunked_over_whole']:.2f} times as long as whole logits"
+
+
 def _sokoban_speed(told: Json) -> Iterator[str]:
     for r in told["steps"]:
         size = "x".join(map(str, r["size"]))
@@ -286,7 +300,7 @@ def _phase_displacement(told: Json) -> Iterator[str]:
 _HEADLINES: dict[str, Callable[[Json], Iterator[str]]] = {
     "alfworld_distributions": _alfworld_distributions, "alfworld_parity": _alfworld_parity,
     "alfworld_plans_phases": _alfworld_plans_phases, "phase_displacement": _phase_displacement,
-    "alfworld_speed": _alfworld_speed, "interval_coverage": _interval_coverage, "optimizers": _optimizers, "rollout_speed": _rollout_speed, "sokoban_speed": _sokoban_speed,
+    "alfworld_speed": _alfworld_speed, "interval_coverage": _interval_coverage, "optimizers": _optimizers, "rollout_speed": _rollout_speed, "no_rounds": _no_rounds, "large_vocabulary": _large_vocabulary, "sokoban_speed": _sokoban_speed,
     "time_split": _time_split, "train_speed": _train_speed, "trl_iteration": _trl_iteration, "webshop_search": _webshop_search,
     "webshop_shops": _webshop_shops, "webshop_speed": _webshop_speed,
 }  # fmt: skip

@@ -30,7 +30,9 @@ _KEPT_BYTES = (
 
 
 def bytes_per_token(config: Any, element_size: int) -> int:
-    """Return the bytes of keys and values that one token takes over all layers."""
+    """Return the bytes of keys and values that one token takes over all layers; 0 for a model that has none."""
+    if not getattr(config, "num_attention_heads", 0):
+        return 0
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     return 2 * int(config.num_hidden_layers) * int(heads) * int(width) * element_size

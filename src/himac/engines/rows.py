@@ -8,8 +8,9 @@ from typing import Literal
 
 import numpy as np
 
+from himac.chat import ChatFormat
 from himac.chat.thoughts import thought_is_open
-from himac.types import Completion, Sampling, Tokenizer
+from himac.types import Completion, LanguageModel, Sampling, Tokenizer
 
 
 @dataclass(slots=True, kw_only=True)
@@ -67,3 +68,14 @@ class Ending:
         if not any(stop in tail for stop in stops):
             return False
         return not thought_is_open(self._tokenizer.decode(row.ids), began=row.sampling.in_thought)
+
+
+def end_ids(model: LanguageModel, tokenizer: Tokenizer) -> frozenset[int]:
+    """Return every token id that ends a turn: the model's, the tokenizer's, the chat template's."""
+    found: set[int] = set()
+    for source in (getattr(model, "generation_config", None), model.config, tokenizer):
+        ids = getattr(source, "eos_token_id", None)
+        found.update([ids] if isinstance(ids, int) else ids or [])
+    if getattr(tokenizer, "chat_template", None):
+        found.add(ChatFormat(tokenizer).end_id)
+    return frozenset(found)

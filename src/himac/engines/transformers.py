@@ -18,7 +18,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from himac.chat import ChatFormat
 from himac.engines.base import Engine
 from himac.engines.kv import (
     DecodePattern,
@@ -30,7 +29,7 @@ from himac.engines.kv import (
     packed_row,
 )
 from himac.engines.prefixes import Placement, place
-from himac.engines.rows import Ending, Row
+from himac.engines.rows import Ending, Row, end_ids
 from himac.engines.sampling import draw, stream
 from himac.errors import ModelError
 from himac.models.attention import no_mask, use_packed_attention
@@ -89,7 +88,7 @@ class TransformersEngine(Engine):
         self._max_length = getattr(settings, "max_position_embeddings", None)
         self._store = SlotStore(max_tokens=self.max_kv_tokens)
         self._tick = 0
-        self._ending = Ending(_end_ids(model, tokenizer), tokenizer)
+        self._ending = Ending(end_ids(model, tokenizer), tokenizer)
         self._next = 0  # ticket
         self._waiting: list[Row] = []
         self._waited = 0  # steps, of those that wait
@@ -371,14 +370,3 @@ def _chunks(spans: list[tuple[int, Span]], max_tokens: int) -> Iterator[list[tup
             room -= len(part)
     if chunk:
         yield chunk
-
-
-def _end_ids(model: LanguageModel, tokenizer: Tokenizer) -> frozenset[int]:
-    """Return every token id that ends a turn: the model's, the tokenizer's, the chat template's."""
-    found: set[int] = set()
-    for source in (getattr(model, "generation_config", None), model.config, tokenizer):
-        ids = getattr(source, "eos_token_id", None)
-        found.update([ids] if isinstance(ids, int) else ids or [])
-    if getattr(tokenizer, "chat_template", None):
-        found.add(ChatFormat(tokenizer).end_id)
-    return frozenset(found)

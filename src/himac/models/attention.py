@@ -108,9 +108,21 @@ def use_packed_attention(model: LanguageModel) -> None:
             model.set_attn_implementation(before)
     if reason is not None:
         raise ModelError(
-            f"model type {config.model_type!r} is not supported: {reason}",
-            hint="use a family with plain causal attention (Qwen2, Qwen2.5, Qwen3, Llama, Mistral, GPT-2, ...)",
+            f"model type {config.model_type!r} cannot be packed: {reason}",
+            hint="it takes the plain path: padded rows, nothing shared",
         )
+
+
+def why_padded(model: LanguageModel) -> str:
+    """Return why no packed row can be made of a model, which then takes the plain path; "" where one can."""
+    if model.config.get_text_config()._attn_implementation == NAME:
+        return ""
+    if "_himac_padded" not in model.__dict__:
+        try:
+            use_packed_attention(model)
+        except ModelError as error:
+            model.__dict__["_himac_padded"] = str(error)
+    return str(model.__dict__.get("_himac_padded", ""))
 
 
 def no_mask(device: torch.device) -> Tensor:

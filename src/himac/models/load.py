@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from himac.config import ModelConfig
 from himac.errors import ConfigError, ModelError, missing_extra
-from himac.models.attention import use_packed_attention
+from himac.models.attention import why_padded
 from himac.types import LanguageModel, Tokenizer
 
 ROLES_1 = {"macro": "planner", "micro": "executor"}
@@ -45,7 +45,7 @@ def load_model(
         adapters: names of the LoRA adapters, where cfg asks for LoRA; the first is active when loaded.
 
     Raises:
-        ModelError: no such model, no chat template, or unsupported attention.
+        ModelError: no such model, or no chat template.
         ConfigError: unknown dtype.
         MissingExtraError: an adapter is asked for and peft is not installed.
     """
@@ -65,7 +65,7 @@ def load_model(
         model = _load_adapters(name, saved, dtype)
     else:
         model = _load(AutoModelForCausalLM, name, dtype=dtype)
-    use_packed_attention(model)
+    why_padded(model)
     if cfg.lora_rank and not saved:
         model = _add_adapters(model, cfg, adapters)
     if cfg.gradient_checkpointing:

@@ -13,9 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from himac.models.attention import packed_inputs, use_packed_attention
+from himac.models.attention import packed_inputs, why_padded
 from himac.models.head import CHUNK_ELEMENTS, head_of, reading_head
 from himac.models.packing import PackedBatch
+from himac.models.padded import padded_states
 from himac.types import LanguageModel
 
 
@@ -50,7 +51,7 @@ def token_logps(
         states_at: per sequence given to `pack`, (T_s,) bool: after which tokens the last hidden state is wanted,
             in the order of the log-probabilities; None for nowhere.
     """
-    use_packed_attention(model)
+    is_padded = bool(why_padded(model))
     device = next(model.parameters()).device
     before, target = _asked(batch, masks)
     wanted = np.zeros(0, np.int64) if states_at is None else _places(batch, states_at)
@@ -59,9 +60,12 @@ def token_logps(
     kept_K = torch.as_tensor(kept, device=device)
     many = len(kept) * model.config.get_text_config().vocab_size > CHUNK_ELEMENTS
     head = head_of(model) if many else None
-    with reading_head(model, cut=head is not None) as read:
-        logits_KV = model(**packed_inputs(batch, device), logits_to_keep=kept_K).logits[0]
-    states_KH = read[0][0]
+    if is_padded:
+        states_KH, logits_KV = padded_states(model, batch, kept, cut=head is not None)
+    else:
+        with reading_head(model, cut=head is not None) as read:
+            logits_KV = model(**packed_inputs(batch, device), logits_to_keep=kept_K).logits[0]
+        states_KH = read[0][0]
     if head is None:
         found = _read(logits_KV, row, target, temperature=temperature, entropy_grad=entropy_grad)
     else:

@@ -17,12 +17,15 @@ from himac.engines.base import BatchEngine, Engine, stepping
 from himac.engines.by_role import EngineByRole
 from himac.engines.endpoint import Usage
 from himac.engines.openai import OpenAIEngine
+from himac.engines.padded import PaddedEngine
+from himac.engines.transformers import TransformersEngine
 from himac.envs.base import Env, make_env
 from himac.errors import ConfigError
 from himac.learner.credit import CreditAssigner
 from himac.learner.critic import Critic, hidden_size
 from himac.learner.learner import Learner
 from himac.learner.policy import ROLES, Policy
+from himac.models.attention import why_padded
 from himac.plugins import resolve
 from himac.rollout.collect import EpisodeRunner
 from himac.rollout.phases import LocalCollector, TaskStream, phases_of
@@ -209,12 +212,12 @@ def pick_device(name: str) -> torch.device:
 
 def _local_engine(config: Config, policy: Policy) -> Engine:
     """Generate with a policy's own module; a role with an adapter of its own has a cache of its own."""
-    make = engine_class(config)
+    make, settings = engine_class(config), config.engine.settings
+    if make is TransformersEngine and why_padded(policy.model):
+        make, settings = PaddedEngine, {}  # it has no cache to bound
 
     def one() -> Engine:
-        return stepping(
-            make(policy.model, policy.tokenizer, max_batch=config.rollout.max_live, **config.engine.settings)
-        )
+        return stepping(make(policy.model, policy.tokenizer, max_batch=config.rollout.max_live, **settings))
 
     return EngineByRole({role: one() for role in ROLES}, play=policy.play) if policy.per_role else one()
 

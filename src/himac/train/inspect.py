@@ -9,9 +9,12 @@ import torch
 
 from himac.chat.template import TemplateFacts
 from himac.config import Config
+from himac.engines.base import BatchEngine
 from himac.engines.kv import bytes_per_token
+from himac.engines.padded import PaddedEngine
 from himac.engines.transformers import TransformersEngine
 from himac.learner.policy import Policy
+from himac.models.attention import why_padded
 from himac.models.logps import token_logps
 from himac.models.packing import pack
 from himac.train.components import pick_device, set_threads
@@ -46,7 +49,8 @@ def inspect_model(name: str, config: Config) -> dict[str, str]:
     settings = policy.model.config.get_text_config()
     weights = next(policy.model.parameters())
     size = sum(p.numel() * p.element_size() for p in policy.model.parameters())
-    engine = TransformersEngine(policy.model, policy.tokenizer)
+    padded = why_padded(policy.model)
+    engine: BatchEngine = (PaddedEngine if padded else TransformersEngine)(policy.model, policy.tokenizer)
     prompt = policy.chat.open(_TALK)
     greedy = engine.generate(
         [Request(prompt=tuple(prompt), sampling=Sampling(max_tokens=_TOKENS, temperature=0.0))]
@@ -59,7 +63,7 @@ def inspect_model(name: str, config: Config) -> dict[str, str]:
     return {
         "model": f"{settings.model_type}, {policy.num_parameters / 1e6:,.1f} M parameters, "
         f"{size / 1e6:,.0f} MB in {str(weights.dtype).removeprefix('torch.')}, {settings.vocab_size:,} tokens",
-        "attention": "plain: packed prefix trees, cached prefixes",
+        "attention": f"padded rows, slower: {padded}" if padded else "packed prefix trees, cached prefixes",
         "positions": f"{positions:,}" if positions else "not limited by its configuration",
         "cache": f"{bytes_per_token(settings, weights.element_size()) / 1000:,.1f} kB a token",
         "memory": f"{memory.learning / 1e9:,.1f} GB to learn, {memory.collecting / 1e9:,.1f} to collect: {breakdown(memory)}",
@@ -71,7 +75,7 @@ def inspect_model(name: str, config: Config) -> dict[str, str]:
     }
 
 
-def _measure(policy: Policy, engine: TransformersEngine, prompt: list[int]) -> tuple[float, float]:
+def _measure(policy: Policy, engine: BatchEngine, prompt: list[int]) -> tuple[float, float]:
     """Return (sampled tokens/s, largest gap between the engine's and the learner's log-probabilities)."""
     asked = [
         Request(prompt=tuple(prompt), sampling=Sampling(max_tokens=_TOKENS, seed=seed))

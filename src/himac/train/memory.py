@@ -15,8 +15,8 @@ import torch
 from himac.config import Config
 from himac.engines.kv import bytes_per_token
 from himac.learner.policy import ROLES, Policy
-from himac.models.attention import packed_inputs
 from himac.models.head import CHUNK_ELEMENTS
+from himac.models.logps import token_logps
 from himac.models.packing import pack
 
 _SHORT, _LONG = 64, 192  # tokens of the two passes
@@ -129,9 +129,7 @@ def _kept(policy: Policy, length: int) -> int:
         return tensor
 
     (batch,) = pack([np.arange(3, 3 + length)], max_tokens=length)
-    inputs = packed_inputs(batch, policy.device)
-    keep = torch.tensor([0], device=policy.device)
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        logits = policy.model(**inputs, logits_to_keep=keep).logits
-    del logits
+        kept = token_logps(policy.model, batch, [np.arange(length) == 1])
+    del kept
     return sum(seen.values())

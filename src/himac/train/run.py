@@ -20,6 +20,7 @@ from himac.errors import ConfigError, RunError
 from himac.learner import checkpoint as ckpt
 from himac.learner.learner import Learner
 from himac.learner.policy import Policy
+from himac.models.attention import why_padded
 from himac.models.load import holds_one_adapter
 from himac.models.tiny import TinyShape, build_tiny
 from himac.rollout.evaluate import evaluate, subset
@@ -81,6 +82,8 @@ def train(config: Config, folder: Path, console: Console | None = None) -> Outco
     check_trainable(config)
     parts = Components(config, starting_model(config, folder, console))
     _note_world(folder, parts)
+    if padded := why_padded(parts.policy.model):
+        console.say(f"padded rows, nothing shared, and so slower: {padded}")
     if config.algo.has_kl:
         parts.policy.freeze_reference()  # before a checkpoint is loaded: the reference is where the run began
     learner = parts.learner()
