@@ -10,6 +10,7 @@ Left out: beam search, logit processors, speculative decoding.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -37,10 +38,8 @@ from himac.toml import Count
 from himac.types import Completion, LanguageModel, Request, Tokenizer, Weights
 
 _PREFILL_TOKENS = 4096  # tokens of one prefill forward
-_COMPANY, _PATIENCE = (
-    8,
-    8,
-)  # waiting rows are taken in when they are an eighth of the live ones, or after eight steps
+_LENGTH = 16.0  # of an answer in tokens, before any is known
+_PATIENCE = 8  # steps that a request waits for company at most
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +91,7 @@ class TransformersEngine(Engine):
         self._next = 0  # ticket
         self._waiting: list[Row] = []
         self._waited = 0  # steps, of those that wait
+        self._length = _LENGTH  # running mean of an answer's tokens
         self._live: list[Row] = []  # row i is in slot i
         self._finished: list[Row] = []
         self._training: list[torch.nn.Module] = []  # what was in training mode when the first request came
@@ -150,12 +150,13 @@ class TransformersEngine(Engine):
             unexpected = self.model.load_state_dict(state, strict=False).unexpected_keys
             if unexpected:
                 raise ModelError(f"the new weights name unknown parameters: {', '.join(unexpected[:3])}")
-        self._store.clear()
+        self.release()
         self.version = version
 
     def release(self) -> None:
-        """Drop all cached prefixes."""
+        """Drop all cached prefixes, and whatever else is remembered: what comes next is computed as by a new engine."""
         self._store.clear()
+        self._length = _LENGTH
 
     def reset_stats(self) -> None:
         """Start counting from zero."""
@@ -187,13 +188,16 @@ class TransformersEngine(Engine):
     def _admit(self) -> None:
         """Compute the prompts of waiting rows and sample their first token, once it is worth a forward pass.
 
-        A prompt costs a pass whether it comes alone or with others, so rows wait for company, but only so long.
+        A prompt costs a pass whether it comes alone or with others, and a free place costs its share of every step. With
+        B rows and answers of L tokens, passes for k at a time and places left free come to L (1 + k / 2B) + B / k for B
+        answers, which is least at k = B sqrt(2 / L): long answers are joined at once, short ones in almost a round.
         """
         num = min(len(self._waiting), self.max_batch - len(self._live))
         if num <= 0:
             return
         self._waited += 1
-        if self._live and num * _COMPANY < len(self._live) and self._waited < _PATIENCE:
+        places = len(self._live) + num
+        if self._live and num < places * math.sqrt(2 / self._length) and self._waited < _PATIENCE:
             return
         self._waited = 0
         began = time.perf_counter()
@@ -340,6 +344,7 @@ class TransformersEngine(Engine):
                 self._live[slot] = moved
             self._live.pop()
             self._finished.append(row)
+            self._length += (len(row.ids) - self._length) / 64
 
     # what stays the same
 
