@@ -204,6 +204,13 @@ def _rollout_speed(told: Json) -> Iterator[str]:
         yield f"{r['work']}, {r['model']} parameters: {r['ratio']:.1f} times as fast as `generate`"
 
 
+def _alfworld_warm_starts(told: Json) -> Iterator[str]:
+    for r in told["results"]:
+        yield f"seed {r['seed']}, {r['changed']}: {100 * r['success']:.1f} % of {r['episodes']} tasks; {r['plans_that_name']} of {r['plans']} plans name what the task names"
+    for r in told["crossed"]:
+        yield f"planner of {r['planner']}, executor of {r['executor']}: {100 * r['success']:.1f} % of {r['episodes']}"
+
+
 def _no_rounds(told: Json) -> Iterator[str]:
     for r in told["results"]:
         size = f"{r['episodes']} episodes, {r['places']} at a time, " if "episodes" in r else ""
@@ -300,7 +307,7 @@ def _phase_displacement(told: Json) -> Iterator[str]:
 _HEADLINES: dict[str, Callable[[Json], Iterator[str]]] = {
     "alfworld_distributions": _alfworld_distributions, "alfworld_parity": _alfworld_parity,
     "alfworld_plans_phases": _alfworld_plans_phases, "phase_displacement": _phase_displacement,
-    "alfworld_speed": _alfworld_speed, "interval_coverage": _interval_coverage, "optimizers": _optimizers, "rollout_speed": _rollout_speed, "no_rounds": _no_rounds, "large_vocabulary": _large_vocabulary, "sokoban_speed": _sokoban_speed,
+    "alfworld_speed": _alfworld_speed, "interval_coverage": _interval_coverage, "optimizers": _optimizers, "rollout_speed": _rollout_speed, "no_rounds": _no_rounds, "alfworld_warm_starts": _alfworld_warm_starts, "large_vocabulary": _large_vocabulary, "sokoban_speed": _sokoban_speed,
     "time_split": _time_split, "train_speed": _train_speed, "trl_iteration": _trl_iteration, "webshop_search": _webshop_search,
     "webshop_shops": _webshop_shops, "webshop_speed": _webshop_speed,
 }  # fmt: skip
