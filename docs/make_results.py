@@ -211,6 +211,24 @@ def _alfworld_warm_starts(told: Json) -> Iterator[str]:
         yield f"planner of {r['planner']}, executor of {r['executor']}: {100 * r['success']:.1f} % of {r['episodes']}"
 
 
+def _smollm2(told: Json) -> Iterator[str]:
+    for name, r in told["untrained"].items():
+        yield f"untrained, asked as {name}: {100 * r['success']:.1f} % of {r['episodes']}, {100 * r['unreadable']:.0f} % of its turns unreadable"
+    for name, rows in told["runs"].items():
+        for r in rows:
+            yield (
+                f"{name}, iteration {r['iteration']}, {r['env_steps']:,} steps, {r['split']}: {100 * r['success']:.1f} % of {r['episodes']} "
+                f"({100 * r['success_low']:.1f} - {100 * r['success_high']:.1f})"
+            )
+
+
+def _gpu_fit(told: Json) -> Iterator[str]:
+    for r in told["results"]:
+        how = f"LoRA of rank {r['lora_rank']}" if r["lora_rank"] else "all weights"
+        card = f"fits {r['fits']} GB" if r["fits"] else "fits none of 24, 48, 80 GB"
+        yield f"{r['model']}, {how}, packs of {r['pack_tokens']:,}: {r['gb']['learning']:.1f} GB to learn, {r['gb']['collecting']:.1f} to collect; {card}"
+
+
 def _no_rounds(told: Json) -> Iterator[str]:
     for r in told["results"]:
         size = f"{r['episodes']} episodes, {r['places']} at a time, " if "episodes" in r else ""
@@ -307,7 +325,7 @@ def _phase_displacement(told: Json) -> Iterator[str]:
 _HEADLINES: dict[str, Callable[[Json], Iterator[str]]] = {
     "alfworld_distributions": _alfworld_distributions, "alfworld_parity": _alfworld_parity,
     "alfworld_plans_phases": _alfworld_plans_phases, "phase_displacement": _phase_displacement,
-    "alfworld_speed": _alfworld_speed, "interval_coverage": _interval_coverage, "optimizers": _optimizers, "rollout_speed": _rollout_speed, "no_rounds": _no_rounds, "alfworld_warm_starts": _alfworld_warm_starts, "large_vocabulary": _large_vocabulary, "sokoban_speed": _sokoban_speed,
+    "alfworld_speed": _alfworld_speed, "interval_coverage": _interval_coverage, "optimizers": _optimizers, "rollout_speed": _rollout_speed, "no_rounds": _no_rounds, "no_rounds_real": _no_rounds, "smollm2": _smollm2, "gpu_fit": _gpu_fit, "alfworld_warm_starts": _alfworld_warm_starts, "large_vocabulary": _large_vocabulary, "sokoban_speed": _sokoban_speed,
     "time_split": _time_split, "train_speed": _train_speed, "trl_iteration": _trl_iteration, "webshop_search": _webshop_search,
     "webshop_shops": _webshop_shops, "webshop_speed": _webshop_speed,
 }  # fmt: skip

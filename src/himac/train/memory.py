@@ -61,12 +61,13 @@ class Memory:
         return max(self.learning, self.collecting)
 
 
-def memory_of(policy: Policy, config: Config) -> Memory:
+def memory_of(policy: Policy, config: Config, *, kept: float | None = None) -> Memory:
     """Return what an iteration of a recipe takes with a model.
 
     Args:
         policy: the model, loaded as the recipe says, on the device where it will be trained.
         config: the recipe.
+        kept: bytes that a pass keeps of each token, where they are known already.
     """
     model, trained = policy.model, policy.trainable
     settings = model.config.get_text_config()
@@ -88,7 +89,7 @@ def memory_of(policy: Policy, config: Config) -> Memory:
         optimizer=8 * num_trained * states,
         reference=weights if has_copy else 0,
         is_offloaded=policy.device.type != "cpu",
-        activations=int(kept_per_token(policy) * config.optimizer.max_tokens),
+        activations=int((kept_per_token(policy) if kept is None else kept) * config.optimizer.max_tokens),
         logits=3 * 4 * min(CHUNK_ELEMENTS, settings.vocab_size * config.optimizer.max_tokens),
         cache=bytes_per_token(settings, element) * min(most, in_flight),
     )
@@ -99,6 +100,13 @@ def kept_per_token(policy: Policy) -> float:
 
     With gradient checkpointing these are the inputs of the layers, and one layer's own while it is computed again.
     """
+    kept, whole = kept_and_whole(policy)
+    layers = policy.model.config.get_text_config().num_hidden_layers
+    return kept if kept > 0.9 * whole else kept + whole / layers
+
+
+def kept_and_whole(policy: Policy) -> tuple[float, float]:
+    """Return (bytes a token that a training pass keeps, the same without gradient checkpointing)."""
     policy.play(ROLES[0])
     model = policy.model
     training = model.training
@@ -106,11 +114,9 @@ def kept_per_token(policy: Policy) -> float:
         model.train()
         kept = _slope(policy)
         model.eval()  # layers are computed again in training mode alone
-        whole = _slope(policy)
+        return kept, _slope(policy)
     finally:
         model.train(training)
-    layers = model.config.get_text_config().num_hidden_layers
-    return kept if kept > 0.9 * whole else kept + whole / layers
 
 
 def _slope(policy: Policy) -> float:
