@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
+from himac.cli.main import main
 from himac.config import Config, config_from_dict, differences, load_config, overlay, to_toml
 from himac.errors import ConfigError, HimacError, MissingFileError
 from himac.toml import flat
@@ -125,6 +127,17 @@ def test_an_engine_s_settings_are_its_own() -> None:
     assert overlay(config, ["engine.name=my.engines:Mine"]).engine.settings == {}
     with pytest.raises(ConfigError, match=r"rollout.engine is called engine.name now"):
         load_config(None, ["rollout.engine=transformers"])
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda p: p.stem)
+def test_the_schema_for_editors_marks_nothing_in_a_shipped_recipe(
+    recipe: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["config", "--schema"]) == 0
+    schema = json.loads(capsys.readouterr().out)
+    for section, table in tomllib.loads(recipe.read_text(encoding="utf-8")).items():
+        part = schema["$defs"][schema["$defs"]["Config"]["properties"][section]["$ref"].rpartition("/")[2]]
+        assert part["additionalProperties"] or set(table) <= set(part["properties"])
 
 
 def test_an_aggregation_is_a_word_or_the_number_of_a_constant() -> None:

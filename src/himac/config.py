@@ -249,7 +249,7 @@ SHORT = {
 }
 """Words the command line takes instead of a dotted key."""
 
-_OPEN: dict[str, type] = {"env": EnvConfig, "engine": EngineConfig}
+OPEN: dict[str, type] = {"env": EnvConfig, "engine": EngineConfig}
 """Sections whose other keys belong to somebody else, and are gathered in the field `settings`."""
 
 
@@ -278,7 +278,7 @@ def overlay(config: Config, overrides: list[str] | tuple[str, ...]) -> Config:
     changed: Table = {}
     for word in overrides:
         _lay(changed, word)
-    for section in _OPEN:
+    for section in OPEN:
         name = tree[section]["name"]
         if changed.get(section, {}).get("name", name) != name:
             tree[section] = {}
@@ -299,7 +299,7 @@ def config_from_dict(tree: Table) -> Config:
             raise ConfigError(
                 f"unknown section [{section}]; known: {', '.join(known)}{closest(section, known)}"
             )
-    for section, cls in _OPEN.items():
+    for section, cls in OPEN.items():
         if isinstance(tree.get(section), dict):
             tree[section] = _gather(tree[section], cls)
     config: Config = build(Config, tree)
@@ -335,7 +335,7 @@ def override(config: Config, **sections: Table) -> Config:
 def _as_written(config: Config) -> Table:
     """Return the tables of a config, the environment's own settings among its others."""
     tree = asdict(config)
-    for section in _OPEN:
+    for section in OPEN:
         tree[section] |= tree[section].pop("settings")
     return tree
 

@@ -42,10 +42,11 @@ def show_config(words: tuple[str, ...], diff: bool, schema: bool) -> None:
 
 def _schema() -> Table:
     """Return the JSON schema of a recipe, for editors."""
-    from himac.config import Config
+    from himac.config import OPEN, Config
     from himac.toml import json_schema
 
     found = json_schema(Config)
-    found["$defs"]["EnvConfig"]["additionalProperties"] = True  # the environment's own settings
-    found["$defs"]["EnvConfig"]["properties"].pop("settings")
+    for cls in OPEN.values():  # their other keys are the environment's, and the engine's
+        found["$defs"][cls.__name__]["additionalProperties"] = True
+        found["$defs"][cls.__name__]["properties"].pop("settings")
     return found

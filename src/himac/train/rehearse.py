@@ -42,7 +42,7 @@ def rehearse(config: Config, *, tasks: int = 2, console: Console | None = None) 
         )
     few = min(tasks, config.rollout.tasks)
     reduced = override(config, rollout={"tasks": few}, sft={"demonstrations": 0})
-    before = _resident()
+    before = resident()
     parts = Components(reduced, config.model.name)
     expected = memory_of(parts.policy, reduced)
     if config.algo.has_kl:
@@ -50,7 +50,7 @@ def rehearse(config: Config, *, tasks: int = 2, console: Console | None = None) 
     log = _Noted(console or Silent())
     if parts.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(parts.device)
-    with _Peak(parts.device) as peak:
+    with Peak(parts.device) as peak:
         parts.loop(parts.learner(), log=log, outside=log).iterate(TrainState())
     parts.close()
     return _told(config, few, log.rows, expected, peak.bytes - (before if parts.device.type == "cpu" else 0))
@@ -91,7 +91,7 @@ class _Noted:
         return state
 
 
-class _Peak:
+class Peak:
     """The largest memory in use within a `with`: a GPU's allocator knows; a process is looked at now and then."""
 
     def __init__(self, device: torch.device) -> None:
@@ -99,7 +99,7 @@ class _Peak:
         self._device = device
         self._stop: Any = None
 
-    def __enter__(self) -> _Peak:
+    def __enter__(self) -> Peak:
         if self._device.type == "cpu":
             import threading
 
@@ -115,10 +115,10 @@ class _Peak:
 
     def _watch(self) -> None:
         while not self._stop.wait(0.02):
-            self.bytes = max(self.bytes, _resident())
+            self.bytes = max(self.bytes, resident())
 
 
-def _resident() -> int:
+def resident() -> int:
     """Return the bytes of memory that this process holds; 0 where the system does not say."""
     try:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
