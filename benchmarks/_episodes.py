@@ -7,9 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from transformers import Qwen3Config, Qwen3ForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
 VOCAB = {"1m": 1024, "5m": 2048}
+
+
+def vocab_of(size: str) -> int:
+    """Return how many tokens a model of `model_of` knows."""
+    return VOCAB[size] if size in VOCAB else int(AutoConfig.from_pretrained(size).vocab_size)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +49,14 @@ def workload(
 
 
 def model_of(size: str) -> Qwen3ForCausalLM:
-    """Build a randomly initialised Qwen3: "1m" (0.9 M parameters) or "5m" (5.3 M)."""
+    """Build a randomly initialised Qwen3, "1m" (0.9 M parameters) or "5m" (5.3 M); or load a folder, in float32.
+
+    A real model never ends an answer by itself here, so that lengths are those asked for.
+    """
+    if size not in VOCAB:
+        model = AutoModelForCausalLM.from_pretrained(size, dtype=torch.float32).eval()
+        model.generation_config.eos_token_id = model.config.eos_token_id = None
+        return model
     shape = {
         "1m": {"hidden_size": 128, "intermediate_size": 384, "num_hidden_layers": 4, "head_dim": 32},
         "5m": {"hidden_size": 256, "intermediate_size": 768, "num_hidden_layers": 6, "head_dim": 64},

@@ -53,8 +53,8 @@ def policy_of(name: str, config: Config, *, layers: int | None, device: str) -> 
     return Policy(model, build_tokenizer(["a word"] * 3, vocab=300))
 
 
-def kept_per_token(name: str, config: Config) -> float:
-    """Return the bytes that a pass of the whole depth keeps of a token, from two depths."""
+def kept_per_token(name: str, config: Config) -> tuple[float, float]:
+    """Return the bytes that a pass of the whole depth keeps of a token, and one layer's, from two depths."""
     found = []
     for layers in (1, 2):
         policy = policy_of(name, config, layers=layers, device="cpu")
@@ -63,7 +63,7 @@ def kept_per_token(name: str, config: Config) -> float:
         gc.collect()
     (kept_1, whole_1), (kept_2, whole_2) = found
     layer, once = kept_2 - kept_1, whole_2 - whole_1  # of each layer kept; of the one computed again
-    return kept_1 - layer + SHAPES[name][2] * layer + once
+    return kept_1 - layer + SHAPES[name][2] * layer + once, once
 
 
 def main() -> None:
@@ -91,7 +91,9 @@ def main() -> None:
                     "gb": gb,
                     "fits": fits[0] if fits else None,
                 }
-                results.append(row | {"kb_kept_per_token": kept / 1e3, "parameters": policy.num_parameters})
+                results.append(
+                    row | {"kb_kept_per_token": kept[0] / 1e3, "parameters": policy.num_parameters}
+                )
                 print(row, flush=True)
     save("gpu_fit", {"results": results})
 

@@ -17,7 +17,7 @@ import time
 
 import numpy as np
 import torch
-from _episodes import VOCAB, NoTokenizer, Workload, gemm_rate, linear_flops, model_of, workload
+from _episodes import NoTokenizer, Workload, gemm_rate, linear_flops, model_of, vocab_of, workload
 from _machine import save
 
 from himac.engines.transformers import EngineStats, TransformersEngine
@@ -80,7 +80,9 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="do not save")
     parser.add_argument("--groups", type=int, default=16, help="groups of 8")
     parser.add_argument("--repetitions", type=int, default=2)
-    parser.add_argument("--sizes", nargs="+", default=["1m", "5m"])
+    parser.add_argument("--sizes", nargs="+", default=["1m", "5m"], help="made up, or folders of real models")
+    parser.add_argument("--kinds", nargs="+", help="multi-turn, single-turn; left out: both")
+    parser.add_argument("--name", default="rollout_speed", help="of the result's file")
     args = parser.parse_args()
     torch.set_num_threads(1)
     kinds = {
@@ -92,10 +94,11 @@ def main() -> None:
     print(
         f"{'work':12} {'model':5} {'generate tok/s':>15} {'himac tok/s':>12} {'ratio':>6} {'prefill':>8} {'decode':>7} {'of GEMM':>8}"
     )
-    for kind, settings in kinds.items():
+    for kind in args.kinds or kinds:
+        settings = kinds[kind]
         for size in args.sizes:
             model = model_of(size)
-            work = workload(VOCAB[size], groups=args.groups, peers=8, **settings)
+            work = workload(vocab_of(size), groups=args.groups, peers=8, **settings)
             sampled = int(work.turn_lengths.sum())
             theirs, ours = [], []
             for _ in range(args.repetitions):
@@ -118,7 +121,7 @@ def main() -> None:
                 flush=True,
             )
     if not args.quick:
-        print(save("rollout_speed", {"results": results}))
+        print(save(args.name, {"results": results}))
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from _episodes import VOCAB, gemm_rate, linear_flops, model_of, workload
+from _episodes import gemm_rate, linear_flops, model_of, vocab_of, workload
 from _machine import save
 
 from himac.models.logps import token_logps
@@ -62,13 +62,13 @@ def collected(run: Path, groups: int, iteration: int = 10) -> Rows:
 
 def episodes(kind: str, size: str, groups: int) -> Rows:
     """Return made-up episodes."""
-    work = workload(VOCAB[size], groups=groups, peers=8, **KINDS[kind])
+    work = workload(vocab_of(size), groups=groups, peers=8, **KINDS[kind])
     rng = np.random.default_rng(1)
     ids, masks, turns = [], [], []
     for i, prompt in enumerate(work.prompts):
         parts, mask = [prompt], [np.zeros(len(prompt), bool)]
         for turn, length in enumerate(work.turn_lengths[i]):
-            parts.append(rng.integers(3, VOCAB[size], length))
+            parts.append(rng.integers(3, vocab_of(size), length))
             mask.append(np.ones(length, bool))
             turns.append((i, sum(map(len, parts))))
             parts.append(work.observations[i][turn])
@@ -155,7 +155,9 @@ def main() -> None:
     """Measure, print a table, save the JSON."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true", help="do not save")
-    parser.add_argument("--sizes", nargs="+", default=["1m", "5m"])
+    parser.add_argument("--sizes", nargs="+", default=["1m", "5m"], help="made up, or folders of real models")
+    parser.add_argument("--kinds", nargs="+", help="multi-turn, single-turn; left out: both")
+    parser.add_argument("--name", default="train_speed", help="of the result's file")
     parser.add_argument("--groups", type=int, default=16, help="groups of 8 (multi-turn: a quarter of them)")
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--run", type=Path, help="a run of configs/demo.toml with its episodes.jsonl")
@@ -165,14 +167,14 @@ def main() -> None:
         f"{'work':13}{'model':6}{'method':17}{'tokens computed':>16}{'CPU s':>9}{'of GEMM':>9}{'tree is':>9}"
     )
     results = []
-    for kind in KINDS:
+    for kind in args.kinds or KINDS:
         for size in args.sizes:
             groups = args.groups if kind == "single-turn" else max(args.groups // 4, 1)
             results += measure(kind, size, groups, args.repetitions, episodes(kind, size, groups))
     for size in args.sizes if args.run else []:
         results += measure("the demo", size, args.groups, args.repetitions, collected(args.run, args.groups))
     if not args.quick:
-        print(save("train_speed", {"results": results}))
+        print(save(args.name, {"results": results}))
 
 
 if __name__ == "__main__":

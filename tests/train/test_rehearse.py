@@ -30,8 +30,8 @@ def test_memory_by_hand(toy_config: Config, start: Path) -> None:
     settings = policy.model.config
     per_token = 2 * 2 * settings.num_key_value_heads * settings.head_dim * 4  # keys and values, layers
     assert found.cache == per_token * 10 * (100 + config.agent.executor_tokens)
-    assert found.collecting == (4 + 16 + 4) * n + found.cache
-    assert found.learning == (4 + 16 + 4 + 4) * n + found.activations + found.logits
+    assert found.collecting == (4 + 16 + 4) * n + found.cache + found.prefill
+    assert found.learning == (4 + 16 + 4 + 4) * n + found.activations + found.layer + found.logits
     narrow = override(config, model={"dtype": "bfloat16"}, algo={"kl_coef": 0.0, "method": "flat"})
     found = memory_of(_policy(narrow, start), narrow)
     assert (found.weights, found.masters, found.gradients) == (2 * n, 4 * n, 2 * n)
@@ -50,12 +50,12 @@ def test_an_adapter_needs_no_reference_and_little_else(toy_config: Config, start
 
 
 def test_checkpointing_keeps_less_of_a_pass(toy_config: Config, start: Path) -> None:
-    plain = kept_per_token(_policy(toy_config, start))
+    plain, layer = kept_per_token(_policy(toy_config, start))
     config = override(toy_config, model={"gradient_checkpointing": True})
-    less = kept_per_token(_policy(config, start))
+    less, _ = kept_per_token(_policy(config, start))
     width, layers = 32, 2
     assert less < 0.75 * plain  # one of two layers, and the inputs of both
-    assert less > plain / layers and plain > layers * 10 * width * 4
+    assert layer == plain / layers and less > layer and plain > layers * 10 * width * 4
 
 
 def test_a_rehearsal_says_what_a_run_takes_and_writes_nothing(

@@ -37,7 +37,7 @@ from himac.models.attention import no_mask, use_packed_attention
 from himac.toml import Count
 from himac.types import Completion, LanguageModel, Request, Tokenizer, Weights
 
-_PREFILL_TOKENS = 4096  # tokens of one prefill forward
+PREFILL_TOKENS = 4096  # tokens of one prefill forward
 _LENGTH = 16.0  # of an answer in tokens, before any is known
 _PATIENCE = 8  # steps that a request waits for company at most
 
@@ -265,7 +265,7 @@ class TransformersEngine(Engine):
                 ids = rows[p.prompt].prompt[p.start :]
                 if len(ids):
                     spans.append((p.prompt, Span(slot=p.slot, start=p.start, ids=ids)))
-            for chunk in _chunks(spans, _PREFILL_TOKENS):
+            for chunk in _chunks(spans, PREFILL_TOKENS):
                 logits.update(self._prefill_chunk(chunk))
             for p in placements:
                 if p.wave == wave and p.twin >= 0:

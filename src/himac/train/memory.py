@@ -14,6 +14,7 @@ import torch
 
 from himac.config import Config
 from himac.engines.kv import bytes_per_token
+from himac.engines.transformers import PREFILL_TOKENS
 from himac.learner.policy import ROLES, Policy
 from himac.models.head import CHUNK_ELEMENTS
 from himac.models.logps import token_logps
@@ -37,6 +38,8 @@ class Memory:
     is_offloaded: bool
     activations: int  # of one pack, kept for the backward pass
     logits: int  # that exist at a time
+    layer: int  # what one layer computes with while a pack goes through it
+    prefill: int  # and while prompts do
     cache: int  # keys and values of the episodes in flight, at their longest
 
     @property
@@ -48,12 +51,14 @@ class Memory:
     def learning(self) -> int:
         """At most while the learner learns: the cache has been given back."""
         asking = self.logits + (self.reference if self.is_offloaded else 0)
-        return self.held + max(self.gradients + self.activations + self.logits, self.stepped, asking)
+        return self.held + max(
+            self.gradients + self.activations + self.layer + self.logits, self.stepped, asking
+        )
 
     @property
     def collecting(self) -> int:
         """While episodes are collected."""
-        return self.held + self.cache
+        return self.held + self.cache + self.prefill
 
     @property
     def most(self) -> int:
@@ -61,13 +66,13 @@ class Memory:
         return max(self.learning, self.collecting)
 
 
-def memory_of(policy: Policy, config: Config, *, kept: float | None = None) -> Memory:
+def memory_of(policy: Policy, config: Config, *, kept: tuple[float, float] | None = None) -> Memory:
     """Return what an iteration of a recipe takes with a model.
 
     Args:
         policy: the model, loaded as the recipe says, on the device where it will be trained.
         config: the recipe.
-        kept: bytes that a pass keeps of each token, where they are known already.
+        kept: from `kept_per_token`, where it is known already.
     """
     model, trained = policy.model, policy.trainable
     settings = model.config.get_text_config()
@@ -80,6 +85,7 @@ def memory_of(policy: Policy, config: Config, *, kept: float | None = None) -> M
     element = next(model.parameters()).element_size()
     in_flight = config.rollout.max_live * (config.model.max_prompt + config.agent.executor_tokens)
     most = config.engine.settings.get("max_kv_tokens") or in_flight
+    per_token, in_layer = kept or kept_per_token(policy)
     has_copy = config.algo.has_kl and not config.model.lora_rank
     return Memory(
         weights=weights,
@@ -89,20 +95,22 @@ def memory_of(policy: Policy, config: Config, *, kept: float | None = None) -> M
         optimizer=8 * num_trained * states,
         reference=weights if has_copy else 0,
         is_offloaded=policy.device.type != "cpu",
-        activations=int((kept_per_token(policy) if kept is None else kept) * config.optimizer.max_tokens),
+        activations=int(per_token * config.optimizer.max_tokens),
         logits=3 * 4 * min(CHUNK_ELEMENTS, settings.vocab_size * config.optimizer.max_tokens),
+        layer=int(in_layer * config.optimizer.max_tokens),
+        prefill=int(in_layer * min(PREFILL_TOKENS, in_flight)),
         cache=bytes_per_token(settings, element) * min(most, in_flight),
     )
 
 
-def kept_per_token(policy: Policy) -> float:
-    """Return the bytes that autograd keeps of a forward pass for each of its tokens.
+def kept_per_token(policy: Policy) -> tuple[float, float]:
+    """Return the bytes that autograd keeps of a forward pass for each of its tokens, and those of one layer alone.
 
     With gradient checkpointing these are the inputs of the layers, and one layer's own while it is computed again.
     """
     kept, whole = kept_and_whole(policy)
     layers = policy.model.config.get_text_config().num_hidden_layers
-    return kept if kept > 0.9 * whole else kept + whole / layers
+    return (kept if kept > 0.9 * whole else kept + whole / layers), whole / layers
 
 
 def kept_and_whole(policy: Policy) -> tuple[float, float]:
@@ -127,15 +135,18 @@ def _kept(policy: Policy, length: int) -> int:
     """Return the bytes of what a pass over `length` tokens keeps, weights excepted."""
     own = {p.untyped_storage().data_ptr() for p in policy.model.parameters()}
     seen: dict[int, int] = {}
+    alive: list[torch.Tensor] = []
 
-    def note(tensor: torch.Tensor) -> torch.Tensor:
+    def note(tensor: torch.Tensor) -> None:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in own:
             seen[storage.data_ptr()] = storage.nbytes()
-        return tensor
+            alive.append(
+                tensor.detach()
+            )  # a storage that is freed gives its address to the next; itself it would be a cycle
 
     (batch,) = pack([np.arange(3, 3 + length)], max_tokens=length)
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda nothing: nothing):  # no backward follows
         kept = token_logps(policy.model, batch, [np.arange(length) == 1])
     del kept
     return sum(seen.values())

@@ -160,7 +160,18 @@ def _told(config: Config, few: int, rows: Sequence[Row], expected: Memory, peak:
 
 def breakdown(memory: Memory) -> str:
     """Return what the memory of an iteration is for, in words, what is nothing left out."""
-    names = ("weights", "masters", "optimizer", "reference", "gradients", "activations", "logits", "cache")
+    names = (
+        "weights",
+        "masters",
+        "optimizer",
+        "reference",
+        "gradients",
+        "activations",
+        "layer",
+        "logits",
+        "cache",
+        "prefill",
+    )
     return ", ".join(f"{name} {_gb(getattr(memory, name))}" for name in names if getattr(memory, name))
 
 
