@@ -160,8 +160,12 @@ def main() -> None:
     parser.add_argument("--name", default="train_speed", help="of the result's file")
     parser.add_argument("--groups", type=int, default=16, help="groups of 8 (multi-turn: a quarter of them)")
     parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument(
+        "--row-tokens", type=int, default=ROW_TOKENS, help="of a padded mini-batch and of a pack"
+    )
     parser.add_argument("--run", type=Path, help="a run of configs/demo.toml with its episodes.jsonl")
     args = parser.parse_args()
+    globals()["ROW_TOKENS"] = args.row_tokens
     torch.set_num_threads(1)
     print(
         f"{'work':13}{'model':6}{'method':17}{'tokens computed':>16}{'CPU s':>9}{'of GEMM':>9}{'tree is':>9}"

@@ -229,6 +229,14 @@ def _gpu_fit(told: Json) -> Iterator[str]:
         yield f"{r['model']}, {how}, packs of {r['pack_tokens']:,}: {r['gb']['learning']:.1f} GB to learn, {r['gb']['collecting']:.1f} to collect; {card}"
 
 
+def _memory_model(told: Json) -> Iterator[str]:
+    for r in told["results"]:
+        yield (
+            f"{told['model']}, LoRA of rank {told['lora_rank']}, {r['what']}: {r['measured_gb']:.2f} GB measured, "
+            f"{r['calculated_gb']:.2f} calculated ({r['calculated_over_measured']:.2f})"
+        )
+
+
 def _no_rounds(told: Json) -> Iterator[str]:
     for r in told["results"]:
         size = f"{r['episodes']} episodes, {r['places']} at a time, " if "episodes" in r else ""
@@ -325,7 +333,7 @@ def _phase_displacement(told: Json) -> Iterator[str]:
 _HEADLINES: dict[str, Callable[[Json], Iterator[str]]] = {
     "alfworld_distributions": _alfworld_distributions, "alfworld_parity": _alfworld_parity,
     "alfworld_plans_phases": _alfworld_plans_phases, "phase_displacement": _phase_displacement,
-    "alfworld_speed": _alfworld_speed, "interval_coverage": _interval_coverage, "optimizers": _optimizers, "rollout_speed": _rollout_speed, "no_rounds": _no_rounds, "no_rounds_real": _no_rounds, "smollm2": _smollm2, "gpu_fit": _gpu_fit, "alfworld_warm_starts": _alfworld_warm_starts, "large_vocabulary": _large_vocabulary, "sokoban_speed": _sokoban_speed,
+    "alfworld_speed": _alfworld_speed, "interval_coverage": _interval_coverage, "optimizers": _optimizers, "rollout_speed": _rollout_speed, "rollout_speed_real": _rollout_speed, "train_speed_real": _train_speed, "memory_model": _memory_model, "no_rounds": _no_rounds, "no_rounds_real": _no_rounds, "smollm2": _smollm2, "gpu_fit": _gpu_fit, "alfworld_warm_starts": _alfworld_warm_starts, "large_vocabulary": _large_vocabulary, "sokoban_speed": _sokoban_speed,
     "time_split": _time_split, "train_speed": _train_speed, "trl_iteration": _trl_iteration, "webshop_search": _webshop_search,
     "webshop_shops": _webshop_shops, "webshop_speed": _webshop_speed,
 }  # fmt: skip

@@ -28,6 +28,7 @@ from himac.models.logps import token_logps
 from himac.models.packing import pack
 from himac.models.tiny import build_tokenizer
 from himac.train.components import Components
+from himac.train.rehearse import Noted
 from himac.types import Request, Sampling
 
 torch.set_num_threads(1)
@@ -150,23 +151,9 @@ def test_such_a_model_trains_and_is_told_of(mamba: Path, capsys: pytest.CaptureF
     parts = Components(config, mamba)
     parts.policy.freeze_reference()
     before = [p.detach().clone() for p in parts.policy.trainable]
-    log = _Silent()
+    log = Noted()
     learner = parts.learner()
     parts.loop(learner, log=log, outside=log).iterate(TrainState())
     (row,) = log.rows
     assert row["gap_max"] < 1e-4 and row["trained_tokens"] > 0
     assert any(not torch.equal(old, new) for old, new in zip(before, parts.policy.trainable))
-
-
-class _Silent:
-    def __init__(self) -> None:
-        self.rows: list[dict] = []
-
-    def phase(self, row, groups, advantages, chosen=()) -> None:
-        self.rows.append(row)
-
-    def collecting(self, title, total):
-        return lambda count: None
-
-    def lap(self) -> float:
-        return 0.0

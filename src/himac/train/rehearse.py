@@ -47,7 +47,7 @@ def rehearse(config: Config, *, tasks: int = 2, console: Console | None = None) 
     expected = memory_of(parts.policy, reduced)
     if config.algo.has_kl:
         parts.policy.freeze_reference()
-    log = _Noted(console or Silent())
+    log = Noted(console)
     if parts.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(parts.device)
     with Peak(parts.device) as peak:
@@ -56,12 +56,12 @@ def rehearse(config: Config, *, tasks: int = 2, console: Console | None = None) 
     return _told(config, few, log.rows, expected, peak.bytes - (before if parts.device.type == "cpu" else 0))
 
 
-class _Noted:
+class Noted:
     """A log that keeps its rows, and an outside that evaluates nothing and saves nothing."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console | None = None) -> None:
         self.rows: list[Row] = []
-        self._console, self._began = console, time.perf_counter()
+        self._console, self._began = console or Silent(), time.perf_counter()
 
     def phase(
         self, row: Row, groups: Sequence[Group], advantages: PerRole, chosen: Sequence[int] = ()
