@@ -23,6 +23,23 @@ def himac(*words: str) -> None:
     subprocess.run([sys.executable, "-m", "himac", *words], check=True, stdout=subprocess.DEVNULL)
 
 
+KEPT = (
+    "success",
+    "success_low",
+    "success_high",
+    "episodes",
+    "malformed",
+    "unreadable",
+    "inadmissible",
+    "sub_done",
+)
+
+
+def outcome(row: dict[str, Any]) -> dict[str, Any]:
+    """Return what a benchmark keeps of an evaluation."""
+    return {key: row[key] for key in KEPT if key in row}
+
+
 def evaluations(folder: Path, split: str) -> list[dict[str, Any]]:
     return [r for r in read_rows(folder / METRICS) if r["phase"] == "eval" and r["split"] == split]
 

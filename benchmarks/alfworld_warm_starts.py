@@ -16,7 +16,7 @@ import re
 from pathlib import Path
 
 from _machine import save
-from _runs import himac
+from _runs import himac, outcome
 
 from himac.runs.folder import read_rows
 
@@ -33,16 +33,6 @@ VARIANTS = {
     "bothe2": ["sft.epochs=2.0", "sft.style=both"],
 }
 _SMALL = frozenset(["put", "a", "some", "clean", "hot", "cool", "and", "it", "in", "on", "the", "with", "two", "heat", "find", "them", "to"])  # fmt: skip
-KEPT = (
-    "success",
-    "success_low",
-    "success_high",
-    "episodes",
-    "malformed",
-    "unreadable",
-    "inadmissible",
-    "sub_done",
-)
 
 
 def start_of(out: Path, seed: int, variant: str) -> Path:
@@ -98,17 +88,13 @@ def main() -> None:
             changed = " ".join(VARIANTS[variant]) or "the recipe"
             hit, plans = named(args.out / "runs" / f"a{seed}-{variant}")
             told = {"plans_that_name": hit, "plans": plans}
-            results.append(
-                {"seed": seed, "changed": changed, **told, **{key: row[key] for key in KEPT if key in row}}
-            )
+            results.append({"seed": seed, "changed": changed, **told, **outcome(row)})
             print(f"seed {seed}, {changed}: {row['success']:.1%}", flush=True)
     crossed = []
     for planner, executor in (("a2-base", "a2-bothe2"), ("a2-bothe2", "a2-base")):
         if all((args.out / "runs" / name).is_dir() for name in (planner, executor)):
             row = json.loads(mixed(args.out, planner, executor).read_text(encoding="utf-8"))
-            crossed.append(
-                {"planner": planner, "executor": executor, **{key: row[key] for key in KEPT if key in row}}
-            )
+            crossed.append({"planner": planner, "executor": executor, **outcome(row)})
             print(f"planner of {planner}, executor of {executor}: {row['success']:.1%}", flush=True)
     save(
         "alfworld_warm_starts",

@@ -24,13 +24,15 @@ from himac.models.logps import token_logps
 from himac.models.packing import pack
 from himac.rollout.evaluate import evaluate, subset
 from himac.train.components import Components
+from himac.train.rehearse import Noted
 from himac.types import Episode
 
 
-class Watch:
+class Watch(Noted):
     """A log that scores the same tokens again after every phase, and an outside that does nothing."""
 
     def __init__(self, parts: Components, episodes: list[Episode]) -> None:
+        super().__init__()
         self.parts = parts
         self.ids, self.masks, self.roles = [], [], []
         for episode in episodes:
@@ -64,21 +66,6 @@ class Watch:
             change = float(np.sqrt(np.mean((logps - self.last[role]) ** 2)))
             self.moved.setdefault(f"{role} in phase {row['phase']}", []).append(change)
         self.last = now
-
-    def collecting(self, title: str, total: int) -> Any:
-        return lambda count: None
-
-    def lap(self) -> float:
-        return 0.0
-
-    def out_of_time(self, state: TrainState) -> bool:
-        return False
-
-    def evaluate(self, state: TrainState) -> TrainState:
-        return state
-
-    def save(self, state: TrainState, *, is_best: bool) -> TrainState:
-        return state
 
 
 def displacement(config: Any, start: Path, iterations: int, tasks: int) -> dict[str, float]:

@@ -210,7 +210,7 @@ class PrefillPattern:
             end = span.start + len(span.ids)
             keys[span.slot, :, span.start : end] = key[:, row]
             values[span.slot, :, span.start : end] = value[:, row]
-            start, mask, is_causal = over_window(span.start, len(span.ids), scores, lambda: masks)
+            start, mask, is_causal = over_window(span.start, len(span.ids), scores, masks)
             outputs.append(
                 attend(
                     query[None, :, row], keys[None, span.slot, :, start:end], values[None, span.slot, :, start:end],

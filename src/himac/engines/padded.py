@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, StoppingCriteria
 
-from himac.engines.rows import Ending, Row, end_ids
-from himac.engines.sampling import draw, stream
-from himac.errors import ModelError
+from himac.engines.rows import Ending, Row, end_ids, positions_of, row_of
+from himac.engines.sampling import draw
+from himac.models.modes import evaluating
 from himac.types import Completion, LanguageModel, Request, Tokenizer, Weights
 
 _EXACT = 1e-3  # of the logits' own spread: more than rounding, less than a padding that is seen
@@ -33,31 +33,19 @@ class PaddedEngine:
     def __init__(self, model: LanguageModel, tokenizer: Tokenizer, *, max_batch: int = 128) -> None:
         self.model, self.max_batch = model, max_batch
         self._ending = Ending(end_ids(model, tokenizer), tokenizer)
+        self._max_length = positions_of(model)
         self._pads = self._sees_no_padding()
 
     def generate(self, requests: Sequence[Request]) -> list[Completion]:
         """Return one completion per request, in order.
 
         Raises:
-            ModelError: a prompt is empty.
+            ModelError: a prompt is empty or longer than the model allows.
         """
-        if any(not len(request.prompt) for request in requests):
-            raise ModelError("a request has an empty prompt")
-        rows = [
-            Row(
-                ticket=number, prompt=np.asarray(request.prompt, np.int32), sampling=request.sampling,
-                max_tokens=request.sampling.max_tokens, uniforms=stream(request.sampling.seed),
-            )
-            for number, request in enumerate(requests)
-        ]  # fmt: skip
-        training = self.model.training
-        self.model.eval()
-        try:
-            with torch.inference_mode():
-                for batch in self._batches([row for row in rows if row.max_tokens > 0]):
-                    self._run(batch)
-        finally:
-            self.model.train(training)
+        rows = [row_of(number, request, self._max_length) for number, request in enumerate(requests)]
+        with evaluating(self.model), torch.inference_mode():
+            for batch in self._batches([row for row in rows if row.max_tokens > 0]):
+                self._run(batch)
         return [row.completion for row in rows]
 
     def load_weights(self, state: Weights, version: int) -> None:
@@ -101,18 +89,13 @@ class PaddedEngine:
         ids = torch.tensor([[3, 1, 4, 1, 5]], device=device)
         padded, mask = torch.nn.functional.pad(ids, (3, 0)), torch.ones(1, 8, dtype=torch.long, device=device)
         mask[:, :3] = 0
-        training = self.model.training
-        self.model.eval()
-        try:
-            with torch.inference_mode():
-                alone = self.model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits[0, -1].float()
-                positions = (mask.cumsum(-1) - 1).clamp(min=0)
-                try:
-                    beside = self.model(input_ids=padded, attention_mask=mask, position_ids=positions)
-                except TypeError:  # a model without positions
-                    beside = self.model(input_ids=padded, attention_mask=mask)
-        finally:
-            self.model.train(training)
+        with evaluating(self.model), torch.inference_mode():
+            alone = self.model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits[0, -1].float()
+            positions = (mask.cumsum(-1) - 1).clamp(min=0)
+            try:
+                beside = self.model(input_ids=padded, attention_mask=mask, position_ids=positions)
+            except TypeError:  # a model without positions
+                beside = self.model(input_ids=padded, attention_mask=mask)
         return float((alone - beside.logits[0, -1].float()).abs().max()) <= _EXACT * float(alone.std())
 
 

@@ -10,7 +10,9 @@ import numpy as np
 
 from himac.chat import ChatFormat
 from himac.chat.thoughts import thought_is_open
-from himac.types import Completion, LanguageModel, Sampling, Tokenizer
+from himac.engines.sampling import stream
+from himac.errors import ModelError
+from himac.types import Completion, LanguageModel, Request, Sampling, Tokenizer
 
 
 @dataclass(slots=True, kw_only=True)
@@ -30,6 +32,32 @@ class Row:
     def completion(self) -> Completion:
         """What was sampled, once it is finished."""
         return Completion(ids=tuple(self.ids), logps=tuple(self.logps), finish=self.finish or "length")
+
+
+def positions_of(model: LanguageModel) -> int | None:
+    """Return how many positions a model has; None where there is no limit."""
+    return getattr(model.config.get_text_config(), "max_position_embeddings", None)
+
+
+def row_of(ticket: int, request: Request, max_length: int | None) -> Row:
+    """Return a request as a row, its room for new tokens cut to what the model's positions leave.
+
+    Raises:
+        ModelError: its prompt is empty or longer than the model allows.
+    """
+    prompt = np.asarray(request.prompt, np.int32)
+    room = request.sampling.max_tokens
+    if not len(prompt):
+        raise ModelError("a request has an empty prompt")
+    if max_length is not None:
+        if len(prompt) > max_length:
+            raise ModelError(
+                f"a request has a prompt of {len(prompt)} tokens; the model takes {max_length}",
+                hint="shorten the context, or take a model with longer positions",
+            )
+        room = min(room, max_length - len(prompt) + 1)
+    uniforms = stream(request.sampling.seed)
+    return Row(ticket=ticket, prompt=prompt, sampling=request.sampling, max_tokens=room, uniforms=uniforms)
 
 
 class Ending:

@@ -30,8 +30,8 @@ from himac.engines.kv import (
     packed_row,
 )
 from himac.engines.prefixes import Placement, place
-from himac.engines.rows import Ending, Row, end_ids
-from himac.engines.sampling import draw, stream
+from himac.engines.rows import Ending, Row, end_ids, positions_of, row_of
+from himac.engines.sampling import draw
 from himac.errors import ModelError
 from himac.models.attention import no_mask, use_packed_attention
 from himac.toml import Count
@@ -84,7 +84,7 @@ class TransformersEngine(Engine):
         self.max_kv_tokens = max_kv_tokens or affordable_tokens(per_token, weights.device)
         self.version = 0
         self.stats = EngineStats()
-        self._max_length = getattr(settings, "max_position_embeddings", None)
+        self._max_length = positions_of(model)
         self._store = SlotStore(max_tokens=self.max_kv_tokens)
         self._tick = 0
         self._ending = Ending(end_ids(model, tokenizer), tokenizer)
@@ -102,7 +102,7 @@ class TransformersEngine(Engine):
         Raises:
             ModelError: its prompt is empty or longer than the model allows.
         """
-        row = self._row(request)
+        row = row_of(self._next, request, self._max_length)
         if not self._rows_under_way:
             self._training = [module for module in self.model.modules() if module.training]
         if row.max_tokens > 0:
@@ -167,23 +167,6 @@ class TransformersEngine(Engine):
         return bool(self._waiting or self._live or self._finished)
 
     # from requests to rows
-
-    def _row(self, request: Request) -> Row:
-        prompt = np.asarray(request.prompt, np.int32)
-        room = request.sampling.max_tokens
-        if not len(prompt):
-            raise ModelError("a request has an empty prompt")
-        if self._max_length is not None:
-            if len(prompt) > self._max_length:
-                raise ModelError(
-                    f"a request has a prompt of {len(prompt)} tokens; the model takes {self._max_length}",
-                    hint="shorten the context, or take a model with longer positions",
-                )
-            room = min(room, self._max_length - len(prompt) + 1)
-        uniforms = stream(request.sampling.seed)
-        return Row(
-            ticket=self._next, prompt=prompt, sampling=request.sampling, max_tokens=room, uniforms=uniforms
-        )
 
     def _admit(self) -> None:
         """Compute the prompts of waiting rows and sample their first token, once it is worth a forward pass.

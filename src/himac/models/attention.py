@@ -12,7 +12,7 @@ is not causal softmax attention over the tokens before (chunks, biases by positi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -24,6 +24,7 @@ from transformers.masking_utils import sdpa_mask
 
 from himac.errors import ModelError
 from himac.models.kernel import Masks, Scores, attend, over_window
+from himac.models.modes import evaluating
 from himac.models.packing import PackedBatch, pack
 from himac.types import LanguageModel
 
@@ -156,12 +157,13 @@ class TreePattern:
         edges = sorted(cuts)
         self._sizes: list[int] = np.diff(edges).tolist()
         self._chunk = {start: number for number, start in enumerate(edges)}
-        self._masks: Masks | None = None
+        self._masks: Masks | None = None  # all layers share them
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scores: Scores) -> Tensor:
         """See `AttentionPattern.attend`."""
         keys, values = torch.split(key, self._sizes, dim=1), torch.split(value, self._sizes, dim=1)
         queries = torch.split(query, [piece.length for piece in self.pieces], dim=1)
+        masks = self._masks = self._masks or Masks(query)
         outputs = []
         for piece, query_T in zip(self.pieces, queries):
             spans = (*piece.ancestors, (piece.start, piece.start + piece.length))
@@ -176,7 +178,7 @@ class TreePattern:
                 query_B = query_T[:, first : first + block]
                 length = query_B.shape[1]
                 seen = past + first + length
-                start, mask, is_causal = over_window(past + first, length, scores, self._masks_of(query))
+                start, mask, is_causal = over_window(past + first, length, scores, masks)
                 outputs.append(
                     attend(
                         query_B[None], key_S[None, :, start:seen], value_S[None, :, start:seen], scores,
@@ -184,16 +186,6 @@ class TreePattern:
                     )[0]
                 )  # fmt: skip
         return torch.cat(outputs, dim=1).transpose(0, 1)
-
-    def _masks_of(self, query: Tensor) -> Callable[[], Masks]:
-        """Return what gives the masks of this row, which all layers share."""
-
-        def masks() -> Masks:
-            if self._masks is None:
-                self._masks = Masks(query.detach())
-            return self._masks
-
-        return masks
 
 
 def _unsupported(config: Any) -> str | None:
@@ -204,32 +196,21 @@ def _unsupported(config: Any) -> str | None:
 
 def _plainly(model: LanguageModel, ids: np.ndarray) -> Tensor:
     """Return what the model says of a sequence by its own attention, (T, V)."""
-    training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            device = next(model.parameters()).device
-            logits: Tensor = model(
-                input_ids=torch.as_tensor(ids, device=device)[None], use_cache=False
-            ).logits[0]
-            return logits
-    finally:
-        model.train(training)
+    with evaluating(model), torch.no_grad():
+        device = next(model.parameters()).device
+        logits: Tensor = model(input_ids=torch.as_tensor(ids, device=device)[None], use_cache=False).logits[0]
+        return logits
 
 
 def _probe(model: LanguageModel, plain: Sequence[Tensor]) -> str | None:
     """Run the sequences packed and compare; say what differs, or None."""
     (batch,) = pack(_PROBED, max_tokens=16)
     device = next(model.parameters()).device
-    training = model.training
-    model.eval()
     try:
-        with torch.no_grad():
+        with evaluating(model), torch.no_grad():
             packed = model(**packed_inputs(batch, device)).logits[0]
     except (TypeError, ValueError, RuntimeError) as error:
         return f"its forward does not take packed tokens ({type(error).__name__}: {error})"
-    finally:
-        model.train(training)
     for logits, indices in zip(plain, batch.index):
         gap = (logits.float() - packed[torch.as_tensor(indices, device=device)].float()).abs().mean()
         if not gap <= 0.05 * logits.float().std():

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
+from himac.models.modes import evaluating
 from himac.types import LanguageModel
 
 CHUNK_ELEMENTS = 2**25
@@ -103,13 +104,8 @@ def _find(model: LanguageModel) -> Head | None:
     module = model.get_output_embeddings()
     if type(module) is not torch.nn.Linear:
         return None
-    training = model.training
-    model.eval()
-    try:
-        with torch.no_grad(), reading_head(model) as read:
-            said = model(input_ids=torch.tensor([[3, 1, 4]], device=module.weight.device), use_cache=False)
-    finally:
-        model.train(training)
+    with evaluating(model), torch.no_grad(), reading_head(model) as read:
+        said = model(input_ids=torch.tensor([[3, 1, 4]], device=module.weight.device), use_cache=False)
     wanted = said.logits[0].float()
     states = read[0][0].detach()
     if states.dtype != module.weight.dtype:

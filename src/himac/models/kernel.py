@@ -7,7 +7,6 @@ the order and the types of transformers' "eager".
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -34,23 +33,23 @@ class Masks:
     """Masks to add to the scores, each made once: positions that a query may not see are -inf.
 
     Args:
-        like: says type and device.
+        like: says type and device; it is not kept.
     """
 
     def __init__(self, like: Tensor) -> None:
-        self._like = like
+        self._dtype, self._device = like.dtype, like.device
         self._made: dict[tuple[int, int, int, int], Tensor] = {}
 
     def between(self, first: int, count: int, start: int, *, window: int) -> Tensor:
         """Return (count, first + count - start): queries at first, first + 1, ... over keys from start on."""
         name = (first, count, start, window)
         if name not in self._made:
-            query_T = torch.arange(first, first + count, device=self._like.device)[:, None]
-            key_S = torch.arange(start, first + count, device=self._like.device)
+            query_T = torch.arange(first, first + count, device=self._device)[:, None]
+            key_S = torch.arange(start, first + count, device=self._device)
             hidden_TS = key_S > query_T
             if window:
                 hidden_TS |= key_S <= query_T - window
-            mask_TS = torch.zeros(hidden_TS.shape, dtype=self._like.dtype, device=self._like.device)
+            mask_TS = torch.zeros(hidden_TS.shape, dtype=self._dtype, device=self._device)
             self._made[name] = mask_TS.masked_fill_(hidden_TS, float("-inf"))
         return self._made[name]
 
@@ -92,9 +91,7 @@ def attend(
     return shares @ value
 
 
-def over_window(
-    first: int, count: int, scores: Scores, masks: Callable[[], Masks]
-) -> tuple[int, Tensor | None, bool]:
+def over_window(first: int, count: int, scores: Scores, masks: Masks) -> tuple[int, Tensor | None, bool]:
     """Return (first key that is seen at all, mask, is_causal) for queries at `first` on that see what lies before them.
 
     The kernel itself leaves out what lies above the diagonal where the queries are all there is; a mask it needs where
@@ -107,4 +104,4 @@ def over_window(
         return start, None, False
     if not first and not window:
         return 0, None, True
-    return start, masks().between(first, count, start, window=window), False
+    return start, masks.between(first, count, start, window=window), False

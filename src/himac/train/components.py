@@ -47,7 +47,7 @@ class Components:
         set_threads()
         self.env = build_env(config)
         self.policy = Policy.load(model, config.model, device=self.device, think=config.agent.think)
-        self.engine = _local_engine(config, self.policy)
+        self.engine = local_engine(config, self.policy)
         self.collector = build_collector(config, self.env, self.engine, self.policy.chat)
         self.estimator: Any = make_estimator(config.algo.estimator, config.algo.estimator_settings)
 
@@ -154,7 +154,7 @@ class EvalComponents:
             ), MessageFormat()
         device = pick_device(self.config.run.device)
         policy = Policy.load(name, self.config.model, device=device, think=self.config.agent.think)
-        return _local_engine(self.config, policy), policy.chat
+        return local_engine(self.config, policy), policy.chat
 
 
 def build_env(config: Config) -> Env:
@@ -210,7 +210,7 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-def _local_engine(config: Config, policy: Policy) -> Engine:
+def local_engine(config: Config, policy: Policy) -> Engine:
     """Generate with a policy's own module; a role with an adapter of its own has a cache of its own."""
     make, settings = engine_class(config), config.engine.settings
     if make is TransformersEngine and why_padded(policy.model):

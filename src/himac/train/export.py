@@ -12,7 +12,7 @@ from transformers import AutoConfig
 
 import himac
 from himac.config import Config, differences
-from himac.errors import ConfigError, MissingExtraError, RunError
+from himac.errors import ConfigError, RunError
 from himac.learner.policy import ROLES
 from himac.models.load import base_of, load_model, saved_adapters
 from himac.runs.folder import METRICS, read_rows, write_text
@@ -53,15 +53,10 @@ def push(folder: Path, repository: str) -> str:
 
     Raises:
         ConfigError: nobody is logged in, or the hub refuses.
-        MissingExtraError: huggingface_hub is not installed.
     """
-    try:
-        from huggingface_hub import HfApi, get_token
-        from huggingface_hub.errors import HfHubHTTPError
-    except ImportError as error:  # pragma: no cover - transformers brings it
-        raise MissingExtraError(
-            "huggingface_hub is not installed", hint="pip install huggingface_hub"
-        ) from error
+    from huggingface_hub import HfApi, get_token  # transformers brings it
+    from huggingface_hub.errors import HfHubHTTPError
+
     if get_token() is None:
         raise ConfigError(
             "nobody is logged in to the Hugging Face hub", hint="hf auth login, or set HF_TOKEN"
@@ -156,7 +151,7 @@ def _use(name: str, config: Config) -> str:
 def _settings(config: Config) -> str:
     """Return the settings that differ from the defaults, as a recipe has them."""
     changed = _changed(config, "env", "agent", "rollout", "algo", "optimizer", "sft")
-    lines = [f"{key} = {write_value(value)}" for key, value in changed.items() if value is not None]
+    lines = [f"{key} = {write_value(value)}" for key, value in changed.items()]
     return "\n".join(["## Settings", "", "```toml", *lines, "```"]) if lines else ""
 
 

@@ -9,15 +9,13 @@ import torch
 
 from himac.chat.template import TemplateFacts
 from himac.config import Config
-from himac.engines.base import BatchEngine
+from himac.engines.base import Engine
 from himac.engines.kv import bytes_per_token
-from himac.engines.padded import PaddedEngine
-from himac.engines.transformers import TransformersEngine
 from himac.learner.policy import Policy
 from himac.models.attention import why_padded
 from himac.models.logps import token_logps
 from himac.models.packing import pack
-from himac.train.components import pick_device, set_threads
+from himac.train.components import local_engine, pick_device, set_threads
 from himac.train.memory import memory_of
 from himac.train.rehearse import breakdown
 from himac.types import Message, Request, Sampling
@@ -50,7 +48,7 @@ def inspect_model(name: str, config: Config) -> dict[str, str]:
     weights = next(policy.model.parameters())
     size = sum(p.numel() * p.element_size() for p in policy.model.parameters())
     padded = why_padded(policy.model)
-    engine: BatchEngine = (PaddedEngine if padded else TransformersEngine)(policy.model, policy.tokenizer)
+    engine = local_engine(config, policy)
     prompt = policy.chat.open(_TALK)
     greedy = engine.generate(
         [Request(prompt=tuple(prompt), sampling=Sampling(max_tokens=_TOKENS, temperature=0.0))]
@@ -75,7 +73,7 @@ def inspect_model(name: str, config: Config) -> dict[str, str]:
     }
 
 
-def _measure(policy: Policy, engine: BatchEngine, prompt: list[int]) -> tuple[float, float]:
+def _measure(policy: Policy, engine: Engine, prompt: list[int]) -> tuple[float, float]:
     """Return (sampled tokens/s, largest gap between the engine's and the learner's log-probabilities)."""
     asked = [
         Request(prompt=tuple(prompt), sampling=Sampling(max_tokens=_TOKENS, seed=seed))

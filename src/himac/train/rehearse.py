@@ -18,6 +18,7 @@ from himac.config import Config, override
 from himac.errors import ConfigError
 from himac.learner.checkpoint import TrainState
 from himac.learner.credit import PerRole
+from himac.report.watch import duration
 from himac.runs.console import Console, Silent
 from himac.train.components import Components
 from himac.train.memory import Memory, memory_of
@@ -143,7 +144,7 @@ def _told(config: Config, few: int, rows: Sequence[Row], expected: Memory, peak:
         "collecting": f"{collect_s:.1f} s, {tokens / max(collect_s, 1e-9):,.0f} tokens/s",
         "learning": f"{learn_s:.1f} s, {_rate(learned)}",
         "readable": ", ".join(_readable(row) for row in rows),
-        "iteration": f"{_duration(iteration_s)}; {config.run.iterations} take {_duration(iteration_s * config.run.iterations)}, "
+        "iteration": f"{duration(iteration_s)}; {config.run.iterations} take {duration(iteration_s * config.run.iterations)}, "
         "evaluations not counted",
         "memory": f"{_gb(peak)} at most here; by calculation {_gb(expected.most)}"
         if peak
@@ -191,14 +192,3 @@ def _rate(rows: Sequence[Row]) -> str:
 
 def _gb(count: float) -> str:
     return f"{count / 1e9:.1f} GB" if count >= 5e7 else f"{count / 1e6:.0f} MB"
-
-
-def _duration(seconds: float) -> str:
-    """Return seconds as a person would say them.
-
-    >>> _duration(42), _duration(600), _duration(9000)
-    ('42 s', '10 min', '2.5 h')
-    """
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
