@@ -5,8 +5,11 @@ Words are completed by the shell: recipes, then the settings of every section.
 
 from __future__ import annotations
 
+import shutil
+import sys
+import textwrap
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -75,6 +78,14 @@ def run_name(recipe: str | None, config: Config, suffix: str = "") -> str:
     method = config.algo.method.rpartition(":")[2]
     stem = Path(recipe).stem if recipe else f"{config.env.name.rpartition(':')[2]}-{method}"
     return "-".join(part for part in (stem, suffix, time.strftime("%Y%m%d-%H%M%S")) if part)
+
+
+def tell(told: Mapping[str, str]) -> None:
+    """Print topics and what is said of them, a line each; in a terminal long ones go on below, as wide as it is."""
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
+    for what, words in told.items():
+        line = f"{what:<10} {words}"
+        print(textwrap.fill(line, width, subsequent_indent=" " * 11) if 0 < width < len(line) else line)
 
 
 def quiet_libraries() -> None:

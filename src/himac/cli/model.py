@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from himac.cli.given import complete_runs, config_of, examples, quiet_libraries
+from himac.cli.given import complete_runs, config_of, examples, quiet_libraries, tell
 
 
 @click.group(
@@ -55,8 +55,7 @@ def check(name: str, settings: tuple[str, ...]) -> None:
     from himac.train.inspect import inspect_model
 
     quiet_libraries()
-    for what, told in inspect_model(name, config_of(settings)).items():
-        print(f"{what:<10} {told}")
+    tell(inspect_model(name, config_of(settings)))
 
 
 @model.command(

@@ -16,6 +16,7 @@ from himac.cli.given import (
     quiet_libraries,
     run_name,
     split_recipe,
+    tell,
     words_argument,
 )
 from himac.errors import ConfigError
@@ -134,8 +135,7 @@ def _rehearse(config: Config) -> None:
         told = rehearse(config, console=console)
     finally:
         console.close()
-    for what, words in told.items():
-        print(f"{what:<10} {words}")
+    tell(told)
 
 
 def _print_config(config: Config) -> None:
