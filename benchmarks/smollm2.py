@@ -12,10 +12,11 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from _machine import save
-from _runs import himac
+from _runs import himac, outcome
 
 from himac.runs.folder import METRICS, read_rows
 
@@ -26,16 +27,6 @@ ASKED = {
     "react": ["method=react", "agent.think=true", "agent.executor_tokens=64"],
     "reflexion": ["method=reflexion", "agent.think=true", "agent.executor_tokens=64", "eval.trials=2"],
 }
-KEPT = (
-    "success",
-    "success_low",
-    "success_high",
-    "episodes",
-    "malformed",
-    "unreadable",
-    "inadmissible",
-    "sub_done",
-)
 
 
 def settings() -> list[str]:
@@ -58,7 +49,7 @@ def untrained(out: Path, skip: bool) -> dict[str, Any]:
                 continue
             himac("eval", "models/smollm2", *settings(), *words, f"run.dir={out / 'ev'}", "--out", str(path))
         row = json.loads(path.read_text(encoding="utf-8"))
-        found[name] = {key: row[key] for key in KEPT if key in row}
+        found[name] = outcome(row)
         print(f"untrained, {name}: {row['success']:.1%}, unreadable {row['unreadable']:.0%}", flush=True)
     return found
 
@@ -72,7 +63,7 @@ def trained(out: Path, skip: bool) -> dict[str, Any]:
         rows = [row for row in read_rows(run / METRICS) if row["phase"] == "eval"]
         found[run.name.split("-")[1]] = [
             {"iteration": row["iteration"], "split": row["split"], "env_steps": row["total_env_steps"]}
-            | {key: row[key] for key in KEPT if key in row}
+            | outcome(row)
             for row in rows
         ]
         for row in found[run.name.split("-")[1]]:
@@ -84,6 +75,27 @@ def trained(out: Path, skip: bool) -> dict[str, Any]:
     return found
 
 
+def phases(out: Path) -> dict[str, Any]:
+    """Return, for each phase of each run, what its groups had to teach; means over the iterations that were run."""
+    found = {}
+    for run in sorted(out.glob("cmp/sokoban-*-0")):
+        rows = [row for row in read_rows(run / METRICS) if row["phase"] != "eval"]
+        for phase in dict.fromkeys(row["phase"] for row in rows):
+            own = [row for row in rows if row["phase"] == phase]
+            learned = [row for row in own if row.get("samples")]
+            found[f"{run.name.split('-')[1]}, {phase}"] = {
+                "iterations": len(own),
+                "without_a_sample": len(own) - len(learned),
+                "groups_without_variance": mean(row["zero_variance"] for row in own),
+                "distinct_blueprints": mean(row["distinct_blueprints"] for row in own),
+                "gap_mean": mean(row["gap_mean"] for row in learned),
+                "gap_max": max(row["gap_max"] for row in learned),
+            }
+    for name, told in found.items():
+        print(name, told, flush=True)
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("out", type=Path)
@@ -91,7 +103,13 @@ def main() -> None:
     args = parser.parse_args()
     skip = args.missing == "skip"
     save(
-        "smollm2", {"recipe": RECIPE, "untrained": untrained(args.out, skip), "runs": trained(args.out, skip)}
+        "smollm2",
+        {
+            "recipe": RECIPE,
+            "untrained": untrained(args.out, skip),
+            "runs": trained(args.out, skip),
+            "phases": phases(args.out),
+        },
     )
 
 

@@ -220,6 +220,12 @@ def _smollm2(told: Json) -> Iterator[str]:
                 f"{name}, iteration {r['iteration']}, {r['env_steps']:,} steps, {r['split']}: {100 * r['success']:.1f} % of {r['episodes']} "
                 f"({100 * r['success_low']:.1f} - {100 * r['success_high']:.1f})"
             )
+    for name, r in told["phases"].items():
+        yield (
+            f"{name}, {r['iterations']} iterations: {100 * r['groups_without_variance']:.0f} % of the groups without variance, "
+            f"{r['distinct_blueprints']:.1f} distinct blueprints a group, {r['without_a_sample']} iterations without a sample, engine and "
+            f"learner {r['gap_mean']:.3f} nats apart, {r['gap_max']:.2f} at most"
+        )
 
 
 def _gpu_fit(told: Json) -> Iterator[str]:
