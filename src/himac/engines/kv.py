@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from himac.models.kernel import Masks, Scores, attend, over_window
+from himac.models.ragged import Ragged, takes_ragged
 
 _PADDING = 256
 """Padded positions of a row that cost a processor as much as one more call of the attention kernel."""
@@ -63,6 +64,7 @@ class SlotStore:
         self.max_tokens = max_tokens  # on the CPU, room for so many is asked for at once
         self.num_slots = 0
         self.capacity = 0
+        self.generation = 0  # changes with the memory that keys and values lie in
         self.tokens: list[np.ndarray] = []  # per slot (T,) int32: what its keys and values were computed from
         self.last_used: list[int] = []  # per slot: when it was last part of a batch
         self._keys: dict[int, Tensor] = {}
@@ -110,6 +112,7 @@ class SlotStore:
         for old in (*self._keys.values(), *self._values.values()):
             self._release(old)
         self._keys, self._values = {}, {}
+        self.generation += 1
 
     def layer(self, number: int, like: Tensor) -> tuple[Tensor, Tensor]:
         """Return a layer's keys and values; `like` (kv_heads, T, head_dim) says their shape and type."""
@@ -141,6 +144,7 @@ class SlotStore:
         held = old.untyped_storage()
         if old.shape[2] == self.capacity and math.prod(shape) * old.element_size() <= held.nbytes():
             return _laid_over(held, old, shape)
+        self.generation += 1
         fresh = self._allocate(old[0, :, 0])
         fresh[: old.shape[0], :, : old.shape[2]] = old
         self._release(old)
@@ -197,11 +201,14 @@ class PrefillPattern:
 
     def __init__(self, store: SlotStore, spans: Sequence[Span]) -> None:
         self._store, self._spans = store, spans
-        self._masks: Masks | None = None  # the same ones in every layer
+        self._masks: Masks | None = None  # the same ones in every layer, and these
+        self._ragged: tuple[Tensor, Tensor, Ragged] | None = None
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scores: Scores) -> Tensor:
         """See `himac.models.attention.AttentionPattern`."""
         keys, values = self._store.layer(layer, key)
+        if takes_ragged(query, scores):
+            return self._attend_ragged(keys, values, query, key, value, scores)
         masks = self._masks = self._masks or Masks(query)
         outputs = []
         first = 0
@@ -219,6 +226,32 @@ class PrefillPattern:
             )  # fmt: skip
             first = row.stop
         return torch.cat(outputs, dim=1).transpose(0, 1)
+
+    def _attend_ragged(
+        self, keys: Tensor, values: Tensor, query: Tensor, key: Tensor, value: Tensor, scores: Scores
+    ) -> Tensor:
+        """The same in one call: write all new keys and values, then read what each span sees."""
+        written, read, ragged = self._ragged = self._ragged or self._laid_out(query.device)
+        for stored, new in ((keys, key), (values, value)):
+            stored[written[0], :, written[1]] = new.transpose(0, 1)
+        return ragged.attend(
+            query.transpose(0, 1), keys[read[0], :, read[1]], values[read[0], :, read[1]], scores
+        )
+
+    def _laid_out(self, device: torch.device) -> tuple[Tensor, Tensor, Ragged]:
+        """Return (slot, position) of the new tokens, (2, T), and of all that are seen, (2, S), and how many each span has."""
+        places = []
+        for since in (lambda span: span.start, lambda span: 0):
+            ranges = [(span.slot, since(span), span.start + len(span.ids)) for span in self._spans]
+            slots = np.concatenate([np.full(end - start, slot) for slot, start, end in ranges])
+            positions = np.concatenate([np.arange(start, end) for _, start, end in ranges])
+            places.append(torch.as_tensor(np.stack([slots, positions]), device=device))
+        ragged = Ragged(
+            [len(span.ids) for span in self._spans],
+            [span.start + len(span.ids) for span in self._spans],
+            device,
+        )
+        return places[0], places[1], ragged
 
 
 class DecodePattern:

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from himac.engines.base import Engine
+from himac.engines.graphs import GRAIN, FixedDecode
 from himac.engines.kv import (
     DecodePattern,
     PrefillPattern,
@@ -63,6 +64,7 @@ class TransformersEngine(Engine):
         max_batch: most sequences generated at once.
         max_kv_tokens: most token positions whose keys and values are kept, over all slots; 0: what a quarter of the
             device's memory holds, and at most 262,144. Sequences being generated are never dropped for it.
+        fixed_shapes: decode in few shapes, which a GPU records as graphs and replays; None: on a GPU.
 
     Raises:
         ModelError: the model's attention is not supported.
@@ -75,6 +77,7 @@ class TransformersEngine(Engine):
         *,
         max_batch: int = 128,
         max_kv_tokens: Count = 0,
+        fixed_shapes: bool | None = None,
     ) -> None:
         use_packed_attention(model)
         self.model, self.tokenizer = model, tokenizer
@@ -86,6 +89,8 @@ class TransformersEngine(Engine):
         self.stats = EngineStats()
         self._max_length = positions_of(model)
         self._store = SlotStore(max_tokens=self.max_kv_tokens)
+        fixed = weights.device.type == "cuda" if fixed_shapes is None else fixed_shapes
+        self._fixed = FixedDecode(model, self._store, max_batch) if fixed else None
         self._tick = 0
         self._ending = Ending(end_ids(model, tokenizer), tokenizer)
         self._next = 0  # ticket
@@ -156,6 +161,8 @@ class TransformersEngine(Engine):
     def release(self) -> None:
         """Drop all cached prefixes, and whatever else is remembered: what comes next is computed as by a new engine."""
         self._store.clear()
+        if self._fixed is not None:
+            self._fixed.clear()
         self._length = _LENGTH
 
     def reset_stats(self) -> None:
@@ -225,9 +232,12 @@ class TransformersEngine(Engine):
         Longer slots mean fewer of them: those used longest ago are given up, down to `at_least`.
         """
         capacity = self._store.capacity
+        grain = 64
+        if self._fixed is not None:
+            needed, grain = needed + 1, GRAIN  # the last position is for rows that fill up a batch
         if needed <= capacity:
             return capacity
-        capacity = -(-max(needed, capacity * 3 // 2) // 64) * 64
+        capacity = -(-max(needed, capacity * 3 // 2) // grain) * grain
         self._store.trim(max(self.max_kv_tokens // capacity, at_least), live=len(self._live))
         return capacity
 
@@ -287,15 +297,19 @@ class TransformersEngine(Engine):
         longest = int(lengths.max()) + 1
         capacity = self._make_room(longest, len(self._live))
         self._store.reserve(self._store.num_slots, capacity)
-        pattern = DecodePattern(self._store, lengths, self._device)
-        last = torch.tensor([row.ids[-1] for row in self._live], device=self._device)
-        logits = self.model(
-            input_ids=last[None], position_ids=pattern.positions[None], attention_mask=no_mask(self._device),
-            use_cache=False, pattern=pattern,
-        ).logits[0].float()  # fmt: skip
-        self._sample(self._live, logits)
+        last = [row.ids[-1] for row in self._live]
+        self._sample(self._live, (self._fixed.step if self._fixed else self._free_step)(last, lengths))
         self._release_finished()
         self._count(decode_s=time.perf_counter() - began)
+
+    def _free_step(self, last: list[int], lengths: np.ndarray) -> Tensor:
+        """As `FixedDecode.step`, in whatever shape comes: for a processor, where a step costs what it computes."""
+        pattern = DecodePattern(self._store, lengths, self._device)
+        logits: Tensor = self.model(
+            input_ids=torch.tensor(last, device=self._device)[None], position_ids=pattern.positions[None],
+            attention_mask=no_mask(self._device), use_cache=False, pattern=pattern,
+        ).logits[0].float()  # fmt: skip
+        return logits
 
     def _sample(self, rows: Sequence[Row], logits_BV: Tensor) -> None:
         temperatures = torch.tensor([row.sampling.temperature for row in rows], device=self._device)

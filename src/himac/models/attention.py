@@ -26,6 +26,7 @@ from himac.errors import ModelError
 from himac.models.kernel import Masks, Scores, attend, over_window
 from himac.models.modes import evaluating
 from himac.models.packing import PackedBatch, pack
+from himac.models.ragged import Ragged, takes_ragged
 from himac.types import LanguageModel
 
 NAME = "himac"
@@ -157,10 +158,15 @@ class TreePattern:
         edges = sorted(cuts)
         self._sizes: list[int] = np.diff(edges).tolist()
         self._chunk = {start: number for number, start in enumerate(edges)}
-        self._masks: Masks | None = None  # all layers share them
+        self._masks: Masks | None = None  # all layers share them, and these
+        self._ragged: tuple[Tensor, Ragged] | None = None
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scores: Scores) -> Tensor:
         """See `AttentionPattern.attend`."""
+        if takes_ragged(query, scores):
+            index_S, ragged = self._ragged = self._ragged or self._laid_out(query.device)
+            key_S, value_S = (x.transpose(0, 1).index_select(0, index_S) for x in (key, value))
+            return ragged.attend(query.transpose(0, 1), key_S, value_S, scores)
         keys, values = torch.split(key, self._sizes, dim=1), torch.split(value, self._sizes, dim=1)
         queries = torch.split(query, [piece.length for piece in self.pieces], dim=1)
         masks = self._masks = self._masks or Masks(query)
@@ -186,6 +192,17 @@ class TreePattern:
                     )[0]
                 )  # fmt: skip
         return torch.cat(outputs, dim=1).transpose(0, 1)
+
+    def _laid_out(self, device: torch.device) -> tuple[Tensor, Ragged]:
+        """Return where in the row each piece's keys are, (S,) int64, and how many there are of each."""
+        seen = [[*piece.ancestors, (piece.start, piece.start + piece.length)] for piece in self.pieces]
+        index = np.concatenate([np.arange(start, end) for spans in seen for start, end in spans])
+        ragged = Ragged(
+            [piece.length for piece in self.pieces],
+            [sum(end - start for start, end in spans) for spans in seen],
+            device,
+        )
+        return torch.as_tensor(index, device=device), ragged
 
 
 def _unsupported(config: Any) -> str | None:
