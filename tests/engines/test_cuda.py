@@ -37,7 +37,7 @@ def test_recorded_steps_give_the_tokens_of_plain_ones(family):
     wanted = engine_of(family, max_batch=11, fixed_shapes=False).generate(requests)
     engine = engine_of(family, max_batch=11)
     found = engine.generate(requests)
-    if family != "qwen3_moe":  # which expert gets how many tokens is asked on the host
+    if family not in ("qwen3_moe", "gpt_oss"):  # which expert gets how many tokens is asked on the host
         assert engine._fixed._graphs and not engine._fixed.why_not, engine._fixed.why_not
     same = np.mean([x.ids == y.ids for x, y in zip(found, wanted)])
     assert same >= 0.9  # roundings of other shapes may turn a token now and then
@@ -81,6 +81,13 @@ def test_one_call_over_stretches_is_the_loop_forward_and_backward(window):
     for a, b in [(found, wanted), *((h.grad, e.grad) for h, e in zip(half, exact))]:
         error = (a.float() - b).norm() / b.norm()
         assert error < 0.02
+
+
+def test_a_store_that_grows_is_recorded_anew():
+    engine = engine_of("qwen3", max_batch=4)
+    engine.generate([request([1, 2, 3, i], max_tokens=16) for i in range(2)])
+    engine.generate([request([1, 2, 3, i], max_tokens=200) for i in range(4)])
+    assert engine._fixed._graphs and not engine._fixed.why_not, engine._fixed.why_not
 
 
 def test_grouped_queries_with_a_mask_take_a_fused_kernel():

@@ -56,15 +56,38 @@ def test_rows_that_fill_up_a_batch_spoil_no_prefix_that_is_kept(monkeypatch, max
 def test_a_size_is_recorded_once_it_comes_back_and_forgotten_with_its_memory(monkeypatch):
     engine = fixed(max_batch=8)
     recorded = []
-    monkeypatch.setattr(graphs.FixedDecode, "_record", lambda self, size, device: recorded.append(size))
+
+    def note(self, size, device):
+        self._pool = "a pool"
+        recorded.append(size)
+
+    monkeypatch.setattr(graphs.FixedDecode, "_record", note)
     engine.generate([request([1, 2, 3, i], max_tokens=12, temperature=0) for i in range(8)])
     assert recorded[0] == (8, 256) and engine._fixed._uses[8, 256] == 11  # the first token is the prompt's
     engine.release()
-    assert not engine._fixed._uses and engine._fixed._logits is None
+    assert not engine._fixed._uses and engine._fixed._logits is None and engine._fixed._pool is None
     before = engine._store.generation
     engine.generate([request([1, 2], max_tokens=3)])
     engine.generate([request(np.ones(250), max_tokens=7)])
     assert engine._store.generation > before, "a store that grows lies elsewhere"
+    assert engine._fixed._generation == engine._store.generation
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+def test_slots_are_copied_and_exchanged(at_once):
+    store = kv.SlotStore(at_once=at_once)
+    store.reserve(5, 4)
+    keys, values = store.layer(0, torch.zeros(2, 1, 3))
+    for slot in range(5):
+        keys[slot], values[slot] = slot, -slot
+        store.tokens[slot] = np.full(slot % 4 + 1, slot)
+    store.copy([(0, 3, 2), (1, 4, 1)])
+    assert keys[3, 0, :2, 0].tolist() == [0, 0] and keys[4, 0, 0, 0] == 1
+    with store.rearranging():  # 0 1 2 -> 2 0 1
+        store.swap(0, 1, lengths=(1, 2))
+        store.swap(0, 2, lengths=(2, 3))
+    assert keys[:3, 1, :2, 2].T.tolist() == [[2, 0, 1]] * 2 and values[:3, 0, 0, 0].tolist() == [-2, 0, -1]
+    assert [int(ids[0]) for ids in store.tokens[:3]] == [2, 0, 1]
 
 
 def test_without_a_gpu_nothing_is_recorded_and_the_reason_is_kept():

@@ -72,14 +72,18 @@ class FixedDecode:
 
     def clear(self) -> None:
         """Forget what was recorded, and give its memory back."""
+        self._forget()
+        self._inputs = self._logits = None
+
+    def _forget(self) -> None:
+        """Drop what was recorded, and its memory with it: a pool that no graph uses cannot be recorded into again."""
         self._graphs.clear()
         self._uses.clear()
-        self._inputs = self._logits = self._pool = None
+        self._pool = None
 
     def _run(self, rows: int, keys: int, device: torch.device) -> None:
         if self._generation != self._store.generation:
-            self._graphs.clear()
-            self._uses.clear()
+            self._forget()
             self._generation = self._store.generation
         size = (rows, keys)
         self._uses[size] += 1
@@ -153,9 +157,8 @@ class FixedPattern:
         shape = (num, key.shape[0], -1, dim) if scores.is_plain else (num, heads, 1, dim)
         queries = query.transpose(0, 1).reshape(shape)
         mask = self._mask(scores.window, query).expand(-1, -1, queries.shape[2], -1)
-        attended = attend(
-            queries, keys[:num, :, : self._keys], values[:num, :, : self._keys], scores, mask=mask
-        )
+        seen = (slice(num), slice(None), slice(self._keys))
+        attended = attend(queries, keys[seen], values[seen], scores, mask=mask, comes_back=True)
         return attended.reshape(num, heads, dim)
 
     def _mask(self, window: int, like: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ computing them; live sequences sit in slots 0 .. n-1, so that a decode step read
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 from collections.abc import Iterator, Sequence
@@ -60,8 +61,11 @@ class SlotStore:
 
     nothing = np.empty(0, np.int32)  # the tokens of an empty slot
 
-    def __init__(self, *, max_tokens: int = 0) -> None:
+    def __init__(self, *, max_tokens: int = 0, at_once: bool = False) -> None:
         self.max_tokens = max_tokens  # on the CPU, room for so many is asked for at once
+        self.at_once = (
+            at_once  # copies and swaps are made together, which takes few launches and moves a little more
+        )
         self.num_slots = 0
         self.capacity = 0
         self.generation = 0  # changes with the memory that keys and values lie in
@@ -69,6 +73,8 @@ class SlotStore:
         self.last_used: list[int] = []  # per slot: when it was last part of a batch
         self._keys: dict[int, Tensor] = {}
         self._values: dict[int, Tensor] = {}
+        self._held: list[int] = []  # while slots are rearranged: whose content each has
+        self._extent = 0  # and how many positions of it count
         self._spare: list[torch.UntypedStorage] = []  # CPU memory to use again: its pages have been touched
 
     def reserve(self, num_slots: int, capacity: int) -> None:
@@ -93,7 +99,7 @@ class SlotStore:
         for slot in sorted(staying):
             if slot >= most:
                 gap = next(gaps)
-                self.copy(slot, gap, len(self.tokens[slot]))
+                self.copy([(slot, gap, len(self.tokens[slot]))])
                 self.tokens[gap], self.last_used[gap] = self.tokens[slot], self.last_used[slot]
         self.num_slots = most
         self.tokens, self.last_used = self.tokens[:most], self.last_used[:most]
@@ -121,22 +127,49 @@ class SlotStore:
             self._values[number] = self._allocate(like[:, 0])
         return self._keys[number], self._values[number]
 
-    def copy(self, source: int, target: int, length: int) -> None:
-        """Copy the first `length` positions of one slot to another."""
+    def copy(self, copies: Sequence[tuple[int, int, int]]) -> None:
+        """Copy the first positions of slots to others: (source, target, how many). No source is a target."""
+        if self.at_once and copies:
+            sources, targets, lengths = zip(*copies)
+            self._move(sources, targets, max(lengths))
+            return
         for storage in (*self._keys.values(), *self._values.values()):
-            storage[target, :, :length] = storage[source, :, :length]
+            for source, target, length in copies:
+                storage[target, :, :length] = storage[source, :, :length]
+
+    @contextlib.contextmanager
+    def rearranging(self) -> Iterator[None]:
+        """Within it slots may be swapped; what was moved is in its place at the end."""
+        self._held, self._extent = list(range(self.num_slots)), 0
+        try:
+            yield
+            moved = [slot for slot, held in enumerate(self._held) if slot != held]
+            if moved:
+                self._move([self._held[slot] for slot in moved], moved, self._extent)
+        finally:
+            self._held = []
 
     def swap(self, a: int, b: int, *, lengths: tuple[int, int]) -> None:
         """Exchange two slots, of which the first `lengths` positions count."""
         if a == b:
             return
         length = max(lengths)
-        for storage in (*self._keys.values(), *self._values.values()):
-            kept = storage[a, :, :length].clone()
-            storage[a, :, :length] = storage[b, :, :length]
-            storage[b, :, :length] = kept
+        if self.at_once:
+            self._held[a], self._held[b] = self._held[b], self._held[a]
+            self._extent = max(self._extent, length)
+        else:
+            for storage in (*self._keys.values(), *self._values.values()):
+                kept = storage[a, :, :length].clone()
+                storage[a, :, :length] = storage[b, :, :length]
+                storage[b, :, :length] = kept
         self.tokens[a], self.tokens[b] = self.tokens[b], self.tokens[a]
         self.last_used[a], self.last_used[b] = self.last_used[b], self.last_used[a]
+
+    def _move(self, sources: Sequence[int], targets: Sequence[int], length: int) -> None:
+        """Copy the first positions of slots to others, all read before any is written."""
+        for storage in (*self._keys.values(), *self._values.values()):
+            places = torch.tensor([sources, targets], device=storage.device)
+            storage[places[1], :, :length] = storage[places[0], :, :length]
 
     def _resized(self, old: Tensor) -> Tensor:
         """Return a layer's storage at the current sizes, with the old contents; in place where it fits."""

@@ -38,7 +38,6 @@ from himac.models.attention import no_mask, use_packed_attention
 from himac.toml import Count
 from himac.types import Completion, LanguageModel, Request, Tokenizer, Weights
 
-PREFILL_TOKENS = 4096  # tokens of one prefill forward
 _LENGTH = 16.0  # of an answer in tokens, before any is known
 _PATIENCE = 8  # steps that a request waits for company at most
 
@@ -88,8 +87,8 @@ class TransformersEngine(Engine):
         self.version = 0
         self.stats = EngineStats()
         self._max_length = positions_of(model)
-        self._store = SlotStore(max_tokens=self.max_kv_tokens)
         fixed = weights.device.type == "cuda" if fixed_shapes is None else fixed_shapes
+        self._store = SlotStore(max_tokens=self.max_kv_tokens, at_once=fixed)
         self._fixed = FixedDecode(model, self._store, max_batch) if fixed else None
         self._tick = 0
         self._ending = Ending(end_ids(model, tokenizer), tokenizer)
@@ -250,18 +249,16 @@ class TransformersEngine(Engine):
         logits: dict[int, Tensor] = {}
         for wave in range(max(p.wave for p in placements) + 1):
             spans: list[tuple[int, Span]] = []
-            for p in placements:
-                if p.wave != wave:
-                    continue
-                if p.source != p.slot and p.start:
-                    self._store.copy(p.source, p.slot, p.start)
+            members = [p for p in placements if p.wave == wave]
+            self._store.copy([(p.source, p.slot, p.start) for p in members if p.source != p.slot and p.start])
+            for p in members:
                 ids = rows[p.prompt].prompt[p.start :]
                 if len(ids):
                     spans.append((p.prompt, Span(slot=p.slot, start=p.start, ids=ids)))
-            for chunk in _chunks(spans, PREFILL_TOKENS):
+            for chunk in _chunks(spans, prefill_tokens(self._device)):
                 logits.update(self._prefill_chunk(chunk))
-            for p in placements:
-                if p.wave == wave and p.twin >= 0:
+            for p in members:
+                if p.twin >= 0:
                     logits[p.prompt] = logits[p.twin]
         return logits
 
@@ -279,11 +276,12 @@ class TransformersEngine(Engine):
         first = len(self._live)
         places = range(first, first + len(rows))
         gaps = iter(sorted(set(places) - set(slots)))
-        for number, slot in enumerate(slots):
-            if slot not in places:
-                slots[number] = gap = next(gaps)
-                held = self._store.tokens
-                self._store.swap(gap, slot, lengths=(len(held[gap]), len(held[slot])))
+        with self._store.rearranging():
+            for number, slot in enumerate(slots):
+                if slot not in places:
+                    slots[number] = gap = next(gaps)
+                    held = self._store.tokens
+                    self._store.swap(gap, slot, lengths=(len(held[gap]), len(held[slot])))
         self._live += [row for _, row in sorted(zip(slots, rows), key=lambda pair: pair[0])]
 
     # generation
@@ -327,21 +325,25 @@ class TransformersEngine(Engine):
     def _release_finished(self) -> None:
         """Take finished rows out of the batch; their slots keep what was computed."""
         self._tick += 1
-        for slot in reversed(range(len(self._live))):
-            row = self._live[slot]
-            if row.finish is None:
-                continue
-            self._store.tokens[slot] = np.concatenate([row.prompt, np.asarray(row.ids[:-1], np.int32)])
-            self._store.last_used[slot] = self._tick
-            last = len(self._live) - 1
-            if slot != last:
-                moved = self._live[last]
-                length = len(moved.prompt) + len(moved.ids) - 1
-                self._store.swap(slot, last, lengths=(len(self._store.tokens[slot]), length))
-                self._live[slot] = moved
-            self._live.pop()
-            self._finished.append(row)
-            self._length += (len(row.ids) - self._length) / 64
+        with self._store.rearranging():
+            for slot in reversed(range(len(self._live))):
+                if self._live[slot].finish is not None:
+                    self._take_out(slot)
+
+    def _take_out(self, slot: int) -> None:
+        """Let the last live row take the place of a finished one."""
+        row = self._live[slot]
+        self._store.tokens[slot] = np.concatenate([row.prompt, np.asarray(row.ids[:-1], np.int32)])
+        self._store.last_used[slot] = self._tick
+        last = len(self._live) - 1
+        if slot != last:
+            moved = self._live[last]
+            length = len(moved.prompt) + len(moved.ids) - 1
+            self._store.swap(slot, last, lengths=(len(self._store.tokens[slot]), length))
+            self._live[slot] = moved
+        self._live.pop()
+        self._finished.append(row)
+        self._length += (len(row.ids) - self._length) / 64
 
     # what stays the same
 
@@ -356,6 +358,11 @@ class TransformersEngine(Engine):
         old = self.stats
         fields = {name: getattr(old, name) + more.get(name, 0) for name in EngineStats.__dataclass_fields__}
         self.stats = EngineStats(**fields)
+
+
+def prefill_tokens(device: torch.device) -> int:
+    """Return the tokens of one prefill forward: what fits a processor's cache, what keeps a GPU busy."""
+    return 4096 if device.type == "cpu" else 16_384
 
 
 def _chunks(spans: list[tuple[int, Span]], max_tokens: int) -> Iterator[list[tuple[int, Span]]]:

@@ -8,10 +8,14 @@ the order and the types of transformers' "eager".
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
+
+_UNPLANNED = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +59,14 @@ class Masks:
 
 
 def attend(
-    query: Tensor, key: Tensor, value: Tensor, scores: Scores, *, mask: Tensor | None, is_causal: bool = False
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    scores: Scores,
+    *,
+    mask: Tensor | None,
+    is_causal: bool = False,
+    comes_back: bool = False,
 ) -> Tensor:
     """Return (batch, heads, T, head_dim).
 
@@ -66,14 +77,16 @@ def attend(
         scores: how scores are made. Its window is the caller's business, who makes the mask.
         mask: to add, broadcast to (batch, heads, T, S); None: all is seen, or what `is_causal` leaves.
         is_causal: the queries are the last T of the keys' positions, and see what is before them.
+        comes_back: these shapes are met again and again.
     """
     grouped = query.shape[1] != key.shape[1]
     if scores.is_plain:
         if grouped and mask is not None and query.is_cuda and len(query) == 1:
             return _by_group(query, key, value, scores, mask)
-        return scaled_dot_product_attention(
-            query, key, value, attn_mask=mask, is_causal=is_causal, scale=scores.scale, enable_gqa=grouped
-        )
+        return _torchs(
+            query, key, value, attn_mask=mask, is_causal=is_causal, scale=scores.scale, enable_gqa=grouped,
+            comes_back=comes_back,
+        )  # fmt: skip
     if grouped:
         times = query.shape[1] // key.shape[1]
         key, value = key.repeat_interleave(times, 1), value.repeat_interleave(times, 1)
@@ -93,6 +106,14 @@ def attend(
     return shares @ value
 
 
+def _torchs(query: Tensor, key: Tensor, value: Tensor, *, comes_back: bool = False, **how: Any) -> Tensor:
+    """Return torch's attention. Where shapes are new each time cuDNN is left out, which plans a tenth of a second for each."""
+    if comes_back or not query.is_cuda:
+        return scaled_dot_product_attention(query, key, value, **how)
+    with sdpa_kernel(_UNPLANNED):
+        return scaled_dot_product_attention(query, key, value, **how)
+
+
 def _by_group(query: Tensor, key: Tensor, value: Tensor, scores: Scores, mask: Tensor) -> Tensor:
     """Grouped queries with a mask, which no fused kernel of CUDA takes: groups as a batch, their keys laid out without a copy.
 
@@ -101,9 +122,8 @@ def _by_group(query: Tensor, key: Tensor, value: Tensor, scores: Scores, mask: T
     groups, times = key.shape[1], query.shape[1] // key.shape[1]
     queries = query[0].unflatten(0, (groups, times))
     keys, values = (x[0][:, None].expand(-1, times, -1, -1) for x in (key, value))
-    out = scaled_dot_product_attention(
-        queries, keys, values, attn_mask=mask.expand(groups, times, *mask.shape[-2:]), scale=scores.scale
-    )
+    mask = mask.expand(groups, times, *mask.shape[-2:])
+    out = _torchs(queries, keys, values, attn_mask=mask, scale=scores.scale)
     return out.flatten(0, 1)[None]
 
 

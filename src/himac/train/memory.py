@@ -14,7 +14,7 @@ import torch
 
 from himac.config import Config
 from himac.engines.kv import bytes_per_token
-from himac.engines.transformers import PREFILL_TOKENS
+from himac.engines.transformers import prefill_tokens
 from himac.learner.policy import ROLES, Policy
 from himac.models.head import CHUNK_ELEMENTS
 from himac.models.logps import token_logps
@@ -98,7 +98,7 @@ def memory_of(policy: Policy, config: Config, *, kept: tuple[float, float] | Non
         activations=int(per_token * config.optimizer.max_tokens),
         logits=3 * 4 * min(CHUNK_ELEMENTS, settings.vocab_size * config.optimizer.max_tokens),
         layer=int(in_layer * config.optimizer.max_tokens),
-        prefill=int(in_layer * min(PREFILL_TOKENS, in_flight)),
+        prefill=int(in_layer * min(prefill_tokens(policy.device), in_flight)),
         cache=bytes_per_token(settings, element) * min(most, in_flight),
     )
 
