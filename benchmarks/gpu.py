@@ -1,14 +1,15 @@
 """What a GPU makes of it: decoding, learning, one iteration of configs/sokoban.toml, SmolLM2 in training.
 
-    python benchmarks/gpu.py [decode learn iteration smollm2] [--toy] [--minutes 2.0] [--smollm2 models/smollm2]
+    python benchmarks/gpu.py [decode learn iteration smollm2 hours] [--toy] [--minutes 2.0] [--smollm2 models/smollm2]
 
 decode      Qwen2.5-1.5B's architecture with random weights in bfloat16: 256 sequences after prompts of 512 tokens in
             groups of 8, step by step in shapes as they come, and in fixed shapes recorded as CUDA graphs.
 learn       one packed row of such episodes forward and backward, piece by piece and in one call of flash attention.
 iteration   `configs/sokoban.toml` with that architecture, 4 of its 32 tasks: where the time goes, peak memory, moved, gap.
-            Random weights never end an answer: each has as many tokens as is allowed, here 256 and 128 (the recipe: 512).
+            Random weights never end an answer: each has as many tokens as is allowed, here 128 and 64 (the recipe: 512).
 smollm2     SmolLM2-135M-Instruct: a warm start of all its weights on demonstrations, then HiMAC and flat GRPO from it
             for `--minutes` each.
+hours       what the measured rates make of whole recipes: 256 episodes a phase, answers of 100 tokens, observations of 60.
 
 Each part writes its share of results/gpu.json when it is done. `--toy` does the same with a model of a few thousand weights,
 on a processor too, and saves nothing beside the machine's name but that it ran.
@@ -246,7 +247,7 @@ def learn(toy: bool) -> dict[str, Any]:
 def iteration(toy: bool) -> dict[str, Any]:
     """Run one iteration of the recipe on some of its tasks."""
     config = override(
-        load_config("configs/sokoban.toml"), rollout={"tasks": 1 if toy else 4}, agent={"planner_tokens": 256, "executor_tokens": 128},
+        load_config("configs/sokoban.toml"), rollout={"tasks": 1 if toy else 4}, agent={"planner_tokens": 128, "executor_tokens": 64},
     )  # fmt: skip
     if toy:
         config = override(
@@ -271,7 +272,7 @@ def saved(folder: str, toy: bool) -> None:
 
 
 def one_iteration(config: Config, folder: str) -> dict[str, Any]:
-    """Run it twice, for the first finds everything cold; return the second's rows, and the peak beside what was calculated."""
+    """Run it once; return its rows, and the peak beside what was calculated."""
     parts = Components(config, folder)
     expected = memory_of(parts.policy, config)
     if config.algo.has_kl:
@@ -280,12 +281,11 @@ def one_iteration(config: Config, folder: str) -> dict[str, Any]:
     found: dict[str, Any] = {"calculated_gb": expected.most / 1e9, "tasks": config.rollout.tasks}
     peak_gb(reset=True)
     with Peak(parts.device) as peak:
-        for name in ("first", "second"):
-            log = Noted()
-            began = wait()
-            parts.loop(learner, log=log, outside=log).iterate(TrainState())
-            found[name] = {"wall_s": wait() - began, "phases": [numbers(row) for row in log.rows]}
-            print(name, found[name], flush=True)
+        log = Noted()
+        began = wait()
+        parts.loop(learner, log=log, outside=log).iterate(TrainState())
+        found |= {"wall_s": wait() - began, "phases": [numbers(row) for row in log.rows]}
+        print(found, flush=True)
     found["peak_gb"] = peak.bytes / 1e9
     engine: Any = parts.engine
     found["why not recorded"] = engine._fixed.why_not if getattr(engine, "_fixed", None) else "not asked"
@@ -313,7 +313,7 @@ def smollm2(toy: bool, folder: str, minutes: float) -> dict[str, Any]:
     few = ["sft.demonstrations=8", "rollout.tasks=1", "eval.tasks=2", "env.test=4", "run.iterations=1"]
     settings = [
         f'model.name="{folder}"', "model.lora_rank=0", "rollout.tasks=16", "optimizer.max_tokens=16384", "engine.max_kv_tokens=262144",
-        "sft.demonstrations=2000", "sft.epochs=2.0", "sft.lr=2e-4", "sft.batch=16", "optimizer.lr=5e-6", "eval.tasks=128",
+        "sft.demonstrations=1500", "sft.epochs=2.0", "sft.lr=2e-4", "sft.batch=16", "optimizer.lr=5e-6", "eval.tasks=128",
         "eval.every=10", "run.iterations=1000", f"budget.minutes={minutes}", "env.test=256", *(few if toy else []),
     ]  # fmt: skip
     with tempfile.TemporaryDirectory() as out:
@@ -344,6 +344,32 @@ def smollm2(toy: bool, folder: str, minutes: float) -> dict[str, Any]:
     return found
 
 
+# hours
+
+
+def hours(told: dict[str, Any]) -> dict[str, Any]:
+    """Return what iterations of whole recipes take at the rates that were measured, in seconds; nothing is run.
+
+    Left out: environments and drawing up batches (a few per cent), batches that empty towards their end, evaluations.
+    """
+    generated = told["decode"]["256 rows, fixed shapes"]["again"]["tokens_per_s"]
+    learned = told["learn"]["pieces in one call"]["tokens_per_s"]
+    found = {}
+    for recipe, turns in (("sokoban", 15), ("alfworld", 50)):
+        config = load_config(f"configs/{recipe}.toml")
+        episodes = config.rollout.tasks * config.rollout.group_size
+        sampled = 2 * episodes * turns * 100  # both phases
+        packed = 2 * episodes * turns * (100 + 60)
+        # an update passes forward twice and back once; the reference, and the old probabilities, forward once
+        collect, learn = sampled / generated, packed / learned * (1 + 1 / 4)
+        found[recipe] = {
+            "turns": turns, "sampled": sampled, "collect_s": collect, "learn_s": learn,
+            "hours": (collect + learn) * config.run.iterations / 3600, "iterations": config.run.iterations,
+        }  # fmt: skip
+        print(recipe, found[recipe])
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -359,6 +385,7 @@ def main() -> None:
         "learn": lambda: learn(args.toy),
         "iteration": lambda: iteration(args.toy),
         "smollm2": lambda: smollm2(args.toy, args.smollm2, args.minutes),
+        "hours": lambda: hours(told),
     }
     device = torch.cuda.get_device_name() if DEVICE.type == "cuda" else "processor"
     told = json.loads(args.out.read_text()) if args.out.is_file() else {}
@@ -370,7 +397,8 @@ def main() -> None:
         except Exception:
             traceback.print_exc()
             result = {"failed": traceback.format_exc().strip().splitlines()[-1]}
-        told |= {"machine": describe() | {"device": device}, "ceilings": told.get("ceilings") or ceilings()}
+        if name != "hours":
+            told |= {"machine": describe() | {"gpu": device}, "ceilings": told.get("ceilings") or ceilings()}
         told[name] = result | {"took_s": time.perf_counter() - began}
         print(f"{name}: {told[name]['took_s']:.0f} s", flush=True)
         if not args.toy:

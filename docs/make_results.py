@@ -235,6 +235,26 @@ def _gpu_fit(told: Json) -> Iterator[str]:
         yield f"{r['model']}, {how}, packs of {r['pack_tokens']:,}: {r['gb']['learning']:.1f} GB to learn, {r['gb']['collecting']:.1f} to collect; {card}"
 
 
+def _gpu(told: Json) -> Iterator[str]:
+    yield f"matrix products at {told['ceilings']['tflops']:.0f} TFLOP/s, copies at {told['ceilings']['gb_per_s']:,.0f} GB/s"
+    for name, r in told["decode"].items():
+        if isinstance(r, dict):
+            again = r["again"]
+            yield (
+                f"Qwen2.5-1.5B's architecture, {name}: {again['tokens_per_s']:,.0f} tokens/s, {again['ms_a_step']:.1f} ms a step; prompts "
+                f"{again['prompt_tokens_per_s']:,.0f} tokens/s; {r['peak_gb']:.1f} GB at most"
+            )
+    for name in ("piece by piece", "pieces in one call"):
+        r = told["learn"][name]
+        yield f"learning, {name}: {r['tokens_per_s']:,.0f} packed tokens/s, {r['tflops']:.0f} TFLOP/s, {r['peak_gb']:.1f} GB at most without an optimizer"
+    for name, r in told.get("hours", {}).items():
+        if isinstance(r, dict):
+            yield (
+                f"from these rates, not run: configs/{name}.toml, {r['turns']} turns of 100 tokens: {r['collect_s']:.0f} s to collect and "
+                f"{r['learn_s']:.0f} s to learn an iteration, {r['hours']:.1f} hours for {r['iterations']}"
+            )
+
+
 def _memory_model(told: Json) -> Iterator[str]:
     for r in told["results"]:
         yield (
@@ -339,7 +359,7 @@ def _phase_displacement(told: Json) -> Iterator[str]:
 _HEADLINES: dict[str, Callable[[Json], Iterator[str]]] = {
     "alfworld_distributions": _alfworld_distributions, "alfworld_parity": _alfworld_parity,
     "alfworld_plans_phases": _alfworld_plans_phases, "phase_displacement": _phase_displacement,
-    "alfworld_speed": _alfworld_speed, "interval_coverage": _interval_coverage, "optimizers": _optimizers, "rollout_speed": _rollout_speed, "rollout_speed_real": _rollout_speed, "train_speed_real": _train_speed, "memory_model": _memory_model, "no_rounds": _no_rounds, "no_rounds_real": _no_rounds, "smollm2": _smollm2, "gpu_fit": _gpu_fit, "alfworld_warm_starts": _alfworld_warm_starts, "large_vocabulary": _large_vocabulary, "sokoban_speed": _sokoban_speed,
+    "alfworld_speed": _alfworld_speed, "interval_coverage": _interval_coverage, "optimizers": _optimizers, "rollout_speed": _rollout_speed, "rollout_speed_real": _rollout_speed, "train_speed_real": _train_speed, "memory_model": _memory_model, "no_rounds": _no_rounds, "no_rounds_real": _no_rounds, "smollm2": _smollm2, "gpu_fit": _gpu_fit, "gpu": _gpu, "alfworld_warm_starts": _alfworld_warm_starts, "large_vocabulary": _large_vocabulary, "sokoban_speed": _sokoban_speed,
     "time_split": _time_split, "train_speed": _train_speed, "trl_iteration": _trl_iteration, "webshop_search": _webshop_search,
     "webshop_shops": _webshop_shops, "webshop_speed": _webshop_speed,
 }  # fmt: skip
