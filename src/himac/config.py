@@ -71,6 +71,7 @@ class ModelConfig:
     max_prompt: Annotated[int, at_least(16)] = 2048  # tokens of context before its oldest turns are trimmed
     # what name = "tiny" builds from scratch, a Qwen3 architecture and its tokenizer: hidden size, layers, vocabulary
     tiny: tuple[Positive, Positive, Annotated[int, at_least(300)]] = (64, 3, 512)
+    vision: Table = field(default_factory=dict)  # its eyes: freeze, min_pixels, max_pixels (docs/vision.md)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

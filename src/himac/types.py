@@ -69,6 +69,7 @@ class EnvSpec:
     reward_success: float  # reward that the published protocol gives for a solved task
     goal: str = ""  # the task in words when all tasks share it; "": the first observation states it
     deterministic: bool = True  # same (task, seed, actions) -> same results
+    images: bool = False  # every observation carries a picture, which belongs to what the agent sees
     example_play: tuple[
         tuple[str, str], ...
     ] = ()  # (seen, answer) of a short exemplary play, for few-shot prompts

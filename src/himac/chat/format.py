@@ -1,6 +1,6 @@
 """Messages to token ids and back, exactly: the chat template of one tokenizer, cut where a context grows.
 
-Left out: images (a processor's business) and tool-call templates.
+Left out: tool-call templates.
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from himac import images
 from himac.chat.conversation import Conversation, MessageFormat
 from himac.chat.template import ChatTemplate
 from himac.chat.thoughts import THINK, UNTHINK, is_mark
 from himac.errors import ModelError
+from himac.images import TAG, Eyes
 from himac.types import Message, Tokenizer
 
 _SEAM = "\ue83a"  # stands within what would be read as a control token; of the private use area, and never in a prompt
@@ -27,14 +29,16 @@ class ChatFormat:
     Args:
         tokenizer: a Hugging Face tokenizer with a chat template.
         think: whether thoughts are wanted; some templates can be told.
+        eyes: know how many tokens a picture has; None for a model that sees none.
 
     Raises:
-        ModelError: there is no template, it is not append-only, or no token ends an answer.
+        ModelError: there is no template, it is not append-only, no token ends an answer, or it shows no pictures.
     """
 
-    def __init__(self, tokenizer: Tokenizer, *, think: bool = False) -> None:
-        self.tokenizer = tokenizer
+    def __init__(self, tokenizer: Tokenizer, *, think: bool = False, eyes: Eyes | None = None) -> None:
+        self.tokenizer, self._eyes = tokenizer, eyes
         self.template = ChatTemplate(tokenizer, think=think)
+        self._frame = self.template.image_frame() if eyes is not None else ("", "")
         self._open = functools.lru_cache(maxsize=1024)(self._open_messages)  # peers see the same states
         self._encode = functools.lru_cache(maxsize=8192)(self._encode_text)
         self._decode = functools.lru_cache(maxsize=8192)(self._decode_ids)  # and give the same answers
@@ -111,6 +115,21 @@ class ChatFormat:
         return tuple(itertools.chain(*(self._encode(part + end) for part in ended), self._encode(rest)))
 
     def _encode_text(self, text: str) -> tuple[int, ...]:
+        if self._eyes is None or not TAG.search(text):
+            return self._encode_words(text)
+        found: list[int] = []
+        words = ""
+        for part, name in images.parts(text):
+            words += part
+            ids = self._eyes.ids(name) if name else None
+            if ids is not None:
+                found += [*self._encode_words(words + self._frame[0]), *ids]
+                words = self._frame[1]
+            elif name:
+                words += f"<image:{name}>"  # nobody's picture, and so a text that looks like one
+        return (*found, *self._encode_words(words))
+
+    def _encode_words(self, text: str) -> tuple[int, ...]:
         parts = text.split(_SEAM)
         return tuple(itertools.chain(*(self.tokenizer.encode(p, add_special_tokens=False) for p in parts)))
 

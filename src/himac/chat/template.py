@@ -22,6 +22,8 @@ CLOCK = dt.datetime(2025, 1, 1)
 _CLOCK_NAME = "strftime_now"  # what transformers calls the clock in a template
 _SYSTEM, _TASK, _ANSWER, _QUESTION = (f"himac{n}mark" for n in ("1sys", "2task", "3ans", "4ask"))
 _AGAIN, _LAST = "himac5mark", "himac6mark"
+_IMAGE_TOKENS = ("<|image_pad|>",)
+_SEEING = "take Qwen2.5-VL or Qwen3-VL, or an environment that speaks"
 _OPENED = re.compile(rf"\s*(?:{THINK}\s*(?:{UNTHINK}\s*)?)?")  # what may be written before an answer begins
 _TALK = (
     Message(role="system", content=_SYSTEM),
@@ -96,6 +98,32 @@ class ChatTemplate:
                 f"the chat template of {self.name!r} fails: {reason}",
                 hint="himac sends a system message, then user and assistant in turn",
             ) from error
+
+    def image_frame(self) -> tuple[str, str]:
+        """Return what the template writes before and behind the token of a picture.
+
+        Raises:
+            ModelError: it shows no pictures, or not one token for each.
+        """
+        marks = [{"type": "text", "text": _TASK}, {"type": "image"}, {"type": "text", "text": _ANSWER}]
+        plain = self.render([Message(role="user", content=_TASK + _ANSWER)])
+        try:
+            shown = str(
+                self._tokenizer.apply_chat_template(
+                    [{"role": "user", "content": marks}], tokenize=False, add_generation_prompt=True,
+                    enable_thinking=self._think, chat_template=self._text,
+                )
+            )  # fmt: skip
+        except Exception as error:
+            raise self._refusal(f"shows no pictures: {type(error).__name__}", _SEEING) from error
+        found = re.fullmatch(f"(.*){_TASK}(.*){_ANSWER}(.*)", shown, re.DOTALL)
+        if found is None or found[1] + _TASK + _ANSWER + found[3] != plain:
+            raise self._refusal("shows no pictures", _SEEING)
+        token = next((t for t in _IMAGE_TOKENS if found[2].count(t) == 1), None)
+        if token is None:
+            raise self._refusal(f"shows a picture as {found[2]!r}", _SEEING)
+        before, behind = found[2].split(token)
+        return before, behind
 
     def _probe(self) -> TemplateFacts:
         opened, talk = self.render(_TALK[:2]), self.render(_TALK)

@@ -19,8 +19,8 @@ from torch import Tensor
 
 from himac.engines.kv import SlotStore
 from himac.errors import ModelError
-from himac.models.attention import no_mask
 from himac.models.kernel import Scores, attend
+from himac.models.reading import read
 from himac.types import LanguageModel
 
 GRAIN = 256  # keys are rounded up to multiples of this
@@ -43,28 +43,29 @@ class FixedDecode:
         self._uses: Counter[tuple[int, int]] = Counter()
         self._generation = -1  # of the storage that graphs point into
         self._inputs: Tensor | None = (
-            None  # (3, most rows) int64: last tokens, their positions, where they are written
+            None  # (4, most rows) int64: last tokens, tokens before them, their positions, their places in slots
         )
         self._logits: Tensor | None = None  # (most rows, V), of the last step
         self._pool: Any = None
         self.why_not = ""  # graphs are not recorded
 
-    def step(self, last: list[int], lengths: np.ndarray) -> Tensor:
+    def step(self, last: list[int], lengths: np.ndarray, positions: np.ndarray) -> Tensor:
         """Return logits, (n, V) float32, that follow one more token of each sequence in slots 0 .. n-1.
 
         Args:
             last: (n,) the tokens.
             lengths: (n,) tokens in each slot, the new ones not counted.
+            positions: (n,) of the new ones; with pictures before them they are not their numbers.
         """
         num, capacity = len(last), self._store.capacity
         rows = min(rows_of(num), self._store.num_slots)
         keys = min(-(-(int(lengths.max()) + 1) // GRAIN) * GRAIN, capacity)
         device = next(self._model.parameters()).device
         if self._inputs is None:
-            self._inputs = torch.zeros(3, self._max_batch, dtype=torch.int64, device=device)
-        fresh = np.zeros((3, rows), np.int64)
-        fresh[0, :num], fresh[1, :num], fresh[2, :num] = last, lengths, lengths
-        fresh[2, num:] = capacity - 1
+            self._inputs = torch.zeros(4, self._max_batch, dtype=torch.int64, device=device)
+        fresh = np.zeros((4, rows), np.int64)
+        fresh[:, :num] = last, lengths, positions, lengths
+        fresh[3, num:] = capacity - 1
         self._inputs[:, :rows].copy_(torch.from_numpy(fresh))
         self._run(rows, keys, device)
         assert self._logits is not None
@@ -97,11 +98,8 @@ class FixedDecode:
 
     def _forward(self, rows: int, keys: int) -> None:
         assert self._inputs is not None
-        ids, positions, places = (row[None, :rows] for row in self._inputs)
-        pattern = FixedPattern(self._store, positions[0], places[0], keys)
-        logits = self._model(
-            input_ids=ids, position_ids=positions, attention_mask=no_mask(ids.device), use_cache=False, pattern=pattern,
-        ).logits[0]  # fmt: skip
+        ids, lengths, positions, places = (row[:rows] for row in self._inputs)
+        logits = read(self._model, ids, positions, FixedPattern(self._store, lengths, places, keys))
         if self._logits is None:
             self._logits = logits.new_empty(self._max_batch, logits.shape[-1])
         self._logits[:rows] = logits

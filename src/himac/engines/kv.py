@@ -367,13 +367,3 @@ def runs(lengths: np.ndarray, padding: float) -> Iterator[tuple[slice, int]]:
             first, together = row, length
         longest = together
     yield slice(first, len(lengths)), longest
-
-
-def packed_row(spans: Sequence[Span], device: torch.device) -> dict[str, Any]:
-    """Return ids and positions of the spans as `model.forward` takes them."""
-    ids = np.concatenate([span.ids for span in spans]).astype(np.int64)
-    positions = np.concatenate([np.arange(s.start, s.start + len(s.ids)) for s in spans])
-    return {
-        "input_ids": torch.as_tensor(ids, device=device)[None],
-        "position_ids": torch.as_tensor(positions, device=device)[None],
-    }

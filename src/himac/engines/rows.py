@@ -12,6 +12,7 @@ from himac.chat import ChatFormat
 from himac.chat.thoughts import thought_is_open
 from himac.engines.sampling import stream
 from himac.errors import ModelError
+from himac.models.vision import Sight, Vision
 from himac.types import Completion, LanguageModel, Request, Sampling, Tokenizer
 
 
@@ -24,9 +25,15 @@ class Row:
     sampling: Sampling
     max_tokens: int  # limit on new tokens, the model's length considered
     uniforms: np.random.Generator
+    sight: Sight | None = None  # of the prompt, where the model sees
     ids: list[int] = field(default_factory=list)
     logps: list[float] = field(default_factory=list)
     finish: Literal["stop", "length"] | None = None
+
+    @property
+    def shift(self) -> int:
+        """Position of the next token, less the tokens before it: a picture takes fewer positions than tokens."""
+        return self.sight.shift if self.sight is not None else 0
 
     @property
     def completion(self) -> Completion:
@@ -39,7 +46,7 @@ def positions_of(model: LanguageModel) -> int | None:
     return getattr(model.config.get_text_config(), "max_position_embeddings", None)
 
 
-def row_of(ticket: int, request: Request, max_length: int | None) -> Row:
+def row_of(ticket: int, request: Request, max_length: int | None, vision: Vision | None = None) -> Row:
     """Return a request as a row, its room for new tokens cut to what the model's positions leave.
 
     Raises:
@@ -57,7 +64,15 @@ def row_of(ticket: int, request: Request, max_length: int | None) -> Row:
             )
         room = min(room, max_length - len(prompt) + 1)
     uniforms = stream(request.sampling.seed)
-    return Row(ticket=ticket, prompt=prompt, sampling=request.sampling, max_tokens=room, uniforms=uniforms)
+    sight = vision.sight(prompt) if vision is not None else None
+    return Row(
+        ticket=ticket,
+        prompt=prompt,
+        sampling=request.sampling,
+        max_tokens=room,
+        uniforms=uniforms,
+        sight=sight,
+    )
 
 
 class Ending:

@@ -28,13 +28,14 @@ from himac.engines.kv import (
     Span,
     affordable_tokens,
     bytes_per_token,
-    packed_row,
 )
 from himac.engines.prefixes import Placement, place
 from himac.engines.rows import Ending, Row, end_ids, positions_of, row_of
 from himac.engines.sampling import draw
 from himac.errors import ModelError
-from himac.models.attention import no_mask, use_packed_attention
+from himac.models.attention import use_packed_attention
+from himac.models.reading import read
+from himac.models.vision import Features, Look, Vision, seen_in
 from himac.toml import Count
 from himac.types import Completion, LanguageModel, Request, Tokenizer, Weights
 
@@ -64,6 +65,7 @@ class TransformersEngine(Engine):
         max_kv_tokens: most token positions whose keys and values are kept, over all slots; 0: what a quarter of the
             device's memory holds, and at most 262,144. Sequences being generated are never dropped for it.
         fixed_shapes: decode in few shapes, which a GPU records as graphs and replays; None: on a GPU.
+        vision: knows the pictures in prompts; None where there are none.
 
     Raises:
         ModelError: the model's attention is not supported.
@@ -77,9 +79,11 @@ class TransformersEngine(Engine):
         max_batch: int = 128,
         max_kv_tokens: Count = 0,
         fixed_shapes: bool | None = None,
+        vision: Vision | None = None,
     ) -> None:
         use_packed_attention(model)
-        self.model, self.tokenizer = model, tokenizer
+        self.model, self.tokenizer, self.vision = model, tokenizer, vision
+        self._seen: dict[int, Features] = {}  # of pictures, made with these weights
         settings, weights = model.config.get_text_config(), next(model.parameters())
         per_token = bytes_per_token(settings, weights.element_size())
         self.max_batch = max_batch
@@ -106,7 +110,7 @@ class TransformersEngine(Engine):
         Raises:
             ModelError: its prompt is empty or longer than the model allows.
         """
-        row = row_of(self._next, request, self._max_length)
+        row = row_of(self._next, request, self._max_length, self.vision)
         if not self._rows_under_way:
             self._training = [module for module in self.model.modules() if module.training]
         if row.max_tokens > 0:
@@ -160,6 +164,7 @@ class TransformersEngine(Engine):
     def release(self) -> None:
         """Drop all cached prefixes, and whatever else is remembered: what comes next is computed as by a new engine."""
         self._store.clear()
+        self._seen.clear()
         if self._fixed is not None:
             self._fixed.clear()
         self._length = _LENGTH
@@ -256,20 +261,36 @@ class TransformersEngine(Engine):
                 if len(ids):
                     spans.append((p.prompt, Span(slot=p.slot, start=p.start, ids=ids)))
             for chunk in _chunks(spans, prefill_tokens(self._device)):
-                logits.update(self._prefill_chunk(chunk))
+                logits.update(self._prefill_chunk(rows, chunk))
             for p in members:
                 if p.twin >= 0:
                     logits[p.prompt] = logits[p.twin]
         return logits
 
-    def _prefill_chunk(self, chunk: list[tuple[int, Span]]) -> dict[int, Tensor]:
+    def _prefill_chunk(self, rows: Sequence[Row], chunk: list[tuple[int, Span]]) -> dict[int, Tensor]:
         spans = [span for _, span in chunk]
+        ids = np.concatenate([span.ids for span in spans]).astype(np.int64)
+        positions, look = self._sights(rows, chunk)
         last = np.cumsum([len(span.ids) for span in spans]) - 1
-        out = self.model(
-            **packed_row(spans, self._device), attention_mask=no_mask(self._device), use_cache=False,
-            logits_to_keep=torch.as_tensor(last, device=self._device), pattern=PrefillPattern(self._store, spans),
-        ).logits[0].float()  # fmt: skip
+        out = read(
+            self.model, self._there(ids), self._there(positions), PrefillPattern(self._store, spans),
+            keep_K=self._there(last), look=look,
+        ).float()  # fmt: skip
         return {number: row for (number, _), row in zip(chunk, out)}
+
+    def _sights(self, rows: Sequence[Row], chunk: list[tuple[int, Span]]) -> tuple[np.ndarray, Look | None]:
+        """Return where the tokens of some spans stand, (T,) or (3, T), and their pictures."""
+        if self.vision is None:
+            return np.concatenate([np.arange(s.start, s.start + len(s.ids)) for _, s in chunk]), None
+        parts = [
+            sight.part(s.start, s.start + len(s.ids))
+            for n, s in chunk
+            if (sight := rows[n].sight) is not None
+        ]
+        return seen_in(parts, self.vision, self._seen)
+
+    def _there(self, array: np.ndarray) -> Tensor:
+        return torch.as_tensor(array, device=self._device)
 
     def _bring_forward(self, rows: Sequence[Row], slots: list[int]) -> None:
         """Make the rows live, which means that their slots come right behind the live ones, in any order."""
@@ -296,18 +317,17 @@ class TransformersEngine(Engine):
         capacity = self._make_room(longest, len(self._live))
         self._store.reserve(self._store.num_slots, capacity)
         last = [row.ids[-1] for row in self._live]
-        self._sample(self._live, (self._fixed.step if self._fixed else self._free_step)(last, lengths))
+        places = lengths + np.array([row.shift for row in self._live])
+        self._sample(
+            self._live, (self._fixed.step if self._fixed else self._free_step)(last, lengths, places)
+        )
         self._release_finished()
         self._count(decode_s=time.perf_counter() - began)
 
-    def _free_step(self, last: list[int], lengths: np.ndarray) -> Tensor:
+    def _free_step(self, last: list[int], lengths: np.ndarray, places: np.ndarray) -> Tensor:
         """As `FixedDecode.step`, in whatever shape comes: for a processor, where a step costs what it computes."""
         pattern = DecodePattern(self._store, lengths, self._device)
-        logits: Tensor = self.model(
-            input_ids=torch.tensor(last, device=self._device)[None], position_ids=pattern.positions[None],
-            attention_mask=no_mask(self._device), use_cache=False, pattern=pattern,
-        ).logits[0].float()  # fmt: skip
-        return logits
+        return read(self.model, self._there(np.array(last)), self._there(places), pattern).float()
 
     def _sample(self, rows: Sequence[Row], logits_BV: Tensor) -> None:
         temperatures = torch.tensor([row.sampling.temperature for row in rows], device=self._device)
@@ -344,8 +364,6 @@ class TransformersEngine(Engine):
         self._live.pop()
         self._finished.append(row)
         self._length += (len(row.ids) - self._length) / 64
-
-    # what stays the same
 
     @property
     def _device(self) -> torch.device:

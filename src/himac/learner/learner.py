@@ -111,7 +111,7 @@ class Learner:
         total = 0.0
         for row in self._packs(samples, range(len(samples))):
             self.policy.play(row.role)
-            out = token_logps(self.policy.model, row.batch, row.masks)
+            out = token_logps(self.policy.model, row.batch, row.masks, vision=self.policy.vision)
             loss = imitation_loss(out.logps, self._tensor(row.pick("weights")))
             loss.backward()
             total += float(loss.detach())
@@ -126,7 +126,9 @@ class Learner:
         self.policy.model.eval()
         for row in self._packs(samples, range(len(samples))):
             self.policy.play(row.role)
-            out = token_logps(self.policy.model, row.batch, row.masks, states_at=row.states_at)
+            out = token_logps(
+                self.policy.model, row.batch, row.masks, states_at=row.states_at, vision=self.policy.vision
+            )
             values_M = self.critic(out.states, row.state_roles).cpu().numpy()
             counts = [int(row.states_at[i].sum()) for i in row.batch.sequences]
             for i, part in zip(row.batch.sequences, np.split(values_M, np.cumsum(counts)[:-1]), strict=True):
@@ -198,6 +200,7 @@ class Learner:
                 row.masks,
                 temperature=phase.temperature_of(row.role),
                 entropy_grad=self.loss.entropy_coef != 0,
+                vision=self.policy.vision,
                 states_at=row.states_at if self.critic is not None else None,
             )
             sampled_N, weights_N = self._tensor(row.pick("logps")), self._tensor(row.pick("weights"))
@@ -274,7 +277,8 @@ class Learner:
         for row in packs:
             if model is self.policy.model:
                 self.policy.play(row.role)
-            out = token_logps(model, row.batch, row.masks, temperature=phase.temperature_of(row.role))
+            temperature = phase.temperature_of(row.role)
+            out = token_logps(model, row.batch, row.masks, temperature=temperature, vision=self.policy.vision)
             logps_N, at = out.logps.cpu().numpy(), 0
             for i in row.batch.sequences:
                 count = int(row.masks[i].sum())

@@ -16,7 +16,9 @@ import torch
 
 from himac.chat import ChatFormat
 from himac.config import ModelConfig
-from himac.models.load import load_model, load_weights, save_model
+from himac.images import Album
+from himac.models.load import load_model, load_vision, load_weights, save_model
+from himac.models.vision import Vision, sees
 from himac.types import LanguageModel, Role, Tokenizer
 
 ROLES: tuple[Role, Role] = ("planner", "executor")
@@ -30,25 +32,39 @@ class Policy:
         tokenizer: its tokenizer.
         per_role: the model has one adapter named after each role.
         think: thoughts are wanted; some chat templates can be told.
+        vision: the model's eyes; None for one that reads only.
     """
 
     def __init__(
-        self, model: LanguageModel, tokenizer: Tokenizer, *, per_role: bool = False, think: bool = False
+        self,
+        model: LanguageModel,
+        tokenizer: Tokenizer,
+        *,
+        per_role: bool = False,
+        think: bool = False,
+        vision: Vision | None = None,
     ) -> None:
-        self.model, self.tokenizer, self.per_role = model, tokenizer, per_role
-        self.chat = ChatFormat(tokenizer, think=think)
+        self.model, self.tokenizer, self.per_role, self.vision = model, tokenizer, per_role, vision
+        self.chat = ChatFormat(tokenizer, think=think, eyes=vision)
         self._reference: LanguageModel = None
         if per_role:
             self.model.set_adapter(ROLES[0])  # even where it is active already: the other one must not learn
 
     @classmethod
     def load(
-        cls, name: str | Path, config: ModelConfig, *, device: torch.device, think: bool = False
+        cls,
+        name: str | Path,
+        config: ModelConfig,
+        *,
+        device: torch.device,
+        think: bool = False,
+        album: Album | None = None,
     ) -> Policy:
-        """Load a policy by Hugging Face name or local folder."""
+        """Load a policy by Hugging Face name or local folder; a model that sees finds its pictures in the album."""
         adapters = ROLES if config.lora_per_role else ("default",)
         model, tokenizer = load_model(str(name), config, device=device, adapters=adapters)
-        return cls(model, tokenizer, per_role=config.lora_per_role, think=think)
+        vision = load_vision(str(name), model, config, album or Album()) if sees(model) else None
+        return cls(model, tokenizer, per_role=config.lora_per_role, think=think, vision=vision)
 
     @property
     def device(self) -> torch.device:
@@ -77,6 +93,8 @@ class Policy:
     def save(self, folder: Path) -> None:
         """Save an ordinary Hugging Face folder."""
         save_model(self.model, self.tokenizer, folder)
+        if self.vision is not None:
+            self.vision.processor.save_pretrained(str(folder))
 
     def merge(self) -> None:
         """Make a LoRA adapter a part of the weights, which then are an ordinary model's."""

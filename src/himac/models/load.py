@@ -13,11 +13,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import (
+    AutoConfig,
+    AutoImageProcessor,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    AutoTokenizer,
+)
 
 from himac.config import ModelConfig
 from himac.errors import ConfigError, ModelError, missing_extra
+from himac.images import Album
 from himac.models.attention import why_padded
+from himac.models.vision import Vision, sees, unwrapped, vision_settings
 from himac.types import LanguageModel, Tokenizer
 
 ROLES_1 = {"macro": "planner", "micro": "executor"}
@@ -64,7 +72,8 @@ def load_model(
     if saved:
         model = _load_adapters(name, saved, dtype)
     else:
-        model = _load(AutoModelForCausalLM, name, dtype=dtype)
+        model = _load_base(name, dtype)
+    _freeze_tower(model, cfg)
     why_padded(model)
     if cfg.lora_rank and not saved:
         model = _add_adapters(model, cfg, adapters)
@@ -104,7 +113,7 @@ def load_weights(model: LanguageModel, folder: str | Path) -> None:
         for name, path in saved.items():
             set_peft_model_state_dict(model, load_peft_weights(str(path)), adapter_name=name)
         return
-    held = _load(AutoModelForCausalLM, str(folder), dtype=next(model.parameters()).dtype)
+    held = _load_base(str(folder), next(model.parameters()).dtype)
     model.load_state_dict(held.state_dict())
 
 
@@ -115,6 +124,34 @@ def _dtype(name: str, device: torch.device) -> torch.dtype:
     if name not in _DTYPES:
         raise ConfigError(f"model.dtype must be one of auto, {', '.join(_DTYPES)}, got {name!r}")
     return _DTYPES[name]
+
+
+def load_vision(name: str, model: LanguageModel, cfg: ModelConfig, album: Album) -> Vision:
+    """Return the eyes of a vision-language model.
+
+    Raises:
+        ModelError: the family's pictures cannot be read, or no image processor lies with the model.
+    """
+    saved = saved_adapters(Path(name))
+    found = (
+        name
+        if (Path(name) / "preprocessor_config.json").is_file() or not saved
+        else base_of(next(iter(saved.values())))
+    )
+    return Vision(model, _load(AutoImageProcessor, found, backend="pil"), album, cfg.vision)
+
+
+def _load_base(name: str, dtype: torch.dtype) -> LanguageModel:
+    """Load a causal language model, or one that sees, where its configuration has a vision tower."""
+    shape = _load(AutoConfig, name)
+    auto = AutoModelForImageTextToText if hasattr(shape, "vision_config") else AutoModelForCausalLM
+    return _load(auto, name, dtype=dtype)
+
+
+def _freeze_tower(model: LanguageModel, cfg: ModelConfig) -> None:
+    if sees(model) and vision_settings(cfg.vision).freeze:
+        for parameter in unwrapped(model).model.visual.parameters():
+            parameter.requires_grad_(False)
 
 
 def _load(auto: Any, name: str, **settings: Any) -> Any:
@@ -154,7 +191,7 @@ def _load_adapters(folder: str, saved: dict[str, Path], dtype: torch.dtype) -> L
         raise missing_extra("peft", "lora", f"the adapter in {folder!r}") from error
     (first, path), *others = saved.items()
     named = base_of(path)
-    base = _load(AutoModelForCausalLM, named, dtype=dtype)
+    base = _load_base(named, dtype)
     model = PeftModel.from_pretrained(base, path, adapter_name=first, is_trainable=True)
     for name, other in others:
         model.load_adapter(other, adapter_name=name, is_trainable=True)
@@ -183,6 +220,7 @@ def _add_adapters(model: LanguageModel, cfg: ModelConfig, adapters: tuple[str, .
         r=cfg.lora_rank,
         lora_alpha=2 * cfg.lora_rank,
         target_modules="all-linear",
+        exclude_modules=r".*\bvisual\b.*" if sees(model) and vision_settings(cfg.vision).freeze else None,
         task_type="CAUSAL_LM",
         lora_dropout=0.0,
     )

@@ -13,10 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from himac.models.attention import packed_inputs, why_padded
+from himac.models.attention import TreePattern, why_padded
 from himac.models.head import CHUNK_ELEMENTS, head_of, reading_head
 from himac.models.packing import PackedBatch
 from himac.models.padded import padded_states
+from himac.models.reading import read
+from himac.models.vision import Look, Vision
 from himac.types import LanguageModel
 
 
@@ -39,6 +41,7 @@ def token_logps(
     temperature: float = 1.0,
     entropy_grad: bool = False,
     states_at: Sequence[np.ndarray] | None = None,
+    vision: Vision | None = None,
 ) -> TokenLogps:
     """Return log p(ids[t] | ids[:t]) for every masked token of the batch, and hidden states where asked for.
 
@@ -50,6 +53,7 @@ def token_logps(
         entropy_grad: let gradients flow through the entropies too.
         states_at: per sequence given to `pack`, (T_s,) bool: after which tokens the last hidden state is wanted,
             in the order of the log-probabilities; None for nowhere.
+        vision: knows the pictures in the sequences; None where there are none.
     """
     is_padded = bool(why_padded(model))
     device = next(model.parameters()).device
@@ -63,9 +67,13 @@ def token_logps(
     if is_padded:
         states_KH, logits_KV = padded_states(model, batch, kept, cut=head is not None)
     else:
-        with reading_head(model, cut=head is not None) as read:
-            logits_KV = model(**packed_inputs(batch, device), logits_to_keep=kept_K).logits[0]
-        states_KH = read[0][0]
+        ids_T = torch.as_tensor(batch.ids, device=device)
+        positions, look = _seen(batch, vision)
+        with reading_head(model, cut=head is not None) as heard:
+            logits_KV = read(
+                model, ids_T, torch.as_tensor(positions, device=device), TreePattern(batch), keep_K=kept_K, look=look,
+            )  # fmt: skip
+        states_KH = heard[0][0]
     if head is None:
         found = _read(logits_KV, row, target, temperature=temperature, entropy_grad=entropy_grad)
     else:
@@ -76,6 +84,22 @@ def token_logps(
         entropies=entropy_K[torch.as_tensor(row, device=device)],
         states=None if states_at is None else states_KH[torch.as_tensor(row_of_state, device=device)],
     )
+
+
+def _seen(batch: PackedBatch, vision: Vision | None) -> tuple[np.ndarray, Look | None]:
+    """Return where the row's tokens stand, (T,) or (3, T), and its pictures."""
+    if vision is None:
+        return batch.positions, None
+    positions = np.zeros((3, batch.num_tokens), np.int64)
+    picture, offset = np.full(batch.num_tokens, -1), np.zeros(batch.num_tokens, np.int64)
+    for indices in batch.index:
+        sight = vision.sight(batch.ids[indices])
+        positions[:, indices], picture[indices], offset[indices] = (
+            sight.positions,
+            sight.picture,
+            sight.offset,
+        )
+    return positions, Look(vision, picture, offset)
 
 
 def _read(

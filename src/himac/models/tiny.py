@@ -12,15 +12,29 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+from transformers import (
+    PreTrainedTokenizerFast,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+    Qwen3VLConfig,
+    Qwen3VLForConditionalGeneration,
+)
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+from himac.errors import ConfigError
+from himac.models.vision import VisionSettings
 
 TAGS = ("<blueprint>", "</blueprint>", "<action>", "</action>", "<sub_done>", "<think>", "</think>")
 """The agents' tags: one token each, but ordinary text (decoding shows them)."""
 
 _SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+_PICTURES = ("<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>")
 _WORDS = r" ?\[\p{Lu}+\] ?|[#_√OXPS]{4,}| ?\p{L}+| ?\p{N}|\n| ?[^\s\p{L}\p{N}]|\s"
 """Words with their leading space; digits and symbols one by one, so that a board's cell is a token, unless a
 row is written without spaces, which asks for few tokens. Markers such as ` [SEP] ` are whole, with the space behind
@@ -29,6 +43,17 @@ them, so that what a page lists has the tokens of what is clicked."""
 _CHATML = (
     "{% for message in messages %}"
     "{{ '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' }}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
+
+_CHATML_SEEING = (
+    "{% for message in messages %}"
+    "{{ '<|im_start|>' + message.role + '\\n' }}"
+    "{% if message.content is string %}{{ message.content }}{% else %}{% for part in message.content %}"
+    "{% if part.type == 'image' %}{{ '<|vision_start|><|image_pad|><|vision_end|>' }}{% else %}{{ part.text }}{% endif %}"
+    "{% endfor %}{% endif %}"
+    "{{ '<|im_end|>\\n' }}"
     "{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
@@ -49,7 +74,13 @@ class TinyShape:
 
 
 def build_tiny(
-    folder: str | Path, texts: Iterable[str], shape: TinyShape, *, vocab: int = 512, seed: int = 0
+    folder: str | Path,
+    texts: Iterable[str],
+    shape: TinyShape,
+    *,
+    vocab: int = 512,
+    seed: int = 0,
+    vision: VisionSettings | None = None,
 ) -> None:
     """Build a tokenizer from texts and a randomly initialised model, and save both.
 
@@ -59,32 +90,110 @@ def build_tiny(
         shape: of the model.
         vocab: most tokens; at least the 256 bytes and the tags.
         seed: of the weights.
+        vision: of a model that sees; its image processor is saved too.
+
+    Raises:
+        ConfigError: a vision family that cannot be built.
     """
-    tokenizer = build_tokenizer(texts, vocab=vocab)
+    tokenizer = build_tokenizer(texts, vocab=vocab, sees=vision is not None)
     config = Qwen3Config(
-        vocab_size=len(tokenizer),
-        hidden_size=shape.hidden,
-        intermediate_size=3 * shape.hidden,
-        num_hidden_layers=shape.layers,
-        num_attention_heads=shape.heads,
-        num_key_value_heads=shape.kv_heads,
+        **_text_shape(shape, tokenizer),
         head_dim=shape.head_dim,
-        max_position_embeddings=shape.max_length,
-        initializer_range=0.8 * shape.hidden**-0.5,  # the usual 0.02 is made for models ten times as wide
-        tie_word_embeddings=True,
-        bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = Qwen3ForCausalLM(config)
+        model = Qwen3ForCausalLM(config) if vision is None else seeing_model(shape, tokenizer, vision)
     model.save_pretrained(str(folder))
     tokenizer.save_pretrained(str(folder))
+    if vision is not None:
+        processor_of(vision).save_pretrained(str(folder))
 
 
-def build_tokenizer(texts: Iterable[str], *, vocab: int) -> PreTrainedTokenizerFast:
+def _text_shape(shape: TinyShape, tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
+    return {
+        "vocab_size": len(tokenizer),
+        "hidden_size": shape.hidden,
+        "intermediate_size": 3 * shape.hidden,
+        "num_hidden_layers": shape.layers,
+        "num_attention_heads": shape.heads,
+        "num_key_value_heads": shape.kv_heads,
+        "max_position_embeddings": shape.max_length,
+        "initializer_range": 0.8 * shape.hidden**-0.5,  # the usual 0.02 is made for models ten times as wide
+        "tie_word_embeddings": True,
+        "bos_token_id": None,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+
+
+def seeing_model(shape: TinyShape, tokenizer: PreTrainedTokenizerFast, vision: VisionSettings) -> Any:
+    """Return a randomly initialised vision-language model of Qwen2.5-VL's or Qwen3-VL's architecture.
+
+    Raises:
+        ConfigError: another family.
+    """
+    width, blocks = vision.tower
+    words = tokenizer.get_vocab()
+    numbers = [words[token] for token in _PICTURES]
+    names = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
+    rope: dict[str, Any] = {"rope_type": "default", "rope_theta": 10_000.0}
+    text = _text_shape(shape, tokenizer)
+    tower: dict[str, Any] = {
+        "depth": blocks,
+        "hidden_size": width,
+        "intermediate_size": 2 * width,
+        "num_heads": max(1, width // 32),
+        "patch_size": vision.patch,
+        "spatial_merge_size": 2,
+        "temporal_patch_size": 2,
+        "out_hidden_size": shape.hidden,
+        "initializer_range": 0.8 * width**-0.5,
+    }
+    both: dict[str, Any] = {"text_config": text, "vision_config": tower, "tie_word_embeddings": True}
+    both |= dict(zip(names, numbers, strict=True))
+    if vision.family == "qwen3_vl":
+        half = shape.head_dim // 2
+        rope |= {"mrope_interleaved": True, "mrope_section": [half - 2 * (half // 3), half // 3, half // 3]}
+        text |= {"head_dim": shape.head_dim, "rope_parameters": rope}
+        tower |= {"num_position_embeddings": 256, "deepstack_visual_indexes": list(range(blocks - 1))}
+        model: Any = Qwen3VLForConditionalGeneration(Qwen3VLConfig(**both))
+        _loud_places(model)
+        return model
+    if vision.family == "qwen2_5_vl":
+        half = shape.hidden // shape.heads // 2
+        rope["mrope_section"] = [half - 2 * (3 * half // 8), 3 * half // 8, 3 * half // 8]
+        text["rope_parameters"] = rope
+        tower |= {"window_size": 8 * vision.patch, "fullatt_block_indexes": [blocks - 1]}
+        return Qwen2_5_VLForConditionalGeneration(Qwen2_5_VLConfig(**both))
+    raise ConfigError(
+        f"model.vision.family must be qwen3_vl or qwen2_5_vl for a tiny model, got {vision.family!r}"
+    )
+
+
+def processor_of(vision: VisionSettings) -> Any:
+    """Return the image processor of a tiny model: pictures as they are, but for sides of whole tokens."""
+    return Qwen2VLImageProcessorPil(
+        patch_size=vision.patch,
+        merge_size=2,
+        temporal_patch_size=2,
+        size={
+            "shortest_edge": vision.min_pixels or (2 * vision.patch) ** 2,
+            "longest_edge": vision.max_pixels or 1024 * (2 * vision.patch) ** 2,
+        },
+    )
+
+
+def _loud_places(model: Any) -> None:
+    """Let a patch's place be as loud as its pixels: drawn alike, the pixels of a small tower drown it."""
+    visual = model.model.visual
+    torch.nn.init.normal_(visual.pos_embed.weight, std=1.0)
+    kernel = visual.patch_embed.proj.weight
+    torch.nn.init.normal_(kernel, std=kernel[0].numel() ** -0.5)
+
+
+def build_tokenizer(texts: Iterable[str], *, vocab: int, sees: bool = False) -> PreTrainedTokenizerFast:
     """Train a byte-level BPE tokenizer; any text makes the round trip unchanged."""
+    special = [*_SPECIAL, *(_PICTURES if sees else ())]
     bpe = Tokenizer(models.BPE())
     split = pre_tokenizers.Split(Regex(_WORDS), behavior="isolated")
     bpe.pre_tokenizer = pre_tokenizers.Sequence(
@@ -94,7 +203,7 @@ def build_tokenizer(texts: Iterable[str], *, vocab: int) -> PreTrainedTokenizerF
     trainer = trainers.BpeTrainer(
         vocab_size=vocab - len(TAGS),
         min_frequency=2,
-        special_tokens=list(_SPECIAL),
+        special_tokens=special,
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
@@ -108,5 +217,5 @@ def build_tokenizer(texts: Iterable[str], *, vocab: int) -> PreTrainedTokenizerF
         pad_token="<|endoftext|>",
         clean_up_tokenization_spaces=False,
     )
-    tokenizer.chat_template = _CHATML
+    tokenizer.chat_template = _CHATML_SEEING if sees else _CHATML
     return tokenizer

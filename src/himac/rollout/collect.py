@@ -17,6 +17,7 @@ from himac.chat import Format
 from himac.config import AgentConfig
 from himac.engines.base import BatchEngine, Engine, stepping
 from himac.envs.base import Env
+from himac.images import Album
 from himac.rollout.episode import Job, LiveEpisode
 from himac.types import Completion, Episode, StopReason, Weights
 
@@ -41,6 +42,7 @@ class EpisodeRunner:
         max_live: episodes in flight.
         max_prompt: tokens of a context before its oldest turns are trimmed.
         planner_chat: the chat format of the engine that plans, where it is another; None: the same.
+        album: keeps the pictures of a world that shows them.
     """
 
     def __init__(
@@ -53,7 +55,9 @@ class EpisodeRunner:
         max_live: int = 128,
         max_prompt: int = 2048,
         planner_chat: Format | None = None,
+        album: Album | None = None,
     ) -> None:
+        self._album = album
         self._make_env, self._engine = make_env, stepping(engine)
         self._chat, self._planner_chat, self._cfg = chat, planner_chat, cfg
         self._max_live, self._max_prompt = max_live, max_prompt
@@ -133,7 +137,9 @@ class EpisodeRunner:
 
     def _open(self, job: Job) -> LiveEpisode:
         env = self._idle_envs.pop() if self._idle_envs else self._make_env()
-        episode = LiveEpisode(job, env, self._chat, cfg=self._cfg, planner_chat=self._planner_chat)
+        episode = LiveEpisode(
+            job, env, self._chat, cfg=self._cfg, planner_chat=self._planner_chat, album=self._album
+        )
         with _Timer(self.clock):
             episode.begin()
         return episode

@@ -16,6 +16,7 @@ from himac.agents.base import Agent, Query, Reply
 from himac.chat import Conversation, Dialogue, Format
 from himac.config import AgentConfig
 from himac.envs.base import Env
+from himac.images import Album
 from himac.seeds import derive
 from himac.types import (
     Completion,
@@ -60,12 +61,21 @@ class LiveEpisode:
         chat: how the engine is talked to.
         cfg: what bad form costs.
         planner_chat: how the planner's engine is talked to; None where it is the same.
+        album: keeps the pictures of a world that shows them; None makes one of its own.
     """
 
     def __init__(
-        self, job: Job, env: Env, chat: Format, *, cfg: AgentConfig, planner_chat: Format | None = None
+        self,
+        job: Job,
+        env: Env,
+        chat: Format,
+        *,
+        cfg: AgentConfig,
+        planner_chat: Format | None = None,
+        album: Album | None = None,
     ) -> None:
         self.job, self.env = job, env
+        self._album = album if album is not None else Album()
         self.role: Role = "executor"  # whose turn the next completion is
         self.query: Query | None = None  # what was asked last
         self.reply: Reply | None = None  # what the last completion meant
@@ -104,7 +114,7 @@ class LiveEpisode:
     def begin(self) -> None:
         """Reset the world and show it to the agent."""
         try:
-            self.first = self.env.reset(self.job.task, seed=self.job.env_seed)
+            self.first = self._told(self.env.reset(self.job.task, seed=self.job.env_seed))
         except Exception:
             self._fail()
             return
@@ -164,7 +174,8 @@ class LiveEpisode:
     def act(self, action: str) -> StepResult | None:
         """Let the world carry the action out; None when it failed."""
         try:
-            return self.env.step(action)
+            result = self.env.step(action)
+            return replace(result, observation=self._told(result.observation))
         except Exception:
             self._fail()
             return None
@@ -277,6 +288,10 @@ class LiveEpisode:
                 )
             )
         return tuple(frozen)
+
+    def _told(self, observation: Observation) -> Observation:
+        """Return what the agent sees: where the world shows pictures, the picture's word before its text."""
+        return self._album.told(observation) if self.env.spec.images else observation
 
     def _fail(self) -> None:
         self._stop, self._error = StopReason.ENV_ERROR, traceback.format_exc()

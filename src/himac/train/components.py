@@ -20,7 +20,8 @@ from himac.engines.openai import OpenAIEngine
 from himac.engines.padded import PaddedEngine
 from himac.engines.transformers import TransformersEngine
 from himac.envs.base import Env, make_env
-from himac.errors import ConfigError
+from himac.errors import ConfigError, ModelError
+from himac.images import Album
 from himac.learner.credit import CreditAssigner
 from himac.learner.critic import Critic, hidden_size
 from himac.learner.learner import Learner
@@ -46,9 +47,13 @@ class Components:
         self.device = pick_device(config.run.device)
         set_threads()
         self.env = build_env(config)
-        self.policy = Policy.load(model, config.model, device=self.device, think=config.agent.think)
+        self.album = Album()
+        self.policy = Policy.load(
+            model, config.model, device=self.device, think=config.agent.think, album=self.album
+        )
+        check_eyes(self.env, self.policy, str(model))
         self.engine = local_engine(config, self.policy)
-        self.collector = build_collector(config, self.env, self.engine, self.policy.chat)
+        self.collector = build_collector(config, self.env, self.engine, self.policy.chat, album=self.album)
         self.estimator: Any = make_estimator(config.algo.estimator, config.algo.estimator_settings)
 
     @property
@@ -124,7 +129,7 @@ class EvalComponents:
                 hint="name one model, or method=himac",
             )
         set_threads()
-        self.env = build_env(config)
+        self.env, self.album = build_env(config), Album()
         self.usage = Usage.within(endpoint.budget)
         engine, chat = self._engine_for(executor)
         planner_chat: Format | None = None
@@ -137,7 +142,7 @@ class EvalComponents:
         if is_endpoint(planner) or is_endpoint(executor):  # what is under way is lost when the budget ends
             max_live = min(max_live, endpoint.concurrency)
         self.collector = build_collector(
-            config, self.env, engine, chat, planner_chat=planner_chat, max_live=max_live
+            config, self.env, engine, chat, planner_chat=planner_chat, max_live=max_live, album=self.album
         )
 
     def close(self) -> None:
@@ -153,7 +158,9 @@ class EvalComponents:
                 name, self.config.endpoint, usage=self.usage, key_env=key_env
             ), MessageFormat()
         device = pick_device(self.config.run.device)
-        policy = Policy.load(name, self.config.model, device=device, think=self.config.agent.think)
+        think = self.config.agent.think
+        policy = Policy.load(name, self.config.model, device=device, think=think, album=self.album)
+        check_eyes(self.env, policy, name)
         return local_engine(self.config, policy), policy.chat
 
 
@@ -179,7 +186,9 @@ def engine_class(config: Config) -> Callable[..., Engine | BatchEngine]:
         ConfigError: a setting that this engine does not take.
     """
     found: Callable[..., Engine | BatchEngine] = resolve("engines", config.engine.name)
-    check_settings(found, config.engine.settings, "engine", given=("model", "tokenizer", "max_batch"))
+    check_settings(
+        found, config.engine.settings, "engine", given=("model", "tokenizer", "max_batch", "vision")
+    )
     return found
 
 
@@ -210,11 +219,29 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
+def check_eyes(env: Env, policy: Policy, name: str) -> None:
+    """Refuse a model that sees nothing in a world that shows pictures.
+
+    Raises:
+        ConfigError: it is so.
+    """
+    if env.spec.images and policy.vision is None:
+        raise ConfigError(
+            f"{env.spec.name} shows pictures, and the model {name!r} sees none",
+            hint='take a vision-language model (Qwen2.5-VL, Qwen3-VL), or env.observation = "grid"',
+        )
+
+
 def local_engine(config: Config, policy: Policy) -> Engine:
     """Generate with a policy's own module; a role with an adapter of its own has a cache of its own."""
     make, settings = engine_class(config), config.engine.settings
     if make is TransformersEngine and why_padded(policy.model):
         make, settings = PaddedEngine, {}  # it has no cache to bound
+
+    if policy.vision is not None:
+        if make is PaddedEngine:
+            raise ModelError(f"pictures need packed rows: {why_padded(policy.model)}")
+        settings = {**settings, "vision": policy.vision}
 
     def one() -> Engine:
         return stepping(make(policy.model, policy.tokenizer, max_batch=config.rollout.max_live, **settings))
@@ -230,6 +257,7 @@ def build_collector(
     *,
     planner_chat: Format | None = None,
     max_live: int = 0,
+    album: Album | None = None,
 ) -> LocalCollector:
     """Build what runs episodes of the configured method; `max_live` 0 takes the config's."""
     runner = EpisodeRunner(
@@ -240,6 +268,7 @@ def build_collector(
         max_live=max_live or config.rollout.max_live,
         max_prompt=config.model.max_prompt,
         planner_chat=planner_chat,
+        album=album,
     )
     return LocalCollector(
         runner,

@@ -23,6 +23,7 @@ from himac.learner.policy import Policy
 from himac.models.attention import why_padded
 from himac.models.load import holds_one_adapter
 from himac.models.tiny import TinyShape, build_tiny
+from himac.models.vision import vision_settings
 from himac.rollout.evaluate import evaluate, subset
 from himac.runs.console import Console, Silent
 from himac.runs.folder import CONFIG, MACHINE, RECIPE, START, RunWriter, write_text
@@ -176,12 +177,15 @@ def build_start(config: Config, target: Path, console: Console | None = None) ->
         heads = max(1, hidden // 64)
         shape = TinyShape(hidden=hidden, layers=layers, heads=heads, kv_heads=max(1, heads // 2))
         texts = demo_texts(demos, env, sft=sft, agent=config.agent, plans=plans)
-        build_tiny(target, texts, shape, vocab=vocab, seed=derive(seed, "tiny") % 2**31)
+        eyes = vision_settings(config.model.vision) if env.spec.images else None
+        build_tiny(target, texts, shape, vocab=vocab, seed=derive(seed, "tiny") % 2**31, vision=eyes)
     parts = Components(config, base)
     size = parts.policy.num_parameters / 1e6
     console.say(f"warm start: {sft.demonstrations} demonstrations, model of {size:.2f} M parameters")
     tick = console.collecting("replaying demonstrations", sft.demonstrations)
-    samples = demo_samples(demos, env, parts.chat, sft=sft, agent=config.agent, plans=plans, progress=tick)
+    samples = demo_samples(
+        demos, env, parts.chat, sft=sft, agent=config.agent, plans=plans, progress=tick, album=parts.album
+    )
     warm_start(parts.learner(), samples, sft, seed=seed, report=_steps_to(console))
     _save_merged(parts.policy, target)
 

@@ -23,6 +23,7 @@ from himac.chat import ChatFormat, Format, MessageFormat
 from himac.config import AgentConfig, SftConfig
 from himac.envs.base import CarelessExpert, Env, Expert
 from himac.errors import ConfigError, RunError, closest
+from himac.images import Album, without_images
 from himac.rollout.episode import Job, LiveEpisode
 from himac.rollout.phases import TaskStream
 from himac.seeds import derive, generator
@@ -132,6 +133,7 @@ def replay(
     lines: Sequence[tuple[str, bool]],
     *,
     hear: Callable[[str], None] | None = None,
+    album: Album | None = None,
 ) -> tuple[Episode, list[bool]]:
     """Play a demonstration through agent and environment; return its episode and what to imitate.
 
@@ -142,8 +144,10 @@ def replay(
         chat: turns the lines into tokens, or keeps them as text.
         lines: from `script`.
         hear: called with every message and every line, in order.
+        album: keeps the pictures.
     """
-    live = LiveEpisode(Job(task=demo.task, replica=0, agent=agent, seed=0), env, chat, cfg=AgentConfig())
+    job = Job(task=demo.task, replica=0, agent=agent, seed=0)
+    live = LiveEpisode(job, env, chat, cfg=AgentConfig(), album=album)
     live.begin()
     wanted = []
     for text, imitate in lines:
@@ -169,6 +173,7 @@ def demo_samples(
     agent: AgentConfig,
     plans: bool = True,
     progress: Callable[[int], None] | None = None,
+    album: Album | None = None,
 ) -> list[list[Sample]]:
     """Return, per demonstration, its training samples (weights 1 a token, normalised by the batch).
 
@@ -180,12 +185,13 @@ def demo_samples(
         agent: the limits and the context of who imitates it.
         plans: the method does; whom style = "method" demonstrates.
         progress: called after each demonstration.
+        album: keeps the pictures of a world that shows them.
     """
     all_samples = []
     for demo in demos:
         samples: list[Sample] = []
         for player, lines in _played_by(env, demo, sft, agent, plans):
-            episode, wanted = replay(demo, player, env, chat, lines)
+            episode, wanted = replay(demo, player, env, chat, lines, album=album)
             samples += _imitated(episode, wanted, sft)
         all_samples.append(samples)
         if progress is not None:
@@ -207,7 +213,7 @@ def demo_texts(
     for demo in demos[:most]:
         for player, lines in _played_by(env, demo, sft, agent, plans):
             replay(demo, player, env, MessageFormat(), lines, hear=texts.append)
-    return texts
+    return [without_images(text) for text in texts]
 
 
 def warm_start(

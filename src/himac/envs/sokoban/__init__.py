@@ -32,10 +32,10 @@ class SokobanSettings:
     boxes: Positive = 1  # boxes of generated levels
     search_depth: Annotated[int, at_least(2)] = 30  # of the reverse search that generates them
     max_steps: Positive = 15  # environment steps until the episode is truncated
-    observation: Literal["grid", "coord", "grid_coord", "near", "words", "published"] = (
-        "grid"  # form of the text
-    )
-    image: bool = False  # whether observations carry an RGB image, 16 pixels a cell
+    # form of the text; "image": none, the agent sees a picture alone
+    observation: Literal["grid", "coord", "grid_coord", "near", "words", "published", "image"] = "grid"
+    image: bool = False  # whether observations carry a picture that viewers may show, beside their text
+    cell_pixels: Annotated[int, at_least(4, 256)] = 16  # of a picture's cell, both ways
     levels: str | None = None  # level file or folder (XSB, Boxoban), in place of generated levels
     train: Positive | None = None  # tasks; left out: 10,000, or all that the level files hold
     val: Positive | None = None  # left out: 256
@@ -70,4 +70,5 @@ def make(settings: SokobanSettings) -> SokobanEnv:
         observation=settings.observation,
         image=settings.image,
         one_box=settings.levels is None and settings.boxes == 1,
+        cell_pixels=settings.cell_pixels,
     )

@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 
 _SYMBOLS = """Symbols: # wall, _ floor, O target, X box, √ box on a target, P you, S you on a target."""
 
+_PICTURES = """In the picture: brown bricks are walls, dark grey is floor, a red diamond in a red frame is a target, a yellow crate with
+an orange X is a box, in a red frame once it is on a target, and the green figure is you."""
+
 RULES = """You move on a board of cells and push boxes.
 {symbols}Rows are counted from 1 at the top, columns from 1 at the left.
 Actions: up, down, left, right. Each moves you one cell, or pushes the box in that cell one cell further.
@@ -75,9 +78,16 @@ class SokobanEnv:
     """Sokoban with gym-sokoban's rules and rewards."""
 
     def __init__(
-        self, source: LevelSource, *, max_steps: int, observation: str, image: bool, one_box: bool = False
+        self,
+        source: LevelSource,
+        *,
+        max_steps: int,
+        observation: str,
+        image: bool,
+        one_box: bool = False,
+        cell_pixels: int = 16,
     ) -> None:
-        symbols = "" if observation == "coord" else _SYMBOLS + "\n"
+        symbols = {"coord": "", "image": _PICTURES + "\n"}.get(observation, _SYMBOLS + "\n")
         self.spec = EnvSpec(
             name="sokoban",
             rules=RULES.format(symbols=symbols),
@@ -88,11 +98,12 @@ class SokobanEnv:
             reward_success=REWARD_SOLVED,
             goal="push every box onto a target",
             example_play=EXAMPLE_PLAY if observation == "grid" else (),
+            images=observation == "image",
         )
         self._source = source
         self._tasks: dict[str, tuple[Task, ...]] = {}  # by split, made when first asked for
         self._write = FORMS[observation]
-        self._image = image
+        self._image, self._cell_pixels = image or self.spec.images, cell_pixels
         self._level: Level | None = None
         self._state = State(boxes=0, player=0)
         self._num_steps = 0
@@ -168,5 +179,5 @@ class SokobanEnv:
         if self._image:
             from himac.envs.sokoban.images import draw
 
-            image = draw(level, self._state)
+            image = draw(level, self._state, self._cell_pixels)
         return Observation(text=self._write(level, self._state), image=image, admissible=ACTIONS)

@@ -1,4 +1,4 @@
-"""Boards as pictures: 16-pixel tiles, drawn here in letters.
+"""Boards as pictures: tiles drawn here in letters, 16 pixels wide or scaled from that.
 
 A picture is a table look-up, tile by cell code. The tiles are this package's own; they follow the
 published prompts' words (a green figure with antennae, a yellow crate with an orange X, a dark target with a
@@ -97,17 +97,26 @@ _PLAYER = (
 )
 
 
-def draw(level: Level, state: State) -> np.ndarray:
-    """Return a board as an image, (height * 16, width * 16, 3) uint8."""
-    return draw_codes(np.array(cell_codes(level, state), dtype=np.uint8))
+def draw(level: Level, state: State, cell_pixels: int = TILE) -> np.ndarray:
+    """Return a board as an image, (height * cell_pixels, width * cell_pixels, 3) uint8."""
+    return draw_codes(np.array(cell_codes(level, state), dtype=np.uint8), cell_pixels)
 
 
-def draw_codes(codes: np.ndarray) -> np.ndarray:
-    """Return boards of cell codes, (..., H, W), as images, (..., H * 16, W * 16, 3) uint8."""
+def draw_codes(codes: np.ndarray, cell_pixels: int = TILE) -> np.ndarray:
+    """Return boards of cell codes, (..., H, W), as images, (..., H * cell_pixels, W * cell_pixels, 3) uint8."""
     *batch, height, width = codes.shape
-    tiles = _tiles()[codes]  # (..., H, W, 16, 16, 3)
-    drawn: np.ndarray = np.moveaxis(tiles, -3, -4).reshape(*batch, height * TILE, width * TILE, 3)
+    tiles = _scaled_tiles(cell_pixels)[codes]  # (..., H, W, cell_pixels, cell_pixels, 3)
+    drawn: np.ndarray = np.moveaxis(tiles, -3, -4).reshape(
+        *batch, height * cell_pixels, width * cell_pixels, 3
+    )
     return drawn
+
+
+@lru_cache(maxsize=8)
+def _scaled_tiles(cell_pixels: int) -> np.ndarray:
+    """Return the tiles at another size, every pixel the nearest one's."""
+    nearest = (np.arange(cell_pixels) * TILE) // cell_pixels
+    return _tiles()[:, nearest[:, None], nearest]
 
 
 @lru_cache(maxsize=1)

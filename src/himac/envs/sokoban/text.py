@@ -101,6 +101,7 @@ FORMS: dict[str, Callable[[Level, State], str]] = {
     "near": near,
     "words": words,
     "published": published,
+    "image": lambda level, state: "",
 }
 """Name of `observation` -> what writes it."""
 

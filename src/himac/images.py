@@ -1,0 +1,137 @@
+"""Pictures as words: what an agent sees stands in its text, and what a model sees stands in its tokens.
+
+A picture is named by the hash of its content. In text it is the word `<image:NAME>`, so whatever handles text (prompts,
+memories, contexts, state keys, files of a run) handles pictures. Among tokens it is a run of ids from 2**30 on that
+follow from its name, so whatever compares ids (prefix trees, caches, packs) never takes two pictures for one another,
+and what it computes depends neither on the order in which pictures came nor on the process.
+
+Left out: sound, video, and pictures that a model writes.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from typing import Protocol
+
+import numpy as np
+
+from himac.types import Observation
+
+FIRST_ID = 1 << 30
+"""The first id that is no word of any vocabulary."""
+TAG = re.compile(r"<image:([0-9a-f]{32})>")
+
+
+class Eyes(Protocol):
+    """What knows how many tokens a picture has."""
+
+    def ids(self, name: str) -> Sequence[int] | None:
+        """Return a picture's ids; None for a name that nobody knows."""
+        ...
+
+
+class Album:
+    """The pictures of a run, each once, as PNG.
+
+    >>> album = Album()
+    >>> tag = album.tag(np.zeros((2, 2, 3), np.uint8))
+    >>> tag == album.tag(np.zeros((2, 2, 3), np.uint8)), len(album), album.array(tag[7:-1]).shape
+    (True, 1, (2, 2, 3))
+    """
+
+    def __init__(self) -> None:
+        self._png: dict[str, bytes] = {}
+        self._size: dict[str, tuple[int, int]] = {}
+        self.array = lru_cache(maxsize=256)(self._decoded)
+
+    def __len__(self) -> int:
+        return len(self._png)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._png
+
+    def tag(self, image: np.ndarray) -> str:
+        """Keep a picture, (H, W, 3) uint8, and return the word that stands for it."""
+        name = name_of(image)
+        if name not in self._png:
+            from PIL import Image
+
+            held = io.BytesIO()
+            Image.fromarray(np.ascontiguousarray(image)).save(held, "PNG")
+            self._png[name], self._size[name] = held.getvalue(), image.shape[:2]
+        return f"<image:{name}>"
+
+    def add(self, png: bytes) -> str:
+        """Keep a picture that was read from a file; return its name."""
+        from PIL import Image
+
+        image = np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
+        name = name_of(image)
+        self._png[name], self._size[name] = png, image.shape[:2]
+        return name
+
+    def png(self, name: str) -> bytes:
+        """Return a picture's file."""
+        return self._png[name]
+
+    def size(self, name: str) -> tuple[int, int]:
+        """Return a picture's (height, width) in pixels."""
+        return self._size[name]
+
+    def told(self, observation: Observation) -> Observation:
+        """Return an observation as text: its picture is the first word."""
+        if observation.image is None:
+            return observation
+        return replace(observation, text=self.tag(observation.image) + observation.text, image=None)
+
+    def _decoded(self, name: str) -> np.ndarray:
+        from PIL import Image
+
+        return np.asarray(Image.open(io.BytesIO(self._png[name])).convert("RGB"))
+
+
+def name_of(image: np.ndarray) -> str:
+    """Return the name of a picture, 32 hexadecimal digits: a hash of its size and its pixels."""
+    digest = hashlib.blake2b(repr(image.shape).encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(image).tobytes())
+    return digest.hexdigest()
+
+
+def image_ids(name: str, count: int) -> tuple[int, ...]:
+    """Return the ids of a picture of so many tokens; two of them tell any two pictures apart.
+
+    >>> ids = image_ids("0" * 32, 4)
+    >>> len(ids), all(FIRST_ID <= i < 2 * FIRST_ID for i in ids), ids[:2] == image_ids("0" * 32, 2)
+    (4, True, True)
+    """
+    drawn = np.frombuffer(hashlib.shake_128(bytes.fromhex(name)).digest(4 * count), np.uint32)
+    return tuple((drawn % FIRST_ID + FIRST_ID).tolist())
+
+
+def parts(text: str) -> Iterator[tuple[str, str]]:
+    """Yield (text, name of the picture behind it); the last name is "".
+
+    >>> list(parts("a<image:" + "0" * 32 + ">b"))
+    [('a', '00000000000000000000000000000000'), ('b', '')]
+    """
+    at = 0
+    for found in TAG.finditer(text):
+        yield text[at : found.start()], found[1]
+        at = found.end()
+    yield text[at:], ""
+
+
+def without_images(text: str) -> str:
+    """Return a text without its pictures."""
+    return TAG.sub("", text)
+
+
+def data_url(png: bytes) -> str:
+    """Return a picture as an address that holds it."""
+    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
