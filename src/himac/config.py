@@ -190,6 +190,7 @@ class SftConfig:
     lr: NonNegative = 1e-3
     style: Literal["method", "both", "himac", "flat"] = "method"  # whose format is demonstrated
     planner_weight: NonNegative = 1.0  # what a blueprint's token counts; an action's counts 1
+    describe: Count = 0  # pictures that are put into words before anything is demonstrated
 
     @property
     def steps(self) -> int:

@@ -21,7 +21,8 @@ from himac.types import Demonstration, EnvSpec, Observation, StepResult, Task
 class Env(Protocol):
     """One world holding one episode at a time.
 
-    It may also offer `expert() -> Expert`, a solver whose demonstrations start a model, and a property `provenance`.
+    It may also offer `expert() -> Expert`, a solver whose demonstrations start a model, a property `provenance`, and
+    `describe(*, brief: bool = False) -> str` (see `Describes`).
 
     Cheap to construct: whatever is heavy (indices, catalogues, parsed games) is shared by all instances
     that were made with the same arguments.
@@ -51,6 +52,15 @@ class Env(Protocol):
 
     def close(self) -> None:
         """Release what the instance holds. Closing twice is allowed."""
+        ...
+
+
+@runtime_checkable
+class Describes(Protocol):
+    """An environment that says in words what is to be seen: what a model that sees learns to see by, and to think."""
+
+    def describe(self, *, brief: bool = False) -> str:
+        """Return the state of the episode in words; brief: what the next step needs."""
         ...
 
 

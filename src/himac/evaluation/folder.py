@@ -26,11 +26,21 @@ from himac.config import Config
 from himac.engines.endpoint import Usage
 from himac.envs.base import provenance
 from himac.errors import EndpointError, RunError
+from himac.images import Album
 from himac.rollout.evaluate import evaluate, subset
 from himac.rollout.summary import FAILED, conclude
 from himac.runs.console import Console
 from himac.runs.episodes import evaluation_row, read_episode
-from himac.runs.folder import CHECKPOINTS, CONFIG, EPISODES, RunWriter, cut_back, read_rows, write_text
+from himac.runs.folder import (
+    CHECKPOINTS,
+    CONFIG,
+    EPISODES,
+    IMAGES,
+    RunWriter,
+    cut_back,
+    read_rows,
+    write_text,
+)
 from himac.runs.formats import load_saved
 from himac.toml import flat
 from himac.train.components import EvalComponents, trials_of
@@ -59,7 +69,7 @@ def evaluate_in_folder(config: Config, folder: Path, console: Console) -> tuple[
     try:
         whole = parts.env.tasks(config.eval.split)
         tasks = subset(whole, config.eval.tasks)
-        kept = EvaluationFolder(config, folder, tasks, parts.usage, size=len(whole))
+        kept = EvaluationFolder(config, folder, tasks, parts.usage, size=len(whole), album=parts.album)
         if kept.episodes:
             console.say(f"going on in {folder}: {len(kept.episodes)} episodes are there")
         stopped: EndpointError | None = None
@@ -94,21 +104,23 @@ class EvaluationFolder:
         tasks: the split.
         usage: counts what endpoints are asked for.
         size: of the whole split.
+        album: holds the pictures that episodes name.
 
     Raises:
         RunError: the folder holds something else.
     """
 
     def __init__(
-        self, config: Config, folder: Path, tasks: Sequence[Task], usage: Usage, *, size: int
+        self, config: Config, folder: Path, tasks: Sequence[Task], usage: Usage, *, size: int, album: Album
     ) -> None:
         self._size = size
         self.episodes = _open_folder(config, folder)
         self.record = UsageRecord(folder, usage)
         self._config, self._folder = config, folder
         self._index_of = {task: number for number, task in enumerate(tasks)}
-        lengths = {EPISODES: (folder / EPISODES).stat().st_size} if self.episodes else None
-        self._writer = RunWriter(folder, lengths=lengths)
+        grown = [name for name in (EPISODES, IMAGES) if (folder / name).is_file()] if self.episodes else []
+        lengths = {name: (folder / name).stat().st_size for name in grown}
+        self._writer = RunWriter(folder, lengths=lengths, album=album)
 
     def keep(self, episode: Episode) -> None:
         """Put a finished episode on file."""

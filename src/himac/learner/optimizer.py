@@ -96,7 +96,8 @@ class Optimizer:
 
 
 def matrices_of(model: LanguageModel, parameters: Iterable[torch.nn.Parameter]) -> list[torch.nn.Parameter]:
-    """Return the parameters that are weight matrices: two-dimensional, neither embedding nor output layer."""
-    layers = (model.get_input_embeddings(), model.get_output_embeddings())
+    """Return the parameters that are weight matrices: two-dimensional, neither embedding (of places too) nor output layer."""
+    layers = [module for module in model.modules() if isinstance(module, torch.nn.Embedding)]
+    layers += [model.get_input_embeddings(), model.get_output_embeddings()]
     looked_up = {id(p) for layer in layers if layer is not None for p in layer.parameters()}
     return [p for p in parameters if p.ndim == 2 and id(p) not in looked_up]

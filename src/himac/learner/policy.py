@@ -63,7 +63,8 @@ class Policy:
         """Load a policy by Hugging Face name or local folder; a model that sees finds its pictures in the album."""
         adapters = ROLES if config.lora_per_role else ("default",)
         model, tokenizer = load_model(str(name), config, device=device, adapters=adapters)
-        vision = load_vision(str(name), model, config, album or Album()) if sees(model) else None
+        pictures = album if album is not None else Album()  # an empty one is falsy
+        vision = load_vision(str(name), model, config, pictures) if sees(model) else None
         return cls(model, tokenizer, per_role=config.lora_per_role, think=think, vision=vision)
 
     @property

@@ -7,7 +7,7 @@ from typing import Any
 from himac.agents.prompts import load_prompts
 from himac.algo.estimators import make_estimator, needs
 from himac.config import Config, is_endpoint
-from himac.envs.base import check_env_settings
+from himac.envs.base import Describes, check_env_settings, make_env
 from himac.errors import ConfigError
 from himac.plugins import resolve
 
@@ -84,8 +84,10 @@ def _check_peers(config: Config, estimator: Any) -> None:
 
 
 def _check_thoughts(config: Config) -> None:
-    """Refuse demonstrations of what nobody asked for: an expert shows no thoughts."""
-    if config.sft.demonstrations and config.agent.think:
+    """Refuse demonstrations without the thoughts that are asked for: a world that describes itself has them."""
+    if not (config.sft.demonstrations and config.agent.think):
+        return
+    if not isinstance(make_env(config.env.name, **config.env.settings), Describes):
         raise ConfigError(
             f"sft.demonstrations = {config.sft.demonstrations} with agent.think = true: demonstrations hold no thoughts",
             hint="set agent.think = false, or sft.demonstrations = 0 for a model that can think",

@@ -33,6 +33,7 @@ from himac.runs.sinks import make_sinks
 from himac.seeds import derive
 from himac.train.checks import check, check_trainable
 from himac.train.components import Components, agent_class, build_env, pick_device
+from himac.train.describing import describe
 from himac.train.warm_start import demo_samples, demo_texts, demonstrations, warm_start
 from himac.types import Row, Task
 
@@ -93,7 +94,7 @@ def train(config: Config, folder: Path, console: Console | None = None) -> Outco
         state = ckpt.read_state(saved)
         learner.load(saved)
         console.say(f"resuming {folder.name} after iteration {state.iteration}")
-    writer = RunWriter(folder, lengths=state.lengths)
+    writer = RunWriter(folder, lengths=state.lengths, album=parts.album)
     log = RunLog(
         writer,
         console,
@@ -186,7 +187,19 @@ def build_start(config: Config, target: Path, console: Console | None = None) ->
     samples = demo_samples(
         demos, env, parts.chat, sft=sft, agent=config.agent, plans=plans, progress=tick, album=parts.album
     )
-    warm_start(parts.learner(), samples, sft, seed=seed, report=_steps_to(console))
+    learner = parts.learner()
+    if sft.describe:
+        describe(
+            learner,
+            demos,
+            env,
+            parts.chat,
+            parts.album,
+            sft,
+            seed=seed,
+            report=_steps_to(console, "describing"),
+        )
+    warm_start(learner, samples, sft, seed=seed, report=_steps_to(console))
     _save_merged(parts.policy, target)
 
 
@@ -196,7 +209,7 @@ def _save_merged(policy: Policy, target: Path) -> None:
     policy.save(target)
 
 
-def _steps_to(console: Console) -> Callable[[int, int, dict[str, float]], None]:
+def _steps_to(console: Console, what: str = "warm start") -> Callable[[int, int, dict[str, float]], None]:
     """Return what says a line every few seconds of the warm start."""
     spoke_s = 0.0
 
@@ -204,9 +217,7 @@ def _steps_to(console: Console) -> Callable[[int, int, dict[str, float]], None]:
         nonlocal spoke_s
         if time.monotonic() - spoke_s > 5 or step in (1, steps):
             spoke_s = time.monotonic()
-            console.say(
-                f"warm start {step}/{steps} | loss {metrics['loss']:.4f} | grad {metrics['grad']:.2f}"
-            )
+            console.say(f"{what} {step}/{steps} | loss {metrics['loss']:.4f} | grad {metrics['grad']:.2f}")
 
     return report
 

@@ -20,8 +20,9 @@ from himac.agents.flat import FlatAgent
 from himac.agents.grammar import SUB_DONE, write_blueprint
 from himac.agents.hierarchical import HierarchicalAgent
 from himac.chat import ChatFormat, Format, MessageFormat
+from himac.chat.thoughts import THINK, UNTHINK
 from himac.config import AgentConfig, SftConfig
-from himac.envs.base import CarelessExpert, Env, Expert
+from himac.envs.base import CarelessExpert, Describes, Env, Expert
 from himac.errors import ConfigError, RunError, closest
 from himac.images import Album, without_images
 from himac.rollout.episode import Job, LiveEpisode
@@ -134,6 +135,7 @@ def replay(
     *,
     hear: Callable[[str], None] | None = None,
     album: Album | None = None,
+    think: bool = False,
 ) -> tuple[Episode, list[bool]]:
     """Play a demonstration through agent and environment; return its episode and what to imitate.
 
@@ -145,6 +147,7 @@ def replay(
         lines: from `script`.
         hear: called with every message and every line, in order.
         album: keeps the pictures.
+        think: say what is to be seen before each line, where the world has words for it.
     """
     job = Job(task=demo.task, replica=0, agent=agent, seed=0)
     live = LiveEpisode(job, env, chat, cfg=AgentConfig(), album=album)
@@ -153,6 +156,9 @@ def replay(
     for text, imitate in lines:
         if live.finished or live.ask(1_000_000) is None or live.query is None:
             break
+        if think and isinstance(env, Describes):
+            seen = env.describe(brief=live.query.role == "executor")
+            text = f"{THINK}{seen}{UNTHINK}{text}"
         if hear is not None:
             for message in live.query.messages:
                 hear(message.content)
@@ -191,7 +197,7 @@ def demo_samples(
     for demo in demos:
         samples: list[Sample] = []
         for player, lines in _played_by(env, demo, sft, agent, plans):
-            episode, wanted = replay(demo, player, env, chat, lines, album=album)
+            episode, wanted = replay(demo, player, env, chat, lines, album=album, think=agent.think)
             samples += _imitated(episode, wanted, sft)
         all_samples.append(samples)
         if progress is not None:
@@ -212,7 +218,9 @@ def demo_texts(
     texts: list[str] = []
     for demo in demos[:most]:
         for player, lines in _played_by(env, demo, sft, agent, plans):
-            replay(demo, player, env, MessageFormat(), lines, hear=texts.append)
+            replay(demo, player, env, MessageFormat(), lines, hear=texts.append, think=agent.think)
+            if sft.describe and isinstance(env, Describes):
+                texts.append(env.describe())  # of the last state; the words of pictures are these
     return [without_images(text) for text in texts]
 
 

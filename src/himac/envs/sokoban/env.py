@@ -29,7 +29,7 @@ from himac.envs.sokoban.rules import (
     play,
     reward,
 )
-from himac.envs.sokoban.text import FORMS
+from himac.envs.sokoban.text import FORMS, told
 from himac.envs.splits import SPLITS
 from himac.errors import ConfigError, EnvError, closest
 from himac.types import EnvSpec, Observation, StepResult, Task
@@ -164,6 +164,12 @@ class SokobanEnv:
             score=num_on_target(level, self._state) / level.num_boxes,
             valid=valid,
         )
+
+    def describe(self, *, brief: bool = False) -> str:
+        """Return what is to be seen now, in words; brief: what the next step needs."""
+        if self._level is None:
+            raise EnvError("sokoban: describe called before reset", hint="call reset(task) first")
+        return told(self._level, self._state, brief=brief)
 
     def expert(self) -> Expert:
         """Return the solver that demonstrates."""

@@ -94,6 +94,19 @@ def words(level: Level, state: State) -> str:
     return "\n".join(lines)
 
 
+def told(level: Level, state: State, *, brief: bool = False) -> str:
+    """Return what a picture shows, in words; brief: what the next step needs."""
+    lines = words(level, state).split("\n")
+    if brief:
+        return "\n".join(line for line in lines if not line.startswith(("box to target", "target")))
+    done = state.boxes & level.targets
+    open_targets = list(cells(level.targets & ~done))
+    if len(open_targets) == 1:  # `words` leaves it out: it says the way from the box
+        at = next((n for n, line in enumerate(lines) if line.startswith("box to target")), len(lines))
+        lines.insert(at, f"target: {level.name_of(open_targets[0])}")
+    return "\n".join(lines)
+
+
 FORMS: dict[str, Callable[[Level, State], str]] = {
     "grid": grid,
     "coord": coord,
