@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import io
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import pytest
 from endpoint import Answer, Behaviour, Endpoint, fails, says
+from PIL import Image
 
 from himac.config import EndpointConfig
 from himac.engines import endpoint as endpoint_module
 from himac.engines.endpoint import Address, Usage, until_stop
 from himac.engines.openai import OpenAIEngine
 from himac.errors import ConfigError, EndpointError, ModelError
+from himac.images import Album
 from himac.types import Message, Request, Sampling
 
 pytest.importorskip("openai", reason="needs the extra openai: pip install 'himac[openai]'")
@@ -71,6 +76,26 @@ def test_messages_go_out_as_they_are_and_text_comes_back() -> None:
         (),
     )
     assert server.headers[0]["authorization"] == f"Bearer {KEY}"
+
+
+def test_pictures_go_out_as_data_urls_that_hold_the_very_pixels() -> None:
+    album, rng = Album(), np.random.default_rng(0)
+    images = [rng.integers(0, 255, (8, 12, 3), np.uint8) for _ in range(2)]
+    tags = [album.tag(image) for image in images]
+    unknown = f"<image:{'0' * 32}>"
+    with Endpoint(lambda *_: says("up", usage=False)) as server:
+        engine = OpenAIEngine(server.url + "#m", EndpointConfig(retries=1), album=album)
+        engine.generate([_request(f"{tags[0]}what {unknown}now?{tags[1]}")])
+        engine.close()
+    system, user = server.requests[0]["messages"]
+    assert system == {"role": "system", "content": "You act."}
+    assert [part["type"] for part in user["content"]] == ["image_url", "text", "image_url"]
+    assert user["content"][1]["text"] == f"what {unknown}now?"
+    for part, image in zip(user["content"][::2], images):
+        kind, _, data = part["image_url"]["url"].partition(",")
+        assert kind == "data:image/png;base64"
+        np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(base64.b64decode(data)))), image)
+    assert engine.usage.prompt_tokens > 2 * 256  # estimated: a picture counts, its name does not
 
 
 def test_answers_keep_the_order_of_their_requests_and_few_are_under_way_at_once() -> None:

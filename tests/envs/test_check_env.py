@@ -21,7 +21,9 @@ def test_our_own_worlds_pass(name: str):
     check_env(env, num_tasks=8, identity=env.layout if name == "toy" else env.level)
 
 
-@pytest.mark.parametrize("observation", ["grid", "coord", "grid_coord", "near", "words", "published"])
+@pytest.mark.parametrize(
+    "observation", ["grid", "coord", "grid_coord", "near", "words", "published", "image"]
+)
 def test_every_form_of_sokoban_passes(observation: str):
     check_env(make_env("sokoban", boxes=2, observation=observation, image=True))
 

@@ -134,3 +134,48 @@ def test_worlds_import_neither_torch_nor_gymnasium():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+class Dots(gymnasium.Env):
+    """A dot on four cells, shown as a picture alone; the last cell is the goal."""
+
+    observation_space = gymnasium.spaces.Box(0, 255, (8, 32, 3), np.uint8)
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.cell = 0
+        return self._shown(), {}
+
+    def step(self, action):
+        self.cell = max(0, self.cell + (1 if action else -1))
+        return self._shown(), float(self.cell == 3), self.cell == 3, False, {}
+
+    def _shown(self):
+        image = np.zeros((8, 32, 3), np.uint8)
+        image[:, 8 * self.cell : 8 * self.cell + 8] = 255
+        return image
+
+
+def dots(**spec):
+    said = {"rules": "Go right.", "example_subgoals": ("go right",), "max_steps": 6, "list_admissible": False}
+    return FromGym(
+        Dots(),
+        spec=EnvSpec(name="dots", **said, splits=("train",), reward_success=1.0, **spec),
+        actions={"left": 0, "right": 1},
+        describe=lambda shown: "",
+        picture=lambda shown: shown,
+        is_success=lambda reward, terminated, info: terminated,
+        sizes={"train": 3},
+    )
+
+
+def test_a_gymnasium_world_of_pictures_shows_them():
+    env = dots(images=True, goal="reach the right end")
+    check_env(env)
+    first = env.reset(Task(env="dots", split="train", index=0))
+    assert first.text == "" and first.image is not None and first.image[0, 0, 0] == 255
+    moved = env.step("right").observation.image
+    assert moved is not None and moved[0, 8, 0] == 255 and moved[0, 0, 0] == 0
+    with pytest.raises(ConfigError, match=r"spec\.images is False, and picture is given"):
+        dots()

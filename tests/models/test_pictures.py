@@ -150,4 +150,5 @@ def test_a_name_is_a_hash_of_size_and_pixels():
     tag = album.tag(image)
     np.testing.assert_array_equal(album.array(tag[7:-1]), image)
     other = Album()
-    assert other.add(album.png(tag[7:-1])) == tag[7:-1] and other.size(tag[7:-1]) == (4, 6)
+    other.put(tag[7:-1], album.png(tag[7:-1]))
+    assert other.tag(image) == tag and other.size(tag[7:-1]) == (4, 6)

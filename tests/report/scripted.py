@@ -12,6 +12,7 @@ from himac.algo.group import GroupRelative
 from himac.chat import ChatFormat
 from himac.config import load_config, to_toml
 from himac.envs.base import make_env
+from himac.images import Album
 from himac.models.tiny import build_tokenizer
 from himac.rollout.collect import EpisodeRunner
 from himac.rollout.evaluate import evaluate
@@ -111,7 +112,10 @@ def write_run(
     tokenizer = build_tokenizer(["go up down left right ahead finish It lies", *HOSTILE], vocab=400)
     tokenizer.save_pretrained(folder / "start")
     engine = ScriptedEngine(tokenizer, model or player(seed, actions, hostile), end_id=tokenizer.eos_token_id)
-    runner = EpisodeRunner(make, engine, chat=ChatFormat(tokenizer), cfg=config.agent, max_prompt=8000)
+    album = Album()
+    runner = EpisodeRunner(
+        make, engine, chat=ChatFormat(tokenizer), cfg=config.agent, max_prompt=8000, album=album
+    )
     collector = LocalCollector(
         runner,
         world.spec,
@@ -122,7 +126,7 @@ def write_run(
     )
     exploring, acting = phases_of(config.algo, config.rollout, plans=True)
     split = next(name for name in world.spec.splits if name != world.spec.train_split)
-    writer = RunWriter(folder)
+    writer = RunWriter(folder, album=album)
     (folder / CONFIG).write_text(to_toml(config), encoding="utf-8")
     log = RunLog(writer, Silent(), iterations=iterations)
     problems = world.tasks(world.spec.train_split)

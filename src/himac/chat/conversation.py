@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from himac.chat.thoughts import THINK
+from himac.images import estimated_tokens
 from himac.types import Completion, Context, Message, Request, Role, Sampling
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ class MessageFormat:
 class Dialogue:
     """One growing list of messages, used as a `Conversation` is.
 
-    Its length is an estimate, a quarter of its bytes: only the endpoint can count its tokens. Its context is empty,
+    Its length is an estimate (`himac.images.estimated_tokens`): only the endpoint can count its tokens. Its context is empty,
     so an episode made of dialogues can be read and evaluated, and never trained on.
     """
 
@@ -113,7 +114,7 @@ class Dialogue:
         self._head = len(self._messages)  # messages of the first prompt, which always stay
 
     def __len__(self) -> int:
-        return sum(len(message.content.encode("utf-8", "replace")) for message in self._messages) // 4
+        return sum(estimated_tokens(message.content) for message in self._messages)
 
     def request(self, sampling: Sampling, role: Role) -> Request:
         """Return what to ask the engine next."""

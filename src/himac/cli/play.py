@@ -19,6 +19,7 @@ from himac.cli.given import (
     words_argument,
 )
 from himac.errors import ConfigError
+from himac.images import Album
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -72,7 +73,8 @@ def play_person(config: Config, *, index: int, split: str) -> None:
     task = _task(env, split, index)
     out = _console()
     _say_rules(out, env)
-    _show(out, env.reset(task, seed=0))
+    album = Album()
+    _show(out, env.reset(task, seed=0), album)
     total, result = 0.0, None
     while result is None or not (result.terminated or result.truncated):
         try:
@@ -83,7 +85,7 @@ def play_person(config: Config, *, index: int, split: str) -> None:
             break
         result = env.step(action)
         total += result.reward
-        _show(out, result.observation, note="" if result.valid else "(not an admissible action)")
+        _show(out, result.observation, album, note="" if result.valid else "(not an admissible action)")
     out.print(_verdict(result, total))
     env.close()
 
@@ -99,9 +101,9 @@ def play_model(config: Config, model: str, *, index: int, split: str) -> None:
     out = _console()
     _say_rules(out, parts.env)
     job = Job(task=task, replica=0, agent=parts.collector.agent(GREEDY), seed=0)
-    live = LiveEpisode(job, parts.env, parts.chat, cfg=config.agent)
+    live = LiveEpisode(job, parts.env, parts.chat, cfg=config.agent, album=parts.album)
     live.begin()
-    _show(out, live.first)
+    _show(out, live.first, parts.album)
     result, total = None, 0.0
     while not live.finished:
         request = live.ask(config.model.max_prompt)
@@ -115,7 +117,7 @@ def play_model(config: Config, model: str, *, index: int, split: str) -> None:
             if found is not None:
                 result, total = found, total + found.reward
                 note = "" if found.valid else "(not an admissible action)"
-                _show(out, found.observation, note=note)
+                _show(out, found.observation, parts.album, note=note)
     out.print(_verdict(result, total))
     parts.close()
 
@@ -162,10 +164,13 @@ def _say_rules(out: Console, env: Env) -> None:
         out.print(f"Goal: {escape(env.spec.goal)}")
 
 
-def _show(out: Console, observation: Observation, *, note: str = "") -> None:
+def _show(out: Console, observation: Observation, album: Album, *, note: str = "") -> None:
     from rich.markup import escape
 
-    out.print(f"\n{escape(observation.text)}")
+    from himac.report.pictures import print_told
+
+    out.print()
+    print_told(album.told(observation).text, album, out)
     if observation.admissible:
         out.print(f"[dim]actions: {escape(', '.join(observation.admissible))}[/dim]")
     if note:

@@ -61,16 +61,17 @@ def show(name: str, skip: int, count: int, **filters: Any) -> None:
 
     from himac.report.query import EpisodeFilter, find_episodes
     from himac.report.show import show_episode
-    from himac.runs.folder import find_run
+    from himac.runs.folder import find_run, read_images
     from himac.types import StopReason
 
     stops, stop = [reason.value for reason in StopReason], filters["stop"]
     if stop is not None and stop not in stops:
         raise ConfigError(f"--stop must be one of {', '.join(stops)}, got {stop!r}{closest(stop, stops)}")
     wanted = EpisodeFilter(**filters)
-    out, shown = Console(highlight=False), 0
-    for row in find_episodes(find_run(name), wanted, skip=skip, count=count):
-        show_episode(row, out)
+    out, shown, folder = Console(highlight=False), 0, find_run(name)
+    album = read_images(folder)
+    for row in find_episodes(folder, wanted, skip=skip, count=count):
+        show_episode(row, out, album)
         shown += 1
     if not shown:
         out.print("no episode matches", markup=False)

@@ -17,6 +17,8 @@ from urllib.parse import urlsplit
 
 from himac.chat.thoughts import answer_start, thought_is_open
 from himac.errors import ConfigError, EndpointError
+from himac.images import Album, data_url, parts
+from himac.types import Json, Message
 
 _FIRST_WAIT_S, _MAX_WAIT_S = 0.5, 60.0  # before the first retry; before any
 
@@ -166,6 +168,21 @@ def whole(text: str) -> str:
     'go ? east'
     """
     return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def content_of(message: Message, album: Album) -> Json:
+    """Return a message's content as an endpoint takes it: text, or parts where it holds pictures."""
+    found: list[Json] = []
+    for words, name in parts(message.content):
+        known = name if name in album else ""
+        words += f"<image:{name}>" if name and not known else ""
+        if words and found and found[-1]["type"] == "text":
+            found[-1]["text"] += words
+        elif words:
+            found.append({"type": "text", "text": words})
+        if known:
+            found.append({"type": "image_url", "image_url": {"url": data_url(album.png(known))}})
+    return message.content if all(part["type"] == "text" for part in found) else found
 
 
 def sendable(stops: Sequence[str]) -> list[str]:

@@ -8,8 +8,10 @@ for comes back as a refused completion.
 An address is a URL and, after `#`, the model: `https://api.openai.com/v1#gpt-4.1-mini`. The key comes from
 the environment and goes into the request's header, nowhere else.
 
-Left out: token ids and log-probabilities (such episodes cannot be trained on), images, streaming, tools, and
-use from inside a running asyncio loop.
+A picture goes as a data URL inside its message.
+
+Left out: token ids and log-probabilities (such episodes cannot be trained on), streaming, tools, and use from inside a
+running asyncio loop.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from himac.engines.endpoint import (
     BudgetSpent,
     Usage,
     asked_wait_s,
+    content_of,
     sendable,
     text_of,
     until_stop,
@@ -36,6 +39,7 @@ from himac.engines.endpoint import (
     whole,
 )
 from himac.errors import EndpointError, ModelError, missing_extra
+from himac.images import Album, estimated_tokens
 from himac.types import Completion, Json, Request, Weights
 
 _MAX_ASKED_WAIT_S = 300.0  # an endpoint that asks for more is not waited for
@@ -68,6 +72,7 @@ class OpenAIEngine(Engine):
         settings: time limit, retries, concurrency, and the name of the key's variable.
         usage: counts and limits; shared with other engines of the same command.
         key_env: environment variable with the key; "" takes the settings'.
+        album: holds the pictures that messages name.
 
     Raises:
         MissingExtraError: the package openai is not installed.
@@ -75,7 +80,13 @@ class OpenAIEngine(Engine):
     """
 
     def __init__(
-        self, address: str, settings: EndpointConfig, *, usage: Usage | None = None, key_env: str = ""
+        self,
+        address: str,
+        settings: EndpointConfig,
+        *,
+        usage: Usage | None = None,
+        key_env: str = "",
+        album: Album | None = None,
     ) -> None:
         try:
             import openai
@@ -84,7 +95,7 @@ class OpenAIEngine(Engine):
         self._openai = openai
         self.address = Address.read(address)
         self.usage = usage or Usage.within(settings.budget)
-        self._settings = settings
+        self._settings, self._album = settings, album if album is not None else Album()
         self._key_env = key_env or settings.key_env
         self._key = os.environ.get(self._key_env, "").strip()
         self._model = self.address.model
@@ -215,7 +226,7 @@ class OpenAIEngine(Engine):
         sampling = request.sampling
         body: dict[str, Json] = {
             "model": self._model,
-            "messages": [{"role": m.role, "content": m.content} for m in request.messages],
+            "messages": [{"role": m.role, "content": content_of(m, self._album)} for m in request.messages],
             "temperature": sampling.temperature,
             self._length_field: sampling.max_tokens,
             "seed": sampling.seed & 0x7FFFFFFF,
@@ -252,7 +263,7 @@ class OpenAIEngine(Engine):
         """Count an answer's tokens; return those of the completion."""
         asked, written = getattr(usage, "prompt_tokens", None), getattr(usage, "completion_tokens", None)
         if not (isinstance(asked, int) and isinstance(written, int)):
-            asked = sum(len(message.content.encode()) for message in request.messages) // 4
+            asked = sum(estimated_tokens(message.content) for message in request.messages)
             written = -(-len(text.encode()) // 4)
             self.usage.estimated += 1
         self.usage.prompt_tokens += asked

@@ -125,7 +125,7 @@ def _play(
     """Play one episode with actions drawn from (task, step), checking every answer."""
     rng = rng_from("check_env", task.env, task.split, task.index)
     observation = first = env.reset(task, seed=0)
-    _check_observation(observation, f"{_name(task)}, reset")
+    _check_observation(observation, f"{_name(task)}, reset", images=env.spec.images)
     results: list[StepResult] = []
     for number in range(1, max_steps + 1):
         known = observation.admissible if observation.admissible is not None else tuple(actions)
@@ -136,7 +136,7 @@ def _play(
             result = env.step(action)
         except Exception as error:
             raise EnvError(f"{where}: step must not raise, whatever the action, got {error!r}") from error
-        _check_result(result, where)
+        _check_result(result, where, images=env.spec.images)
         if observation.admissible is not None and result.valid is nonsense:
             listed = "is nonsense" if nonsense else "is listed as admissible"
             raise EnvError(f"{where}: the action {listed} but was reported with valid={result.valid}")
@@ -158,7 +158,7 @@ def _check_over(env: Env, where: str) -> None:
     raise EnvError(f"{where}: a step after the end must raise EnvError, got a result")
 
 
-def _check_result(result: StepResult, where: str) -> None:
+def _check_result(result: StepResult, where: str, *, images: bool) -> None:
     if not isinstance(result, StepResult):
         raise EnvError(f"{where}: step must return a StepResult, got {type(result).__name__}")
     for name in ("terminated", "truncated", "success", "valid"):
@@ -172,15 +172,17 @@ def _check_result(result: StepResult, where: str) -> None:
         raise EnvError(f"{where}: score must lie between 0 and 1, got {result.score!r}")
     if result.terminated and result.truncated:
         raise EnvError(f"{where}: an episode ends either terminated or truncated, got both")
-    _check_observation(result.observation, where)
+    _check_observation(result.observation, where, images=images)
 
 
-def _check_observation(observation: Observation, where: str) -> None:
+def _check_observation(observation: Observation, where: str, *, images: bool) -> None:
     if not isinstance(observation, Observation):
         raise EnvError(f"{where}: expected an Observation, got {type(observation).__name__}")
     if not isinstance(observation.text, str):
         raise EnvError(f"{where}: Observation.text must be a str, got {type(observation.text).__name__}")
     image = observation.image
+    if images and image is None:
+        raise EnvError(f"{where}: spec.images is True, but the observation has no image")
     if not observation.text and image is None:
         raise EnvError(f"{where}: an observation needs a text or an image, got neither")
     if image is not None and not (

@@ -135,6 +135,7 @@ class FromGym:
         describe: Callable[[Any], str],
         is_success: Callable[[float, bool, dict[str, Any]], bool],
         sizes: Mapping[str, int],
+        picture: Callable[[Any], np.ndarray] | None = None,
     ) -> None:
         """Wrap an environment.
 
@@ -145,13 +146,19 @@ class FromGym:
             describe: writes gymnasium's observation as text.
             is_success: says from a step's (reward, terminated, info) whether the task is solved.
             sizes: split -> number of tasks.
+            picture: makes an image, (H, W, 3) uint8, of gymnasium's observation (`lambda shown: shown` where it is one);
+                needs `spec.images`.
         """
+        if spec.images != (picture is not None):
+            raise ConfigError(
+                f"{spec.name}: spec.images is {spec.images}, and picture is {'given' if picture else 'not given'}"
+            )
         if tuple(sizes) != tuple(spec.splits):
             raise ConfigError(f"sizes must name the spec's splits {spec.splits}, got {tuple(sizes)}")
         self.spec = spec
         self._env = env
         self._actions = dict(actions)
-        self._describe = describe
+        self._describe, self._picture = describe, picture
         self._is_success = is_success
         self._sizes = dict(sizes)
         self._last: Observation | None = None  # None: no episode is under way
@@ -206,7 +213,8 @@ class FromGym:
         self._env.close()
 
     def _observe(self, shown: Any) -> Observation:
-        return Observation(text=self._describe(shown), admissible=tuple(self._actions))
+        image = np.asarray(self._picture(shown), np.uint8) if self._picture is not None else None
+        return Observation(text=self._describe(shown), image=image, admissible=tuple(self._actions))
 
 
 def make_sokoban(

@@ -3,7 +3,7 @@
 The file is data and a fixed program. Everything a run contains is untrusted text, so it travels as JSON
 in a script element that is never executed (each `<` escaped), the program writes it with textContent alone,
 and a content security policy names the one script and the one style sheet by their hashes: nothing else runs,
-nothing is fetched.
+nothing is fetched. Pictures that an agent saw lie in the page itself, each once.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from himac import __version__
+from himac.images import data_url
 from himac.report.reading import (
     read_evaluations,
     read_machine,
@@ -26,7 +27,7 @@ from himac.report.reading import (
     sample_episodes,
 )
 from himac.report.vocabulary import find_tokenizer, token_texts
-from himac.runs.folder import write_text
+from himac.runs.folder import read_images, write_text
 from himac.types import Json, Row
 
 _SCRIPTS = (
@@ -63,6 +64,7 @@ def run_data(folder: Path, most: int, most_bytes: int) -> Row:
     """Return everything the page shows of one run."""
     sampled, packed = sample_episodes(folder, most, most_bytes)
     ids, tokenizer = packed.pop("ids"), find_tokenizer(folder)
+    images = kept_images(folder, packed.pop("pictures"), most_bytes // 4)
     return {
         "name": folder.resolve().name,
         "world": packed.pop("world"),
@@ -74,7 +76,20 @@ def run_data(folder: Path, most: int, most_bytes: int) -> Row:
         "total": sampled.total,
         "episodes": packed,
         "vocabulary": token_texts(tokenizer, ids) if tokenizer is not None else None,
+        "images": images,
     }
+
+
+def kept_images(folder: Path, names: Sequence[str], most_bytes: int) -> dict[str, str]:
+    """Return {name: address that holds the picture} of the pictures that episodes name, each once, as far as they fit."""
+    if not names:
+        return {}
+    album, found, size = read_images(folder), {}, 0
+    for name in names:
+        if name in album and size < most_bytes:
+            found[name] = data_url(album.png(name))
+            size += len(found[name])
+    return found
 
 
 def _summary(row: Row) -> Row:
@@ -90,7 +105,7 @@ def render(data: Row) -> str:
     style = (here / "page.css").read_text(encoding="utf-8")
     parts = {
         "POLICY": f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; "
-        "base-uri 'none'; form-action 'none'",
+        "img-src data:; base-uri 'none'; form-action 'none'",
         "STYLE": style,
         "SCRIPT": script,
         "DATA": _inert(data),

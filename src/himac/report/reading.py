@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from himac.config import Config, to_toml
+from himac.images import FIRST_ID, TAG
 from himac.report.episode_index import Sampled, choose_sample, find_lines, read_lines
 from himac.runs.folder import CONFIG, EVALUATIONS, MACHINE, METRICS, RECIPE, read_rows
 from himac.toml import flat
@@ -130,12 +131,13 @@ def pack_episodes(folder: Path, sampled: Sampled) -> Row:
     """Read the sampled episodes, one at a time, into an index and compressed chunks.
 
     Returns:
-        {"columns", "rows", "chunks": base64 of gzip of a JSON list, "ids": token ids that occur,
-        "world": the environment's name, "" without episodes}.
+        {"columns", "rows", "chunks": base64 of gzip of a JSON list, "ids": token ids that occur, "pictures": names of
+        the pictures that were seen, "world": the environment's name, "" without episodes}.
     """
     rows: list[list[Any]] = []
     chunks: list[str] = []
     ids: set[int] = set()
+    pictures: dict[str, None] = {}
     world = ""
     open_chunk: list[str] = []
     last: tuple[Any, ...] = ()
@@ -147,11 +149,19 @@ def pack_episodes(folder: Path, sampled: Sampled) -> Row:
         last, world = here, row["task"]["env"]
         rows.append([*_index_of(row), len(chunks), len(open_chunk)])
         open_chunk.append(_dumps({name: row[name] for name in _DETAIL}))
+        pictures |= dict.fromkeys(TAG.findall(open_chunk[-1]))
         for context in row["contexts"]:
-            ids.update(context["ids"])
+            ids.update(number for number in context["ids"] if number < FIRST_ID)
     if open_chunk:
         chunks.append(_squeezed(open_chunk))
-    return {"columns": COLUMNS, "rows": rows, "chunks": chunks, "ids": ids, "world": world}
+    return {
+        "columns": COLUMNS,
+        "rows": rows,
+        "chunks": chunks,
+        "ids": ids,
+        "pictures": list(pictures),
+        "world": world,
+    }
 
 
 def mean_advantage(row: Row) -> float | None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from rich.console import Console
 from rich.text import Text
 
+from himac.images import Album, parts
+from himac.report.pictures import print_told, show_picture
 from himac.report.query import subgoal_status
 from himac.report.reading import mean_advantage
 from himac.types import Row
@@ -23,8 +25,9 @@ _STYLES = {
 _SIGNS = {"done": "✓", "solved here": "★", "forced": "»", "ended here": "✗", "never reached": "·"}
 
 
-def show_episode(row: Row, out: Console) -> None:
-    """Print one row of episodes.jsonl."""
+def show_episode(row: Row, out: Console, album: Album | None = None) -> None:
+    """Print one row of episodes.jsonl, with the pictures of the run's album."""
+    album = album if album is not None else Album()
     task, verdict = row["task"], "success" if row["success"] else row["stop"].replace("_", " ")
     title = Text.assemble(
         (f"{'✓' if row['success'] else '✗'} {verdict}", "bold green" if row["success"] else "bold red"),
@@ -40,10 +43,10 @@ def show_episode(row: Row, out: Console) -> None:
     facts += [f"calls {row['calls']}", f"tokens {row['tokens']}"]
     facts += [f"advantage {advantage:+.3f}"] if advantage is not None else []
     out.print(Text(" · ".join([*facts, *(["z*"] if row["chosen"] else [])]), style="dim"))
-    out.print(Text(clean(row["instruction"])))
+    print_told(clean(row["instruction"]), album, out)
     _show_blueprint(row, out)
     for segment in row["segments"]:
-        _show_segment(segment, row, out)
+        _show_segment(segment, out, album)
     if row["error"]:
         out.print(Text(clean(row["error"]), style="red"))
 
@@ -74,7 +77,7 @@ def _show_blueprint(row: Row, out: Console) -> None:
         out.print(Text.assemble(head, f"{number}. {clean(subgoal)}"))
 
 
-def _show_segment(segment: Row, row: Row, out: Console) -> None:
+def _show_segment(segment: Row, out: Console, album: Album) -> None:
     out.print(Text(f"\n{clean(segment['subgoal']) or 'the task'}", style="bold"))
     for turn in segment["turns"]:
         said = clean(turn["text"]).strip()
@@ -87,7 +90,11 @@ def _show_segment(segment: Row, row: Row, out: Console) -> None:
             line.append(f"  penalty {turn['penalty']:.2f}", style="yellow")
         _indented(line, out, mark="> ")
         if turn["observation"]:
-            _indented(Text(clean(turn["observation"]).strip(), style="dim"), out)
+            for words, name in parts(clean(turn["observation"]).strip()):
+                if words:
+                    _indented(Text(words, style="dim"), out)
+                if name:
+                    show_picture(name, album, out, indent=4)
 
 
 def _indented(text: Text, out: Console, *, mark: str = "") -> None:

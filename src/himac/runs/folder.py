@@ -161,8 +161,8 @@ def read_images(folder: Path) -> Album:
     album = Album()
     path = folder / IMAGES
     for row in read_rows(path) if path.is_file() else ():
-        with contextlib.suppress(KeyError, ValueError, OSError):
-            album.add(base64.b64decode(str(row["png"]).partition(",")[2]))
+        with contextlib.suppress(KeyError, ValueError):
+            album.put(str(row["image"]), base64.b64decode(str(row["png"]).partition(",")[2], validate=True))
     return album
 
 

@@ -155,7 +155,7 @@ class EvalComponents:
         """Return what generates for a model's name, and how it is talked to."""
         if is_endpoint(name):
             return OpenAIEngine(
-                name, self.config.endpoint, usage=self.usage, key_env=key_env
+                name, self.config.endpoint, usage=self.usage, key_env=key_env, album=self.album
             ), MessageFormat()
         device = pick_device(self.config.run.device)
         think = self.config.agent.think

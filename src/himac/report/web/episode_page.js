@@ -236,7 +236,7 @@ function turnOf(e, turn, most, stage) {
         problems.map((p) => el("span.tag.warn", p)),
       ),
       turn.observation && !readBoard(turn.observation)
-        ? el("div.answer", answerOf(RUNS[e.run].world, turn.observation))
+        ? el("div.answer", answerOf(e.run, turn.observation))
         : null,
     ),
     el(
@@ -282,9 +282,10 @@ function sequences(e, detail) {
             "div.sequence",
             tokenRow(
               e.run,
-              context.ids.map((id, at) => ({
+              withoutPictures(context.ids).map(({ id, at, count }) => ({
                 id,
                 at,
+                count,
                 logp: logps.get(at),
                 advantage: advantages.get(`${place}/${at}`) ?? null,
               })),

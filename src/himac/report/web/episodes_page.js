@@ -181,7 +181,7 @@ async function groupPage(main, run, id) {
       ` / iteration ${first.iteration} / ${first.split} ${first.index}`,
     ),
     el("h1", `Task ${first.index} of ${first.split}, iteration ${first.iteration}`),
-    goalOf(RUNS[run].world, instruction) ?? "",
+    goalOf(run, instruction) ?? "",
   );
   if (["planner", "executor"].includes(first.phase)) {
     await side(

@@ -37,7 +37,7 @@ function makeStage(e, detail, turns) {
       nodes.find((node) => node.classList.contains("now"))?.scrollIntoView({ block: "nearest" });
   };
   const draw = (rows) => {
-    view.replaceChildren(rows ? drawBoard(rows) : scene(RUNS[e.run].world, moments, step));
+    view.replaceChildren(rows ? drawBoard(rows) : scene(e.run, moments, step));
     const list = view.querySelector(".places"),
       now = view.querySelector(".places .now");
     if (now) list.scrollTop = now.offsetTop - list.clientHeight / 3;

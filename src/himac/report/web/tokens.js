@@ -9,6 +9,18 @@ const MEANINGS = {
 };
 let colouring = "advantage";
 
+// Ids from 2**30 on are a picture's: a run of them is shown as one.
+const FIRST_OF_PICTURES = 2 ** 30;
+function withoutPictures(ids) {
+  const found = [];
+  ids.forEach((id, at) => {
+    const isPicture = id >= FIRST_OF_PICTURES;
+    if (isPicture && found.at(-1)?.count) found.at(-1).count += 1;
+    else found.push({ id, at, count: isPicture ? 1 : 0 });
+  });
+  return found;
+}
+
 const tokenText = (run, id) => RUNS[run].vocabulary?.[id] ?? `⟨${id}⟩`;
 
 // Per context: where its sampled tokens' log-probabilities lie, (position) -> log-probability.
@@ -24,7 +36,7 @@ function logpsOf(context) {
 function tokenRow(run, tokens, most) {
   const row = el("span.tokens");
   for (const token of tokens) {
-    const text = tokenText(run, token.id),
+    const text = token.count ? `▦ picture, ${plural(token.count, "token")}` : tokenText(run, token.id),
       node = el("span.token", shown(text));
     if (token.logp === undefined) node.classList.add("prompt");
     else if (!isNumber(token.advantage)) node.classList.add("untrained");

@@ -101,9 +101,28 @@ function cell(kind, x, y) {
   return parts;
 }
 
+// A picture that an agent saw stands in its text as <image:NAME>.
+const PICTURE = /<image:([0-9a-f]{32})>/g;
+
+// Text with pictures -> [pictures..., the rest as text].
+function pictured(run, text) {
+  const names = [...text.matchAll(PICTURE)].map((found) => found[1]);
+  return { names, rest: text.replace(PICTURE, ""), nodes: names.map((name) => pictureOf(run, name)) };
+}
+
+function pictureOf(run, name) {
+  const address = RUNS[run].images?.[name];
+  return address
+    ? el("img.picture", { src: address, alt: "what the agent saw", "data-image": name })
+    : el("p.note", "(a picture that this page has no room for)");
+}
+
 // The world at a step: moments are {text, turn}, the start's turn null.
-function scene(world, moments, step) {
-  const { text } = moments[step];
+function scene(run, moments, step) {
+  const { text } = moments[step],
+    world = RUNS[run].world,
+    seen = pictured(run, text);
+  if (seen.names.length) return el("div.pictures", seen.nodes, seen.rest.trim() ? el("pre.world", seen.rest.trim()) : null);
   if (world === "webshop") return drawShop(readShop(moments[0].text).goal, text);
   if (world === "alfworld") {
     const home = household(
@@ -116,13 +135,20 @@ function scene(world, moments, step) {
 }
 
 // What the world answered to a turn, for the timeline.
-function answerOf(world, text) {
+function answerOf(run, text) {
+  const world = RUNS[run].world,
+    seen = pictured(run, text);
+  if (seen.names.length)
+    return el("div.thumbs", seen.nodes, seen.rest.trim() ? el("pre.world", seen.rest.trim()) : null);
   if (world === "webshop") return shopInBrief(text);
   return el(world === "alfworld" ? "p.world" : "pre.world", text.trim());
 }
 
 // What is asked for, in short: a Sokoban level as a small board, elsewhere the goal in words; null where neither is known.
-function goalOf(world, instruction) {
+function goalOf(run, instruction) {
+  const world = RUNS[run].world,
+    seen = pictured(run, instruction);
+  if (seen.names.length) return el("div.thumbs", seen.nodes, seen.rest.trim() ? el("p.lead", seen.rest.trim()) : null);
   const rows = readBoard(instruction);
   if (rows) return el("div.thumb", drawBoard(rows));
   const text = world === "webshop" ? readShop(instruction).goal : householdTask(instruction);
