@@ -13,7 +13,8 @@ from himac.images import FIRST_ID
 from himac.models.attention import use_packed_attention
 from himac.models.logps import token_logps
 from himac.models.packing import pack
-from himac.models.vision import Vision
+from himac.models.reading import check_sight
+from himac.models.vision import Sight, Vision
 from himac.types import Request, Sampling
 
 torch.set_num_threads(1)
@@ -195,3 +196,18 @@ def test_a_family_whose_pictures_cannot_be_read_is_refused_in_one_line():
     seeing.model.config.model_type = "gemma3"
     with pytest.raises(ModelError, match="'gemma3' cannot be read; known: qwen2_vl, qwen2_5_vl, qwen3_vl"):
         Vision(seeing.model, None, seeing.album)
+
+
+def test_a_model_that_is_read_otherwise_than_by_its_own_forward_is_refused(monkeypatch):
+    seeing = Seeing("qwen3_vl")
+    use_packed_attention(seeing.model)
+    check_sight(seeing.model, seeing.vision)
+    inner = Vision.sight
+
+    def rows_and_columns_exchanged(self, ids):
+        sight = inner(self, ids)
+        return Sight(sight.positions[[0, 2, 1]], sight.picture, sight.offset)
+
+    monkeypatch.setattr(Vision, "sight", rows_and_columns_exchanged)
+    with pytest.raises(ModelError, match="'qwen3_vl' are read otherwise than by its own forward"):
+        check_sight(seeing.model, seeing.vision)

@@ -25,6 +25,7 @@ from himac.config import ModelConfig
 from himac.errors import ConfigError, ModelError, missing_extra
 from himac.images import Album
 from himac.models.attention import why_padded
+from himac.models.reading import check_sight
 from himac.models.vision import Vision, sees, unwrapped, vision_settings
 from himac.types import LanguageModel, Tokenizer
 
@@ -138,7 +139,10 @@ def load_vision(name: str, model: LanguageModel, cfg: ModelConfig, album: Album)
         if (Path(name) / "preprocessor_config.json").is_file() or not saved
         else base_of(next(iter(saved.values())))
     )
-    return Vision(model, _load(AutoImageProcessor, found, backend="pil"), album, cfg.vision)
+    vision = Vision(model, _load(AutoImageProcessor, found, backend="pil"), album, cfg.vision)
+    if not why_padded(model):
+        check_sight(model, vision)
+    return vision
 
 
 def _load_base(name: str, dtype: torch.dtype) -> LanguageModel:

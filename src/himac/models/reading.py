@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor
 
-from himac.images import FIRST_ID
-from himac.models.attention import AttentionPattern, no_mask
-from himac.models.vision import Look, sees, unwrapped
+from himac.errors import ModelError
+from himac.images import FIRST_ID, name_of
+from himac.models.attention import AttentionPattern, TreePattern, no_mask
+from himac.models.modes import evaluating
+from himac.models.packing import pack
+from himac.models.vision import FAMILIES, Look, Vision, sees, unwrapped
 from himac.types import LanguageModel
 
 
@@ -56,3 +61,43 @@ def read(
     kept_KH = states_TH if keep_K is None else states_TH[keep_K]
     found: Tensor = model.get_output_embeddings()(kept_KH[None])[0]
     return found
+
+
+def check_sight(model: LanguageModel, vision: Vision) -> None:
+    """Show a model two pictures, packed and by its own forward, and compare: a family that only seems to be read is refused.
+
+    Raises:
+        ModelError: what it says differs.
+    """
+    config, device = unwrapped(model).config, next(model.parameters()).device
+    shades = np.arange(3 * 96 * 128, dtype=np.uint8).reshape(96, 128, 3)
+    names = [name_of(image) for image in (shades, shades[::-1]) if vision.album.tag(image)]
+    pictures = [vision.ids(name) or () for name in names]
+    frame = (config.vision_start_token_id, config.vision_end_token_id)
+    words = [n for n in range(40) if n not in (*frame, config.image_token_id, config.video_token_id)][-5:]
+    first, second = ([frame[0], *picture, frame[1]] for picture in pictures)
+    ids = np.array([*words[:2], *first, words[2], *second, *words[3:]])
+    (batch,) = pack([ids], max_tokens=len(ids))
+    sight, shown = vision.sight(ids), ids >= FIRST_ID
+    patches, grid = vision.patches([vision.album.array(name) for name in names])
+    with evaluating(model), torch.no_grad():
+        plain = torch.as_tensor(np.where(shown, config.image_token_id, ids), device=device)[None]
+        theirs = model(
+            input_ids=plain,
+            attention_mask=torch.ones_like(plain),
+            mm_token_type_ids=torch.as_tensor(shown.astype(np.int64), device=device)[None],
+            pixel_values=torch.as_tensor(patches, dtype=next(model.parameters()).dtype, device=device),
+            image_grid_thw=torch.as_tensor(np.asarray(grid), device=device),
+            use_cache=False,
+        ).logits[0].float()  # fmt: skip
+        ours = read(
+            model, torch.as_tensor(ids, device=device), torch.as_tensor(sight.positions, device=device), TreePattern(batch),
+            look=Look(vision, sight.picture, sight.offset),
+        ).float()  # fmt: skip
+    gap = (theirs - ours).abs().mean()
+    rounding = 1e-3 if next(model.parameters()).dtype == torch.float32 else 0.05
+    if not gap <= rounding * theirs.std():
+        raise ModelError(
+            f"pictures of model type {config.model_type!r} are read otherwise than by its own forward ({float(gap):.2g} on average)",
+            hint=f"known to work: {', '.join(FAMILIES)}",
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -11,10 +12,12 @@ from himac.chat.template import TemplateFacts
 from himac.config import Config
 from himac.engines.base import Engine
 from himac.engines.kv import bytes_per_token
+from himac.images import name_of
 from himac.learner.policy import Policy
 from himac.models.attention import why_padded
 from himac.models.logps import token_logps
 from himac.models.packing import pack
+from himac.models.vision import Vision, unwrapped
 from himac.train.components import local_engine, pick_device, set_threads
 from himac.train.memory import memory_of
 from himac.train.rehearse import breakdown
@@ -49,7 +52,7 @@ def inspect_model(name: str, config: Config) -> dict[str, str]:
     size = sum(p.numel() * p.element_size() for p in policy.model.parameters())
     padded = why_padded(policy.model)
     engine = local_engine(config, policy)
-    prompt = policy.chat.open(_TALK)
+    prompt = policy.chat.open(_TALK if policy.vision is None else _with_picture(policy.vision))
     greedy = engine.generate(
         [Request(prompt=tuple(prompt), sampling=Sampling(max_tokens=_TOKENS, temperature=0.0))]
     )
@@ -65,6 +68,7 @@ def inspect_model(name: str, config: Config) -> dict[str, str]:
         "positions": f"{positions:,}" if positions else "not limited by its configuration",
         "cache": f"{bytes_per_token(settings, weights.element_size()) / 1000:,.1f} kB a token",
         "memory": f"{memory.learning / 1e9:,.1f} GB to learn, {memory.collecting / 1e9:,.1f} to collect: {breakdown(memory)}",
+        **({"pictures": _eyes(policy)} if policy.vision is not None else {}),
         "template": _told(facts),
         "answers": f"end with {policy.tokenizer.convert_ids_to_tokens(policy.chat.end_id)!r}",
         "gap": f"{gap:.1e} nats a token at most, engine against learner",
@@ -87,10 +91,36 @@ def _measure(policy: Policy, engine: Engine, prompt: list[int]) -> tuple[float, 
     gap = 0.0
     for batch in pack(rows, max_tokens=sum(len(row) for row in rows)):
         with torch.no_grad():
-            learned = token_logps(policy.model, batch, marks).logps.float().cpu().numpy()
+            learned = (
+                token_logps(policy.model, batch, marks, vision=policy.vision).logps.float().cpu().numpy()
+            )
         sampled = batch.select([_padded(len(prompt), answer.logps) for answer in done], marks)
         gap = max(gap, float(np.abs(learned - sampled).max()))
     return sum(len(answer.ids) for answer in done) / seconds, gap
+
+
+def _picture() -> np.ndarray:
+    """Return a picture of the size of a small board: coloured squares."""
+    cells = np.arange(3 * 36, dtype=np.uint8).reshape(6, 6, 3) * 2
+    return cells.repeat(28, axis=0).repeat(28, axis=1)
+
+
+def _with_picture(vision: Vision) -> tuple[Message, ...]:
+    system, user = _TALK
+    return system, replace(user, content=vision.album.tag(_picture()) + user.content)
+
+
+def _eyes(policy: Policy) -> str:
+    """Return how pictures are seen, in words."""
+    vision = policy.vision
+    assert vision is not None
+    rows, columns = vision.grid(name_of(_picture()))
+    tower = unwrapped(policy.model).model.visual
+    size = sum(p.numel() for p in tower.parameters())
+    return (
+        f"168 x 168 pixels are {rows} x {columns} tokens; a tower of {size / 1e6:,.2f} M parameters, "
+        f"{'frozen' if vision.settings.freeze else 'trained too'}"
+    )
 
 
 def _padded(before: int, logps: tuple[float, ...]) -> np.ndarray:
