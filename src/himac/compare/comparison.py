@@ -49,7 +49,7 @@ _OF_PLAN = {
     "run.iterations": "say it under the plan's [budget]",
     **{f"budget.{f.name}": "say it under the plan's [budget]" for f in fields(BudgetConfig)},
 }
-_EFFORT = ("demonstrations", "kinds", "noise", "careless", "epochs", "batch")
+_EFFORT = ("demonstrations", "describe", "kinds", "noise", "careless", "epochs", "batch")
 """Settings of a warm start that all methods have in common: what is shown, and how many steps are taken on it."""
 _FOREVER = 1_000_000  # iterations, where environment steps or tokens end a run
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
