@@ -54,6 +54,9 @@ class Album:
     def __len__(self) -> int:
         return len(self._png)
 
+    def __bool__(self) -> bool:
+        return True  # an empty one is one too
+
     def __contains__(self, name: object) -> bool:
         return name in self._png
 

@@ -147,6 +147,7 @@ def test_a_name_is_a_hash_of_size_and_pixels():
     image = picture(4, 6)
     assert name_of(image) == name_of(image.copy()) != name_of(image.reshape(6, 4, 3))
     album = Album()
+    assert album and not len(album)  # `album or Album()` would part the eyes from what is shown
     tag = album.tag(image)
     np.testing.assert_array_equal(album.array(tag[7:-1]), image)
     other = Album()

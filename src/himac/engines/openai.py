@@ -95,7 +95,7 @@ class OpenAIEngine(Engine):
         self._openai = openai
         self.address = Address.read(address)
         self.usage = usage or Usage.within(settings.budget)
-        self._settings, self._album = settings, album if album is not None else Album()
+        self._settings, self._album = settings, album or Album()
         self._key_env = key_env or settings.key_env
         self._key = os.environ.get(self._key_env, "").strip()
         self._model = self.address.model

@@ -63,7 +63,7 @@ class Policy:
         """Load a policy by Hugging Face name or local folder; a model that sees finds its pictures in the album."""
         adapters = ROLES if config.lora_per_role else ("default",)
         model, tokenizer = load_model(str(name), config, device=device, adapters=adapters)
-        pictures = album if album is not None else Album()  # an empty one is falsy
+        pictures = album or Album()
         vision = load_vision(str(name), model, config, pictures) if sees(model) else None
         return cls(model, tokenizer, per_role=config.lora_per_role, think=think, vision=vision)
 

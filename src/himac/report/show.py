@@ -27,7 +27,7 @@ _SIGNS = {"done": "✓", "solved here": "★", "forced": "»", "ended here": "�
 
 def show_episode(row: Row, out: Console, album: Album | None = None) -> None:
     """Print one row of episodes.jsonl, with the pictures of the run's album."""
-    album = album if album is not None else Album()
+    album = album or Album()
     task, verdict = row["task"], "success" if row["success"] else row["stop"].replace("_", " ")
     title = Text.assemble(
         (f"{'✓' if row['success'] else '✗'} {verdict}", "bold green" if row["success"] else "bold red"),

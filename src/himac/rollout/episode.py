@@ -75,7 +75,7 @@ class LiveEpisode:
         album: Album | None = None,
     ) -> None:
         self.job, self.env = job, env
-        self._album = album if album is not None else Album()
+        self._album = album or Album()
         self.role: Role = "executor"  # whose turn the next completion is
         self.query: Query | None = None  # what was asked last
         self.reply: Reply | None = None  # what the last completion meant

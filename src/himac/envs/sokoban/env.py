@@ -39,8 +39,10 @@ if TYPE_CHECKING:
 
 _SYMBOLS = """Symbols: # wall, _ floor, O target, X box, √ box on a target, P you, S you on a target."""
 
-_PICTURES = """In the picture: brown bricks are walls, dark grey is floor, a red diamond in a red frame is a target, a yellow crate with
-an orange X is a box, in a red frame once it is on a target, and the green figure is you."""
+_PICTURES = (
+    "In the picture: brown bricks are walls, dark grey is floor, a red diamond in a red frame is a target, a yellow crate "
+    "with an orange X is a box, in a red frame once it is on a target, and the green figure is you."
+)
 
 RULES = """You move on a board of cells and push boxes.
 {symbols}Rows are counted from 1 at the top, columns from 1 at the left.
