@@ -16,7 +16,7 @@ from himac.images import FIRST_ID, Album, name_of
 from himac.learner.policy import Policy
 from himac.models.tiny import TinyShape, build_tiny, build_tokenizer
 from himac.models.vision import Vision, VisionSettings
-from himac.types import Message
+from himac.types import Completion, Message
 
 REAL = {  # patch, smallest and largest area of the published processors
     "qwen2_5_vl": (14, 56 * 56, 28 * 28 * 1280),
@@ -87,7 +87,6 @@ def test_a_talk_with_pictures_is_written_as_transformers_writes_it(family, syste
     said.append(Message(role="user", content=f"Look: <image:{first}>and <image:{second}>\nWhat now?"))
     talk = chat.conversation(said)
     answer = chat.answer("a wall")
-    from himac.types import Completion
 
     talk.add_completion(Completion(ids=tuple(answer), logps=(0.0,) * len(answer), finish="stop"))
     talk.add_question(f"<image:{first}>")
@@ -153,3 +152,41 @@ def test_a_name_is_a_hash_of_size_and_pixels():
     other = Album()
     other.put(tag[7:-1], album.png(tag[7:-1]))
     assert other.tag(image) == tag and other.size(tag[7:-1]) == (4, 6)
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_adapters_leave_a_frozen_tower_out_and_come_back_with_their_eyes(tmp_path, frozen):
+    pytest.importorskip("peft")
+    build_tiny(tmp_path / "base", ["a word"] * 3, TinyShape(), vocab=400, vision=VisionSettings())
+    cfg = ModelConfig(lora_rank=2, vision={"freeze": frozen})
+    policy = Policy.load(tmp_path / "base", cfg, device="cpu")
+    names = [name for name, p in policy.model.named_parameters() if p.requires_grad]
+    assert names and all("lora" in name for name in names)
+    assert any("visual" in name for name in names) != frozen
+    policy.save(tmp_path / "adapter")
+    again = Policy.load(tmp_path / "adapter", cfg, device="cpu")
+    assert again.vision is not None and again.vision.processor.patch_size == 8
+    again.merge()
+    again.save(tmp_path / "merged")
+    merged = Policy.load(tmp_path / "merged", ModelConfig(), device="cpu")
+    assert merged.vision is not None and not hasattr(merged.model, "disable_adapter")
+
+
+def test_a_trimmed_context_holds_whole_pictures_alone():
+    seeing = Seeing("qwen3_vl")
+    chat = ChatFormat(seeing.tokenizer, eyes=seeing.vision)
+    talk = chat.conversation((Message(role="user", content=f"<image:{seeing.names[0]}>"),))
+    for name in (*seeing.names[1:], *seeing.names[1:]):
+        answer = chat.answer("a wall")
+        talk.add_completion(Completion(ids=tuple(answer), logps=(0.0,) * len(answer), finish="stop"))
+        talk.add_question(f"<image:{name}>")
+    whole = [len(p) for p in seeing.pictures]
+    for limit in range(60, len(talk), 7):
+        found = talk.trimmed(limit)
+        if found is None:
+            continue
+        shown = found[0].prompt >= FIRST_ID
+        edges = np.flatnonzero(np.diff(np.concatenate([[0], shown.astype(int), [0]])))
+        runs = edges[1::2] - edges[::2]
+        assert len(found[0]) <= limit and set(runs.tolist()) <= set(whole)
+        seeing.vision.sight(found[0].prompt)
