@@ -75,6 +75,10 @@ class Album:
         """Keep a picture that was read from a file under the name that it had."""
         self._png[name] = png
 
+    def names(self) -> list[str]:
+        """Return the names of all pictures, in the order in which they came."""
+        return list(self._png)
+
     def png(self, name: str) -> bytes:
         """Return a picture's file."""
         return self._png[name]

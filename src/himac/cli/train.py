@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +24,7 @@ from himac.errors import ConfigError
 
 if TYPE_CHECKING:
     from himac.config import Config
+    from himac.parallel import Ranks
 
 
 @click.command(
@@ -57,7 +59,7 @@ def train(words: tuple[str, ...], resume: str, rehearsal: bool, dry_run: bool) -
                 f"--resume takes no further settings, got {words[0]!r}", hint="a run keeps its config"
             )
         folder = find_run(resume)
-        _run(load_saved(folder / CONFIG), folder)
+        _run(load_saved(folder / CONFIG), folder, _ranks())
         return
     from himac.toml import call
     from himac.train.checks import check_trainable
@@ -75,9 +77,11 @@ def train(words: tuple[str, ...], resume: str, rehearsal: bool, dry_run: bool) -
     # a world that cannot be opened is said before a folder exists
     call(resolve("envs", config.env.name), config.env.settings, "env").close()
     recipe, _ = split_recipe(words)
-    folder = Path(config.run.dir) / (config.run.name or run_name(recipe, config))
-    new_run(folder, config, recipe=Path(recipe).read_text(encoding="utf-8") if recipe else "")
-    _run(config, folder)
+    ranks = _ranks()
+    folder = Path(config.run.dir) / ranks.first(config.run.name or run_name(recipe, config))
+    if ranks.is_first:
+        new_run(folder, config, recipe=Path(recipe).read_text(encoding="utf-8") if recipe else "")
+    _run(config, folder, ranks)
 
 
 @click.command(epilog=examples("himac sft configs/demo.toml sft.demonstrations=500"))
@@ -97,15 +101,31 @@ def sft(words: tuple[str, ...], dry_run: bool) -> None:
     from himac.train.run import new_run, starting_model
 
     recipe, _ = split_recipe(words)
-    folder = Path(config.run.dir) / (config.run.name or run_name(recipe, config, suffix="sft"))
+    ranks = _ranks()
+    folder = Path(config.run.dir) / ranks.first(config.run.name or run_name(recipe, config, suffix="sft"))
     quiet_libraries()
-    new_run(folder, config)
-    console = Terminal()
-    print(starting_model(config, folder, console))
-    console.close()
+    if ranks.is_first:
+        new_run(folder, config)
+    console = Terminal() if ranks.is_first else None
+    made = starting_model(config, folder, console, ranks=ranks)
+    if console is not None:
+        console.close()
+        print(made)
+    ranks.close()
 
 
-def _run(config: Config, folder: Path) -> None:
+def _ranks() -> Ranks:
+    """Return the processes of this command: those that torchrun has started, or this one alone."""
+    if int(os.environ.get("WORLD_SIZE") or 1) < 2:
+        from himac.parallel import ALONE
+
+        return ALONE
+    from himac.parallel.replicated import from_environment
+
+    return from_environment()
+
+
+def _run(config: Config, folder: Path, ranks: Ranks) -> None:
     """Train the run in a folder, draw its curve, and say where everything lies."""
     from himac.report.curves import plot_run
     from himac.report.tables import run_table
@@ -113,11 +133,15 @@ def _run(config: Config, folder: Path) -> None:
     from himac.train.run import train
 
     quiet_libraries()
-    console, began = Terminal(), time.monotonic()
+    console, began = Terminal() if ranks.is_first else None, time.monotonic()
     try:
-        train(config, folder, console)
+        train(config, folder, console, ranks=ranks)
     finally:
-        console.close()
+        if console is not None:
+            console.close()
+    ranks.close()
+    if not ranks.is_first:
+        return
     curve = plot_run(folder)
     print(run_table(folder))
     print(f"\nrun    {folder}\ncurve  {curve}\ntable  {folder / 'table.md'}")

@@ -13,9 +13,7 @@ import math
 import pickle
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -28,9 +26,11 @@ from himac.learner.critic import Critic
 from himac.learner.masters import Masters
 from himac.learner.metrics import UpdateMetrics
 from himac.learner.optimizer import Optimizer
+from himac.learner.packs import Pack, where_asked
 from himac.learner.policy import Policy
 from himac.models.logps import token_logps
-from himac.models.packing import PackedBatch, pack
+from himac.models.packing import pack
+from himac.parallel import ALONE, Ranks
 from himac.seeds import generator
 from himac.types import LanguageModel, PhaseSpec, Role, Row, Sample
 
@@ -47,12 +47,19 @@ class Learner:
         cfg: the optimizer's settings and the token budget of one pack.
         loss: clip and coefficients of the policy loss.
         critic: a value head on the policy; None for methods that compare peers.
+        ranks: who else learns; each takes its share of the packs, and all take the same steps.
     """
 
     def __init__(
-        self, policy: Policy, cfg: OptimizerConfig, loss: AlgoConfig, *, critic: Critic | None = None
+        self,
+        policy: Policy,
+        cfg: OptimizerConfig,
+        loss: AlgoConfig,
+        *,
+        critic: Critic | None = None,
+        ranks: Ranks = ALONE,
     ) -> None:
-        self.policy, self.loss, self.critic = policy, loss, critic
+        self.policy, self.loss, self.critic, self._ranks = policy, loss, critic, ranks
         self.max_tokens = cfg.max_tokens
         self.num_steps = 0
         self.lr, self._schedule = cfg.lr, cfg.schedule
@@ -85,7 +92,7 @@ class Learner:
         found = UpdateMetrics()
 
         @functools.cache  # packs that come again, for the reference or in another epoch, are laid out once
-        def packs(part: tuple[int, ...]) -> list[_Pack]:
+        def packs(part: tuple[int, ...]) -> list[Pack]:
             return self._packs(samples, part, by_role=not phase.has_one_temperature)
 
         everything = tuple(range(len(samples)))
@@ -98,11 +105,12 @@ class Learner:
             self.loss.max_ratio and phase.epochs * minibatches > 1
         ):  # else a step's own logps are those before it
             olds = self._logps(self.policy.model, samples, packs(everything), phase)
-        num_values = sum(int(_where(s.targets, s.ids).sum()) for s in samples)
+        num_values = sum(int(where_asked(s.targets, s.ids).sum()) for s in samples)
         value_weight = minibatches / max(num_values, 1)  # 1 / values per optimizer step
         for epoch in range(phase.epochs):
             for part in _split(samples, minibatches, seed, epoch):
                 self._policy_step(packs(tuple(part)), refs, olds, phase, minibatches, value_weight, found)
+        found = UpdateMetrics.of_all(self._ranks.gather(found))
         return found.summary(len(samples)) | {"train_s": time.perf_counter() - began}
 
     def imitate(self, samples: Sequence[Sample], *, lr: float) -> dict[str, float]:
@@ -116,13 +124,13 @@ class Learner:
             loss.backward()
             total += float(loss.detach())
         grad = self._step(lr, "imitation")
-        return {"loss": total, "grad": grad}
+        return {"loss": float(self._ranks.sum(np.array(total))), "grad": grad}
 
     @torch.no_grad()
     def values(self, samples: Sequence[Sample]) -> list[np.ndarray]:
         """Return what the critic says at each sample's `targets` that are not NaN, (K,) a sample."""
         assert self.critic is not None
-        found: list[np.ndarray] = [np.zeros(0, np.float32)] * len(samples)
+        own: dict[int, np.ndarray] = {}
         self.policy.model.eval()
         for row in self._packs(samples, range(len(samples))):
             self.policy.play(row.role)
@@ -132,8 +140,9 @@ class Learner:
             values_M = self.critic(out.states, row.state_roles).cpu().numpy()
             counts = [int(row.states_at[i].sum()) for i in row.batch.sequences]
             for i, part in zip(row.batch.sequences, np.split(values_M, np.cumsum(counts)[:-1]), strict=True):
-                found[row.members[i]] = part
-        return found
+                own[row.members[i]] = part
+        found = {i: values for part in self._ranks.gather(own) for i, values in part.items()}
+        return [found.get(i, np.zeros(0, np.float32)) for i in range(len(samples))]
 
     @property
     def version(self) -> int:
@@ -182,7 +191,7 @@ class Learner:
 
     def _policy_step(
         self,
-        packs: Sequence[_Pack],
+        packs: Sequence[Pack],
         refs: list[np.ndarray] | None,
         olds: list[np.ndarray] | None,
         phase: PhaseSpec,
@@ -238,6 +247,8 @@ class Learner:
         name = SHARED if self._cfg.shared_state else name
         optimizer, steps = self._optimizer(name), self._steps[name]
         limit = self._grad_clip or math.inf
+        heads = [] if self.critic is None else list(self.critic.parameters())
+        self._ranks.sum_gradients([*self._parameters, *heads])
         norm = float(torch.nn.utils.clip_grad_norm_(self._parameters, limit))
         if self.critic is not None:  # clipped for itself, so that neither's size changes the other's step
             torch.nn.utils.clip_grad_norm_(self.critic.parameters(), limit)
@@ -270,7 +281,7 @@ class Learner:
 
     @torch.no_grad()
     def _logps(
-        self, model: LanguageModel, samples: Sequence[Sample], packs: Sequence[_Pack], phase: PhaseSpec
+        self, model: LanguageModel, samples: Sequence[Sample], packs: Sequence[Pack], phase: PhaseSpec
     ) -> list[np.ndarray]:
         """Return, per sample, (T,) log-probabilities of its trained tokens under a model: the reference, or itself."""
         found = [np.zeros(len(s.ids), np.float32) for s in samples]
@@ -284,10 +295,19 @@ class Learner:
                 count = int(row.masks[i].sum())
                 found[row.members[i]][row.masks[i]] = logps_N[at : at + count]
                 at += count
-        return found
+        if self._ranks.size == 1:
+            return found
+        # each is 0 but on the rank that had it, so that the sum is exact
+        whole = self._ranks.sum(np.concatenate(found)).astype(np.float32)
+        return np.split(whole, np.cumsum([len(s.ids) for s in samples])[:-1])
 
-    def _packs(self, samples: Sequence[Sample], part: Sequence[int], *, by_role: bool = False) -> list[_Pack]:
-        """Pack some of the samples; each role for itself where it has its own adapter, or is asked for apart."""
+    def _packs(self, samples: Sequence[Sample], part: Sequence[int], *, by_role: bool = False) -> list[Pack]:
+        """Pack some of the samples; each role for itself where it has its own adapter, or is asked for apart.
+
+        Of several ranks each gets its own share, so packs are no larger than leaves one for everybody.
+        """
+        tokens = sum(len(samples[i].ids) for i in part)
+        most = min(self.max_tokens, max(1, -(-tokens // self._ranks.size)))
         apart = by_role or self.policy.per_role
         roles: list[Role | None] = ["planner", "executor"] if apart else [None]
         packs = []
@@ -295,68 +315,15 @@ class Learner:
             members = [i for i in part if role in (None, samples[i].role)]
             chosen = [samples[i] for i in members]
             masks = [sample.mask for sample in chosen]
-            states_at = [_where(sample.targets, sample.ids) for sample in chosen]
+            states_at = [where_asked(sample.targets, sample.ids) for sample in chosen]
             packs += [
-                _Pack(batch, members, chosen, masks, states_at)
-                for batch in pack([sample.ids for sample in chosen], max_tokens=self.max_tokens)
+                Pack(batch, members, chosen, masks, states_at)
+                for batch in pack([sample.ids for sample in chosen], max_tokens=most)
             ]
-        return packs
+        return self._ranks.mine(packs, [row.batch.num_tokens for row in packs])
 
     def _tensor(self, values: np.ndarray) -> torch.Tensor:
         return torch.as_tensor(values, dtype=torch.float32, device=self.policy.device)
-
-
-@dataclass(frozen=True, slots=True)
-class _Pack:
-    """One packed row with the samples that lie in it, in the words of `token_logps`.
-
-    Per sequence given to `pack`: which of the update's samples it is, the sample, (T_s,) bool its trained tokens, and
-    (T_s,) bool where a critic is asked.
-    """
-
-    batch: PackedBatch
-    members: Sequence[int]
-    samples: Sequence[Sample]
-    masks: Sequence[np.ndarray]
-    states_at: Sequence[np.ndarray]
-
-    @property
-    def role(self) -> Role:
-        """Whose row it is, where the roles are packed apart."""
-        return self.samples[self.batch.sequences[0]].role
-
-    @property
-    def num_tokens(self) -> int:
-        """Tokens before a common prefix was laid out once."""
-        return sum(len(self.samples[i].ids) for i in self.batch.sequences)
-
-    def pick(self, name: Literal["logps", "advantages", "weights"]) -> np.ndarray:
-        """(N,) a field of the samples at their trained tokens."""
-        return self.batch.select([getattr(sample, name) for sample in self.samples], self.masks)
-
-    def pick_from(self, values: Sequence[np.ndarray]) -> np.ndarray:
-        """(N,) at the trained tokens, of values given for all of the update's samples."""
-        return self.batch.select([values[i] for i in self.members], self.masks)
-
-    def kl_coefs(self, cfg: AlgoConfig) -> np.ndarray:
-        """(N,) the KL coefficient of each trained token: its role's."""
-        return self.batch.select(
-            [np.full(len(sample.ids), cfg.kl_of(sample.role), np.float32) for sample in self.samples],
-            self.masks,
-        )
-
-    @property
-    def targets_M(self) -> np.ndarray:
-        """(M,) what the critic should say where it is asked."""
-        asked = [(self.samples[i].targets, self.states_at[i]) for i in self.batch.sequences]
-        return np.concatenate([np.zeros(0), *(targets[at] for targets, at in asked if targets is not None)])
-
-    @property
-    def state_roles(self) -> list[Role]:
-        """Whose turn it is at each of these places."""
-        return [
-            self.samples[i].role for i in self.batch.sequences for _ in range(int(self.states_at[i].sum()))
-        ]
 
 
 def _state_of(phase: PhaseSpec) -> str:
@@ -370,11 +337,6 @@ def _steps_of(phase: PhaseSpec, samples: Sequence[Sample]) -> int:
     if phase.minibatch_turns:
         steps = max(1, round(sum(sample.num_turns for sample in samples) / phase.minibatch_turns))
     return min(steps, len(samples))
-
-
-def _where(targets: np.ndarray | None, ids: np.ndarray) -> np.ndarray:
-    """(T,) bool: where there is a target."""
-    return np.zeros(len(ids), bool) if targets is None else ~np.isnan(targets)
 
 
 def _split(samples: Sequence[Sample], parts: int, seed: int, epoch: int) -> Iterator[list[int]]:

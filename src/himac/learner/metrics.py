@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -22,6 +23,27 @@ class UpdateMetrics:
         self._gap_count = self._tokens = self._rows = self._packed = 0
         self._foreseen: list[np.ndarray] = []
         self._came: list[np.ndarray] = []
+
+    @classmethod
+    def of_all(cls, ranks: Sequence[UpdateMetrics]) -> UpdateMetrics:
+        """Return what several ranks, which took the same steps with shares of the packs, have to tell together."""
+        if len(ranks) == 1:
+            return ranks[0]
+        found = cls()
+        found.steps, found._grads, found._moved = ranks[0].steps, ranks[0]._grads, ranks[0]._moved
+        for own in ranks:
+            for name, value in own._parts.items():
+                found._parts[name] = found._parts.get(name, 0.0) + value
+            found._gap_sum += own._gap_sum
+            found._gap_max = max(found._gap_max, own._gap_max)
+            found._weight += own._weight
+            found._gap_count += own._gap_count
+            found._tokens += own._tokens
+            found._rows += own._rows
+            found._packed += own._packed
+            found._foreseen += own._foreseen
+            found._came += own._came
+        return found
 
     def add(
         self,

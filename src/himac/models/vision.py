@@ -133,13 +133,20 @@ class Vision:
                 positions[:, start:end] = after + np.arange(end - start)
                 after += end - start
                 continue
-            number = self._by_ids[tuple(ids[start : start + 2].tolist())]
+            number = self._number_of(tuple(ids[start : start + 2].tolist()))
             rows, columns = self.grid(self._names[number])
             at = np.arange(end - start)
             picture[start:end], offset[start:end] = number, at
             positions[:, start:end] = after + np.stack([0 * at, at // columns, at % columns])
             after += max(rows, columns)
         return Sight(positions, picture, offset)
+
+    def _number_of(self, ids: tuple[int, ...]) -> int:
+        """Return the number of the picture whose ids begin so; one that was seen elsewhere is looked for in the album."""
+        if ids not in self._by_ids:
+            for name in self.album.names():
+                self.ids(name)
+        return self._by_ids[ids]
 
     def features(self, model: LanguageModel, numbers: Sequence[int]) -> dict[int, Features]:
         """Make the features of pictures; with gradient where gradients are on and the tower is not frozen."""

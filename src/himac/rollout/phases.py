@@ -21,6 +21,7 @@ from himac.agents.base import Agent, Assignment
 from himac.config import AgentConfig, AlgoConfig, RolloutConfig
 from himac.rollout.collect import CollectClock, EpisodeRunner
 from himac.rollout.episode import Job, blueprint_logp
+from himac.rollout.shared import SharedRunner
 from himac.seeds import COLLECT, derive, generator
 from himac.types import Blueprint, EnvSpec, Episode, Group, PhaseSpec, Role, StopReason, Task, Weights
 
@@ -88,7 +89,7 @@ class LocalCollector:
 
     def __init__(
         self,
-        runner: EpisodeRunner,
+        runner: EpisodeRunner | SharedRunner,
         spec: EnvSpec,
         make_agent: MakeAgent,
         *,

@@ -98,6 +98,29 @@ class RunLog:
             sink.write(row)
 
 
+class NoLog:
+    """The log of a process that does not write: another one does."""
+
+    def phase(
+        self,
+        row: Row,
+        groups: Sequence[Group],
+        advantages: dict[Role, list[list[np.ndarray]]],
+        chosen: Sequence[int] = (),
+    ) -> None:
+        """Nothing."""
+
+    def evaluation(self, row: Row, episodes: Sequence[Episode]) -> None:
+        """Nothing."""
+
+    def collecting(self, title: str, total: int) -> Callable[[int], None]:
+        """Return a callback that does nothing."""
+        return lambda count: None
+
+    def close(self) -> None:
+        """Nothing."""
+
+
 def phase_line(row: Row, iterations: int) -> str:
     """Return the line a person reads of one phase.
 

@@ -13,7 +13,6 @@ the learner updates, the log writes, and whoever made the loop decides what time
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -113,6 +112,10 @@ class Outside(Protocol):
         """Return the seconds since the last lap."""
         ...
 
+    def processor_s(self) -> float:
+        """Return the seconds of processor cores, of all processes, since this was last asked."""
+        ...
+
     def out_of_time(self, state: TrainState) -> bool:
         """Whether the time that the run may take is over."""
         ...
@@ -168,7 +171,7 @@ class CoEvolution:
         """Run every phase once; each carries out the blueprints that the one before it found best, if it found any."""
         self.outside.lap()  # whatever ran since the last iteration, an evaluation say, is not this one's time
         self.collector.clock()
-        processor_began = time.process_time()
+        self.outside.processor_s()
         spent: list[Episode] = []
         seconds, handed = 0.0, None
         for phase in self.phases:
@@ -198,7 +201,7 @@ class CoEvolution:
             env_steps=state.env_steps + sum(e.env_steps for e in spent if not e.is_copy),
             tokens=state.tokens + sum(e.tokens for e in spent),
             processed_tokens=state.processed_tokens + sum(e.processed for e in spent),
-            processor_s=state.processor_s + time.process_time() - processor_began,
+            processor_s=state.processor_s + self.outside.processor_s(),
             train_s=state.train_s + seconds,
         )
 

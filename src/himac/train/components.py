@@ -27,9 +27,11 @@ from himac.learner.critic import Critic, hidden_size
 from himac.learner.learner import Learner
 from himac.learner.policy import ROLES, Policy
 from himac.models.attention import why_padded
+from himac.parallel import ALONE, Ranks
 from himac.plugins import resolve
 from himac.rollout.collect import EpisodeRunner
 from himac.rollout.phases import LocalCollector, TaskStream, phases_of
+from himac.rollout.shared import SharedRunner
 from himac.toml import check_settings
 from himac.train.coevolve import CoEvolution, Log, Outside
 
@@ -40,10 +42,11 @@ class Components:
     Args:
         config: the run's settings.
         model: Hugging Face name or folder to start from.
+        ranks: the processes of the run.
     """
 
-    def __init__(self, config: Config, model: str | Path) -> None:
-        self.config = config
+    def __init__(self, config: Config, model: str | Path, *, ranks: Ranks = ALONE) -> None:
+        self.config, self.ranks = config, ranks
         self.device = pick_device(config.run.device)
         set_threads()
         self.env = build_env(config)
@@ -53,7 +56,9 @@ class Components:
         )
         check_eyes(self.env, self.policy, str(model))
         self.engine = local_engine(config, self.policy)
-        self.collector = build_collector(config, self.env, self.engine, self.policy.chat, album=self.album)
+        self.collector = build_collector(
+            config, self.env, self.engine, self.policy.chat, album=self.album, ranks=ranks
+        )
         self.estimator: Any = make_estimator(config.algo.estimator, config.algo.estimator_settings)
 
     @property
@@ -63,7 +68,8 @@ class Components:
 
     def learner(self) -> Learner:
         """Build the learner of this run's policy."""
-        return Learner(self.policy, self.config.optimizer, self.config.algo, critic=self._critic())
+        cfg = self.config
+        return Learner(self.policy, cfg.optimizer, cfg.algo, critic=self._critic(), ranks=self.ranks)
 
     def loop(self, learner: Learner, *, log: Log, outside: Outside) -> CoEvolution:
         """Build the training loop.
@@ -208,8 +214,12 @@ def pick_device(name: str) -> torch.device:
     Raises:
         ConfigError: no such device.
     """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name == "auto":  # of several GPUs, the one that this rank was given
+        return (
+            torch.device("cuda", torch.cuda.current_device())
+            if torch.cuda.is_available()
+            else torch.device("cpu")
+        )
     try:
         device = torch.device(name)
     except RuntimeError as error:
@@ -258,6 +268,7 @@ def build_collector(
     planner_chat: Format | None = None,
     max_live: int = 0,
     album: Album | None = None,
+    ranks: Ranks = ALONE,
 ) -> LocalCollector:
     """Build what runs episodes of the configured method; `max_live` 0 takes the config's."""
     runner = EpisodeRunner(
@@ -271,7 +282,7 @@ def build_collector(
         album=album,
     )
     return LocalCollector(
-        runner,
+        runner if ranks.size == 1 else SharedRunner(runner, ranks, album or Album()),
         env.spec,
         agent_class(config),
         agent=config.agent,

@@ -63,6 +63,7 @@ class Noted:
     def __init__(self, console: Console | None = None) -> None:
         self.rows: list[Row] = []
         self._console, self._began = console or Silent(), time.perf_counter()
+        self._processor = time.process_time()
 
     def phase(
         self, row: Row, groups: Sequence[Group], advantages: PerRole, chosen: Sequence[int] = ()
@@ -78,6 +79,11 @@ class Noted:
         """Return the seconds since the last lap."""
         began, self._began = self._began, time.perf_counter()
         return self._began - began
+
+    def processor_s(self) -> float:
+        """Return the seconds of processor cores since this was last asked."""
+        began, self._processor = self._processor, time.process_time()
+        return self._processor - began
 
     def out_of_time(self, state: TrainState) -> bool:
         """Never."""

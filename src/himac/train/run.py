@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from himac.config import Config, override, to_toml
@@ -24,10 +25,11 @@ from himac.models.attention import why_padded
 from himac.models.load import holds_one_adapter
 from himac.models.tiny import TinyShape, build_tiny
 from himac.models.vision import vision_settings
+from himac.parallel import ALONE, Ranks
 from himac.rollout.evaluate import evaluate, subset
 from himac.runs.console import Console, Silent
 from himac.runs.folder import CONFIG, MACHINE, RECIPE, START, RunWriter, write_text
-from himac.runs.log import RunLog
+from himac.runs.log import NoLog, RunLog
 from himac.runs.machine import describe_machine
 from himac.runs.sinks import make_sinks
 from himac.seeds import derive
@@ -69,39 +71,43 @@ def new_run(folder: Path, config: Config, *, recipe: str = "") -> None:
     write_text(folder / CONFIG, to_toml(config))
 
 
-def train(config: Config, folder: Path, console: Console | None = None) -> Outcome:
+def train(config: Config, folder: Path, console: Console | None = None, *, ranks: Ranks = ALONE) -> Outcome:
     """Train, or go on training, the run in `folder` (see `new_run`).
 
     Args:
         config: the run's settings, as its folder has them.
         folder: the run's.
         console: told what happens; None: nobody is.
+        ranks: the processes that do it together; all call this, with the same folder, and the first one writes.
 
     Raises:
         ConfigError: the config describes an evaluation.
     """
-    console = console or Silent()
+    console = console if console is not None and ranks.is_first else Silent()
     check_trainable(config)
-    parts = Components(config, starting_model(config, folder, console))
-    _note_world(folder, parts)
+    parts = Components(config, starting_model(config, folder, console, ranks=ranks), ranks=ranks)
+    if ranks.is_first:
+        _note_world(folder, parts)
     if padded := why_padded(parts.policy.model):
         console.say(f"padded rows, nothing shared, and so slower: {padded}")
     if config.algo.has_kl:
         parts.policy.freeze_reference()  # before a checkpoint is loaded: the reference is where the run began
     learner = parts.learner()
-    state, saved = ckpt.TrainState(), ckpt.find(folder)
+    state, saved = ckpt.TrainState(), ranks.first(ckpt.find(folder))
     if saved:
         state = ckpt.read_state(saved)
         learner.load(saved)
         console.say(f"resuming {folder.name} after iteration {state.iteration}")
-    writer = RunWriter(folder, lengths=state.lengths, album=parts.album)
-    log = RunLog(
-        writer,
-        console,
-        iterations=config.run.iterations,
-        sinks=make_sinks(config.run.sinks, folder),
-        save_episodes=config.run.save_episodes,
-    )
+    writer = RunWriter(folder, lengths=state.lengths, album=parts.album) if ranks.is_first else None
+    log: RunLog | NoLog = NoLog()
+    if writer is not None:
+        log = RunLog(
+            writer,
+            console,
+            iterations=config.run.iterations,
+            sinks=make_sinks(config.run.sinks, folder),
+            save_episodes=config.run.save_episodes,
+        )
     try:
         return _Session(config, folder, parts, learner, log, writer).go(state, resumed=saved is not None)
     finally:
@@ -109,7 +115,9 @@ def train(config: Config, folder: Path, console: Console | None = None) -> Outco
         parts.close()
 
 
-def starting_model(config: Config, folder: Path, console: Console | None = None) -> str | Path:
+def starting_model(
+    config: Config, folder: Path, console: Console | None = None, *, ranks: Ranks = ALONE
+) -> str | Path:
     """Return what the run starts from: the named model, or the one a warm start makes in the folder.
 
     An adapter's run starts from an ordinary model and with an adapter that is nothing yet, so that the reference, which is
@@ -120,7 +128,7 @@ def starting_model(config: Config, folder: Path, console: Console | None = None)
         ConfigError: a tiny model without demonstrations to learn its language from.
     """
     made = folder / START
-    if made.is_dir():
+    if ranks.first(made.is_dir()):
         return made
     config = override(config, model={"name": _moved_along(config.model.name, folder)})
     if not config.sft.demonstrations:
@@ -132,10 +140,12 @@ def starting_model(config: Config, folder: Path, console: Console | None = None)
             return config.model.name
     part = folder / f".part-{START}"
     if config.sft.demonstrations:
-        build_start(config, part, console)
-    else:
+        build_start(config, part, console, ranks=ranks)
+    elif ranks.is_first:
         _save_merged(Policy.load(config.model.name, config.model, device=torch.device("cpu")), part)
-    part.rename(made)
+    if ranks.is_first:
+        part.rename(made)
+    ranks.wait()
     return made
 
 
@@ -156,7 +166,9 @@ def _moved_along(name: str, folder: Path) -> str:
     return name
 
 
-def build_start(config: Config, target: Path, console: Console | None = None) -> None:
+def build_start(
+    config: Config, target: Path, console: Console | None = None, *, ranks: Ranks = ALONE
+) -> None:
     """Make the warm-started model: demonstrations, a tiny model where asked for, imitation."""
     console, sft, seed = console or Silent(), check(config).sft, config.run.seed
     env = build_env(config)
@@ -177,10 +189,12 @@ def build_start(config: Config, target: Path, console: Console | None = None) ->
         hidden, layers, vocab = config.model.tiny
         heads = max(1, hidden // 64)
         shape = TinyShape(hidden=hidden, layers=layers, heads=heads, kv_heads=max(1, heads // 2))
-        texts = demo_texts(demos, env, sft=sft, agent=config.agent, plans=plans)
-        eyes = vision_settings(config.model.vision) if env.spec.images else None
-        build_tiny(target, texts, shape, vocab=vocab, seed=derive(seed, "tiny") % 2**31, vision=eyes)
-    parts = Components(config, base)
+        if ranks.is_first:
+            texts = demo_texts(demos, env, sft=sft, agent=config.agent, plans=plans)
+            eyes = vision_settings(config.model.vision) if env.spec.images else None
+            build_tiny(target, texts, shape, vocab=vocab, seed=derive(seed, "tiny") % 2**31, vision=eyes)
+        ranks.wait()
+    parts = Components(config, base, ranks=ranks)
     size = parts.policy.num_parameters / 1e6
     console.say(f"warm start: {sft.demonstrations} demonstrations, model of {size:.2f} M parameters")
     tick = console.collecting("replaying demonstrations", sft.demonstrations)
@@ -200,7 +214,8 @@ def build_start(config: Config, target: Path, console: Console | None = None) ->
             report=_steps_to(console, "describing"),
         )
     warm_start(learner, samples, sft, seed=seed, report=_steps_to(console))
-    _save_merged(parts.policy, target)
+    if ranks.is_first:
+        _save_merged(parts.policy, target)
 
 
 def _save_merged(policy: Policy, target: Path) -> None:
@@ -246,12 +261,13 @@ class _Session:
         folder: Path,
         parts: Components,
         learner: Learner,
-        log: RunLog,
-        writer: RunWriter,
+        log: RunLog | NoLog,
+        writer: RunWriter | None,
     ) -> None:
         self._config, self._folder = config, folder
         self._parts, self._learner, self._log, self._writer = parts, learner, log, writer
-        self._lap_began = time.perf_counter()
+        self._ranks = parts.ranks
+        self._lap_began, self._processor_began = time.perf_counter(), time.process_time()
 
     def go(self, state: ckpt.TrainState, *, resumed: bool) -> Outcome:
         """Evaluate, train, evaluate."""
@@ -265,9 +281,14 @@ class _Session:
         return Outcome(folder=self._folder, state=state, before=before, after=after)
 
     def lap(self) -> float:
-        """Return the seconds since the last lap."""
+        """Return the seconds since the last lap, by the first rank's clock: the run's length is decided by it."""
         began, self._lap_began = self._lap_began, time.perf_counter()
-        return self._lap_began - began
+        return self._ranks.first(self._lap_began - began)
+
+    def processor_s(self) -> float:
+        """Return the seconds of processor cores, of all ranks, since this was last asked."""
+        began, self._processor_began = self._processor_began, time.process_time()
+        return float(self._ranks.sum(np.array(self._processor_began - began)))
 
     def out_of_time(self, state: ckpt.TrainState) -> bool:
         """Whether the run has trained for as long as it may."""
@@ -284,9 +305,10 @@ class _Session:
 
     def save(self, state: ckpt.TrainState, *, is_best: bool) -> ckpt.TrainState:
         """Write a checkpoint; it remembers how long the run's files were."""
-        state = replace(state, lengths=self._writer.lengths())
-        ckpt.save(self._folder, state, self._learner, is_best=is_best)
-        return state
+        if self._writer is not None:
+            state = replace(state, lengths=self._writer.lengths())
+            ckpt.save(self._folder, state, self._learner, is_best=is_best)
+        return self._ranks.first(state)  # the others wait here until it is written
 
     def _evaluate_final(self, state: ckpt.TrainState) -> Row | None:
         split = self._config.eval.final

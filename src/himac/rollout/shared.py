@@ -1,0 +1,80 @@
+"""A runner whose episodes are run by several processes: each those of its own tasks, and all hear of all.
+
+Tasks are dealt out, not episodes: the attempts at a task share prefixes, and identical blueprints one execution.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from himac.images import Album
+from himac.parallel import Ranks
+from himac.rollout.collect import CollectClock, EpisodeRunner
+from himac.rollout.episode import Job
+from himac.types import Episode, Task, Weights
+
+
+class SharedRunner:
+    """An `EpisodeRunner` of one rank, used as one is.
+
+    Args:
+        runner: runs this rank's share.
+        ranks: who else runs.
+        album: gets the pictures of the others' episodes.
+    """
+
+    def __init__(self, runner: EpisodeRunner, ranks: Ranks, album: Album) -> None:
+        self._runner, self._ranks, self._album = runner, ranks, album
+        self._told: set[str] = set()  # pictures that all ranks have
+
+    @property
+    def clock(self) -> CollectClock:
+        """This rank's."""
+        return self._runner.clock
+
+    @clock.setter
+    def clock(self, clock: CollectClock) -> None:
+        self._runner.clock = clock
+
+    def run(
+        self,
+        jobs: Sequence[Job],
+        *,
+        share_identical: bool = False,
+        progress: Callable[[int], None] | None = None,
+        keep: Callable[[Episode], None] | None = None,
+    ) -> list[Episode]:
+        """Run every job, here or elsewhere, and return their episodes in order; see `EpisodeRunner.run`."""
+        by_task: dict[Task, list[int]] = {}
+        for index, job in enumerate(jobs):
+            by_task.setdefault(job.task, []).append(index)
+        tasks = self._ranks.mine(list(by_task.values()), [len(members) for members in by_task.values()])
+        own = sorted(index for members in tasks for index in members)
+        done = self._runner.run(
+            [jobs[index] for index in own], share_identical=share_identical, progress=progress
+        )
+        pictures = {name: self._album.png(name) for name in self._album.names() if name not in self._told}
+        found: dict[int, Episode] = {}
+        for episodes, seen in self._ranks.gather((dict(zip(own, done, strict=True)), pictures)):
+            found |= episodes
+            for name, png in seen.items():
+                self._album.put(name, png)
+            self._told |= seen.keys()
+        if progress is not None:
+            progress(len(jobs) - len(own))
+        for index in range(len(jobs)) if keep is not None else ():
+            if not found[index].is_copy:
+                keep(found[index])  # type: ignore[misc]
+        return [found[index] for index in range(len(jobs))]
+
+    def release(self) -> None:
+        """See `EpisodeRunner.release`."""
+        self._runner.release()
+
+    def load_weights(self, state: Weights, version: int) -> None:
+        """See `EpisodeRunner.load_weights`."""
+        self._runner.load_weights(state, version)
+
+    def close(self) -> None:
+        """See `EpisodeRunner.close`."""
+        self._runner.close()
