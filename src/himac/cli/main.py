@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Sequence
 
 import click
@@ -78,6 +79,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _refuse(message: str, hint: str) -> int:
+    if int(os.environ.get("RANK") or 0) > 0:
+        # what all ranks refuse the first one says, and its end is theirs; what only this one met is said a moment later
+        time.sleep(3)
     print(f"himac: {message}", file=sys.stderr)
     if hint:
         print(f"hint: {hint}", file=sys.stderr)

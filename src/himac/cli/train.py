@@ -80,7 +80,8 @@ def train(words: tuple[str, ...], resume: str, rehearsal: bool, dry_run: bool) -
     ranks = _ranks()
     folder = Path(config.run.dir) / ranks.first(config.run.name or run_name(recipe, config))
     if ranks.is_first:
-        new_run(folder, config, recipe=Path(recipe).read_text(encoding="utf-8") if recipe else "")
+        text = Path(recipe).read_text(encoding="utf-8") if recipe else ""
+        new_run(folder, config, recipe=text, ranks=ranks.size)
     _run(config, folder, ranks)
 
 

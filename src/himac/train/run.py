@@ -50,8 +50,8 @@ class Outcome:
     after: Row | None  # and at the end
 
 
-def new_run(folder: Path, config: Config, *, recipe: str = "") -> None:
-    """Make a run folder and save its config, and the text of the recipe it came from.
+def new_run(folder: Path, config: Config, *, recipe: str = "", ranks: int = 1) -> None:
+    """Make a run folder and save its config, the text of the recipe it came from, and where it is started.
 
     Raises:
         RunError: the folder already holds a run, or cannot be written.
@@ -64,7 +64,7 @@ def new_run(folder: Path, config: Config, *, recipe: str = "") -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError(f"cannot make the run folder {str(folder)!r}: {error}") from error
-    machine = describe_machine() | _accelerator(config.run.device)
+    machine = describe_machine() | _accelerator(config.run.device) | ({"ranks": ranks} if ranks > 1 else {})
     write_text(folder / MACHINE, json.dumps(machine, indent=1) + "\n")
     if recipe:
         write_text(folder / RECIPE, recipe)
