@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import pytest
 
 from himac.config import Config, load_config
 from himac.envs.base import Env, Expert, make_env, make_expert
-from himac.errors import ConfigError
+from himac.errors import ConfigError, MissingFileError
+from himac.runs.folder import START
+from himac.train.evaluate import find_model
+from himac.train.run import new_run
 from himac.train.warm_start import demonstrations, script
 from himac.types import Demonstration, Task
 
@@ -69,3 +75,18 @@ def test_an_expert_that_leaves_nothing_out_says_so() -> None:
     config = load_config(None, ["env=toy", "sft.demonstrations=4", "sft.careless=0.5"])
     with pytest.raises(ConfigError, match=r"sft.careless is 0.5, but the expert of 'toy' leaves nothing out"):
         _demonstrate(config, env, make_expert("toy", env))
+
+
+def test_what_sft_made_is_evaluated_without_further_words(
+    start: Path, toy_config: Config, tmp_path: Path
+) -> None:
+    new_run(tmp_path / "made", toy_config)
+    shutil.copytree(start, tmp_path / "made" / START)
+    name, config, run = find_model(str(tmp_path / "made"), [], "last")
+    assert (name, run) == (str(tmp_path / "made" / START), tmp_path / "made")
+    (
+        tmp_path / "made" / "checkpoints"
+    ).mkdir()  # a run of himac train whose first checkpoint is not there yet
+    with pytest.raises(MissingFileError, match="has no checkpoint 'last' yet"):
+        find_model(str(tmp_path / "made"), [], "last")
+    assert config.env.name == "toy"

@@ -10,7 +10,7 @@ from himac.errors import MissingFileError
 from himac.learner import checkpoint as ckpt
 from himac.rollout.evaluate import evaluate, subset
 from himac.runs.console import Console
-from himac.runs.folder import CONFIG, START, find_run
+from himac.runs.folder import CHECKPOINTS, CONFIG, START, find_run
 from himac.runs.formats import load_saved
 from himac.train.components import EvalComponents, trials_of
 from himac.types import Episode, Row
@@ -58,7 +58,8 @@ def find_model(name: str, overrides: list[str], checkpoint: str) -> tuple[str, C
         model = given / ckpt.MODEL if (given / ckpt.MODEL).is_dir() else given
         return str(model), overlay(base, overrides), inside[0] if inside else None
     config, saved = load_saved(run / CONFIG), ckpt.find(run, checkpoint)
-    if checkpoint == "start":
+    was_only_started = not (run / CHECKPOINTS).exists() and (run / START).is_dir()  # by himac sft
+    if checkpoint == "start" or was_only_started:
         made = run / START
         return str(made) if made.is_dir() else config.model.name, overlay(config, overrides), run
     if saved is None:
