@@ -1,6 +1,6 @@
 """With pictures: the engine against transformers' `generate`, packed learning against padded rows; one thread.
 
-    python benchmarks/vision_speed.py [--groups 4] [--turns 8] [--repetitions 2] [--quick]
+    python benchmarks/vision_speed.py [--groups 8] [--turns 10] [--repetitions 2] [--quick]
 
 Multi-turn episodes in groups of 8 with the tiny model of configs/sokoban-vision-demo.toml (random weights): a prompt of 120
 words and a picture that the group shares, then at each turn 10 to 40 sampled tokens and a picture of 36 tokens; half of the
@@ -215,8 +215,8 @@ def learn_theirs(work: Work, rows: list[tuple[np.ndarray, np.ndarray]]) -> tuple
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--groups", type=int, default=4)
-    parser.add_argument("--turns", type=int, default=8)
+    parser.add_argument("--groups", type=int, default=8)
+    parser.add_argument("--turns", type=int, default=10)
     parser.add_argument("--repetitions", type=int, default=2)
     parser.add_argument("--quick", action="store_true", help="do not save")
     args = parser.parse_args()

@@ -255,6 +255,29 @@ def _gpu(told: Json) -> Iterator[str]:
             )
 
 
+def _ranks_speed(told: Json) -> Iterator[str]:
+    r = told["ratios"]
+    yield f"two ranks on two cores against one: collecting {r['collecting']:.2f} times, learning {r['learning']:.2f} times, an iteration {r['iteration']:.2f} times as fast"
+
+
+def _vision_speed(told: Json) -> Iterator[str]:
+    g, r = told["generation"], told["learning"]
+    yield (
+        f"generation, {g['sampled_tokens']:,} tokens: {g['himac_tokens_per_s']:,.0f} tokens/s, {g['ratio']:.1f} times `generate`; the vision tower "
+        f"took {g['tower_s'] / g['himac_s']:.0%} of it"
+    )
+    yield (
+        f"learning, {r['packed_tokens']:,} packed tokens: {r['over_padded_turns']:.1f} times padded turns, {r['over_padded_segments']:.1f} times padded "
+        f"segments; the tower's forward took {r['tower_forward_s'] / r['himac_s']:.0%}"
+    )
+
+
+def _vision_describing(told: Json) -> Iterator[str]:
+    for r in told["results"]:
+        shares = ", ".join(f"{name} {100 * share:.0f} %" for name, share in r["right"].items())
+        yield f"{r['order']}, seed {r['seed']}, {told['describe']:,} pictures, {r['processor_s']:.0f} s: {shares}"
+
+
 def _memory_model(told: Json) -> Iterator[str]:
     for r in told["results"]:
         yield (
@@ -359,7 +382,7 @@ def _phase_displacement(told: Json) -> Iterator[str]:
 _HEADLINES: dict[str, Callable[[Json], Iterator[str]]] = {
     "alfworld_distributions": _alfworld_distributions, "alfworld_parity": _alfworld_parity,
     "alfworld_plans_phases": _alfworld_plans_phases, "phase_displacement": _phase_displacement,
-    "alfworld_speed": _alfworld_speed, "interval_coverage": _interval_coverage, "optimizers": _optimizers, "rollout_speed": _rollout_speed, "rollout_speed_real": _rollout_speed, "train_speed_real": _train_speed, "memory_model": _memory_model, "no_rounds": _no_rounds, "no_rounds_real": _no_rounds, "smollm2": _smollm2, "gpu_fit": _gpu_fit, "gpu": _gpu, "alfworld_warm_starts": _alfworld_warm_starts, "large_vocabulary": _large_vocabulary, "sokoban_speed": _sokoban_speed,
+    "alfworld_speed": _alfworld_speed, "interval_coverage": _interval_coverage, "optimizers": _optimizers, "rollout_speed": _rollout_speed, "rollout_speed_real": _rollout_speed, "train_speed_real": _train_speed, "memory_model": _memory_model, "no_rounds": _no_rounds, "no_rounds_real": _no_rounds, "smollm2": _smollm2, "gpu_fit": _gpu_fit, "gpu": _gpu, "ranks_speed": _ranks_speed, "vision_speed": _vision_speed, "vision_describing": _vision_describing, "alfworld_warm_starts": _alfworld_warm_starts, "large_vocabulary": _large_vocabulary, "sokoban_speed": _sokoban_speed,
     "time_split": _time_split, "train_speed": _train_speed, "trl_iteration": _trl_iteration, "webshop_search": _webshop_search,
     "webshop_shops": _webshop_shops, "webshop_speed": _webshop_speed,
 }  # fmt: skip
