@@ -20,11 +20,10 @@ from typing import Any
 import torch
 from _machine import save
 
-from himac.config import Config, load_config, override
+from himac.config import Config, load_config, override, vision_settings
 from himac.envs.base import make_expert
 from himac.envs.sokoban.env import SokobanEnv
 from himac.models.tiny import TinyShape, build_tiny
-from himac.models.vision import vision_settings
 from himac.train.components import Components, build_env
 from himac.train.describing import QUESTION, describe
 from himac.train.warm_start import demo_texts, demonstrations

@@ -21,13 +21,14 @@ import numpy as np
 import torch
 from _machine import save
 
+from himac.config import VisionSettings
 from himac.engines.transformers import TransformersEngine
 from himac.images import FIRST_ID, Album
 from himac.models.attention import use_packed_attention
 from himac.models.logps import token_logps
 from himac.models.packing import pack
 from himac.models.tiny import TinyShape, build_tokenizer, processor_of, seeing_model
-from himac.models.vision import Vision, VisionSettings
+from himac.models.vision import Vision
 from himac.types import Request, Sampling
 
 ROW_TOKENS = 4096

@@ -60,6 +60,18 @@ class BudgetConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VisionSettings:
+    """The table `model.vision`."""
+
+    freeze: bool = False  # True: the vision tower stays as it is, and a picture's features are made once
+    min_pixels: Count = 0  # smaller pictures are enlarged to this area; 0: as the model's own processor says
+    max_pixels: Count = 0  # larger ones are shrunk; 0: likewise
+    tower: tuple[Positive, Positive] = (64, 1)  # of a tiny model: width and blocks of its vision tower
+    patch: Positive = 8  # of a tiny model: pixels of a patch's side; four patches are a token
+    family: Literal["qwen3_vl", "qwen2_5_vl"] = "qwen3_vl"  # of a tiny model
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelConfig:
     """The language model both roles share."""
 
@@ -305,6 +317,7 @@ def config_from_dict(tree: Table) -> Config:
         if isinstance(tree.get(section), dict):
             tree[section] = _gather(tree[section], cls)
     config: Config = build(Config, tree)
+    vision_settings(config.model.vision)
     if config.model.lora_per_role and not config.model.lora_rank:
         raise ConfigError("model.lora_per_role = true needs model.lora_rank of at least 1, got 0")
     return config
@@ -325,6 +338,16 @@ def differences(config: Config, base: Config) -> dict[str, tuple[Any, Any]]:
 def is_endpoint(name: str | os.PathLike[str]) -> bool:
     """Whether a model's name is the address of an OpenAI-compatible endpoint."""
     return str(name).startswith(("http://", "https://"))
+
+
+def vision_settings(table: Table) -> VisionSettings:
+    """Read the table `model.vision`.
+
+    Raises:
+        ConfigError: an unknown key, a wrong type, a number out of its range.
+    """
+    settings: VisionSettings = build(VisionSettings, table, "model.vision")
+    return settings
 
 
 def override(config: Config, **sections: Table) -> Config:

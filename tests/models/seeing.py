@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from himac.config import VisionSettings
 from himac.images import FIRST_ID, Album
 from himac.models.tiny import TinyShape, build_tokenizer, processor_of, seeing_model
-from himac.models.vision import Vision, VisionSettings
+from himac.models.vision import Vision
 
 FAMILIES = ("qwen3_vl", "qwen2_5_vl")
 

@@ -10,12 +10,12 @@ from transformers import AutoImageProcessor, AutoTokenizer
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from himac.chat import ChatFormat
-from himac.config import ModelConfig
+from himac.config import ModelConfig, VisionSettings
 from himac.errors import ModelError
 from himac.images import FIRST_ID, Album, name_of
 from himac.learner.policy import Policy
 from himac.models.tiny import TinyShape, build_tiny, build_tokenizer
-from himac.models.vision import Vision, VisionSettings
+from himac.models.vision import Vision
 from himac.types import Completion, Message
 
 REAL = {  # patch, smallest and largest area of the published processors

@@ -21,12 +21,12 @@ from transformers import (
     AutoTokenizer,
 )
 
-from himac.config import ModelConfig
+from himac.config import ModelConfig, vision_settings
 from himac.errors import ConfigError, ModelError, missing_extra
 from himac.images import Album
 from himac.models.attention import why_padded
 from himac.models.reading import check_sight
-from himac.models.vision import Vision, sees, unwrapped, vision_settings
+from himac.models.vision import Vision, sees, unwrapped
 from himac.types import LanguageModel, Tokenizer
 
 ROLES_1 = {"macro": "planner", "micro": "executor"}

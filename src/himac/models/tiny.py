@@ -27,8 +27,8 @@ from transformers import (
 )
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
+from himac.config import VisionSettings
 from himac.errors import ConfigError
-from himac.models.vision import VisionSettings
 
 TAGS = ("<blueprint>", "</blueprint>", "<action>", "</action>", "<sub_done>", "<think>", "</think>")
 """The agents' tags: one token each, but ordinary text (decoding shows them)."""

@@ -19,26 +19,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from himac.config import vision_settings
 from himac.errors import ModelError
 from himac.images import FIRST_ID, Album, image_ids
-from himac.toml import Count, Table, build
+from himac.toml import Table
 from himac.types import LanguageModel
 
 FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 """Model types whose pictures are read."""
 _AT_ONCE = 256  # pictures that go through the tower together
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VisionSettings:
-    """The table `model.vision`."""
-
-    freeze: bool = False  # True: the vision tower stays as it is, and a picture's features are made once
-    min_pixels: Count = 0  # smaller pictures are enlarged to this area; 0: as the model's own processor says
-    max_pixels: Count = 0  # larger ones are shrunk; 0: likewise
-    tower: tuple[int, int] = (64, 1)  # of a tiny model: width and blocks of its vision tower
-    patch: int = 8  # of a tiny model: pixels of a patch's side; four patches are a token
-    family: str = "qwen3_vl"  # of a tiny model
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,16 +221,6 @@ def seen_in(parts: Sequence[Sight], vision: Vision, known: dict[int, Features]) 
         for name in ("positions", "picture", "offset")
     )
     return positions, Look(vision, picture, offset, known)
-
-
-def vision_settings(table: Table) -> VisionSettings:
-    """Read the table `model.vision`.
-
-    Raises:
-        ConfigError: an unknown key, a wrong type.
-    """
-    settings: VisionSettings = build(VisionSettings, table, "model.vision")
-    return settings
 
 
 def sees(model: LanguageModel) -> bool:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from himac.config import Config, override, to_toml
+from himac.config import Config, override, to_toml, vision_settings
 from himac.envs.base import make_expert, provenance
 from himac.errors import ConfigError, RunError
 from himac.learner import checkpoint as ckpt
@@ -24,7 +24,6 @@ from himac.learner.policy import Policy
 from himac.models.attention import why_padded
 from himac.models.load import holds_one_adapter
 from himac.models.tiny import TinyShape, build_tiny
-from himac.models.vision import vision_settings
 from himac.parallel import ALONE, Ranks
 from himac.rollout.evaluate import evaluate, subset
 from himac.runs.console import Console, Silent
