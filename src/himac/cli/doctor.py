@@ -46,6 +46,7 @@ def report() -> str:
         f"  {'ok ' if _version(p) else 'NO '} {p} {_version(p) or ''}".rstrip() for p in _CORE
     ]
     parts += ["", "device", *(f"  {line}" for line in _devices())]
+    parts += ["", "several processes", *(f"  {line}" for line in _processes())]
     parts += ["", "extras"] + [_extra_line(name) for name in _EXTRAS]
     parts += ["", "folders"] + [
         f"  {'ok ' if os.environ.get(name) and Path(os.environ[name]).is_dir() else '-  '} ${name}: {what}"
@@ -77,6 +78,22 @@ def _devices() -> list[str]:
         found = torch.cuda.get_device_properties(index)
         lines.append(f"cuda:{index}: {found.name}, {found.total_memory / 2**30:.0f} GiB")
     return lines
+
+
+def _processes() -> list[str]:
+    """Say what training with several processes would need here (docs/scale.md)."""
+    if importlib.util.find_spec("torch") is None:
+        return ["-   torch.distributed: comes with torch"]
+    import torch.distributed as dist
+
+    if not dist.is_available():
+        return ["-   torch.distributed: this build of torch has none; install an ordinary one"]
+    backends = [
+        name for name, has in (("gloo", dist.is_gloo_available()), ("nccl", dist.is_nccl_available())) if has
+    ]
+    return [
+        f"ok  torch.distributed ({', '.join(backends)}): torchrun --nproc-per-node N -m himac train RECIPE"
+    ]
 
 
 def _version(package: str) -> str | None:
