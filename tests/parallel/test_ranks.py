@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from rank_processes import WORDS, finish, ranks
 
-from conftest import WORDS, finish, ranks
 from himac.config import Config, override
 from himac.parallel import ALONE
 from himac.parallel.ranks import shares
