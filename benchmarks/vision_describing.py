@@ -1,4 +1,4 @@
-"""How many pictures until a tiny model sees, and does it matter what a description says first?
+"""What a tiny model sees after so many pictures, and whether it matters what a description says first: it does not.
 
     python benchmarks/vision_describing.py [--seeds 0 1 2] [--pictures 8000] [--demonstrations 1200]
 

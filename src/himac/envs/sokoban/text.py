@@ -95,10 +95,7 @@ def words(level: Level, state: State) -> str:
 
 
 def told(level: Level, state: State, *, brief: bool = False) -> str:
-    """Return what a picture shows, in words; brief: what the next step needs, without targets.
-
-    Targets come first. Behind everything else a small model took twice as many pictures to find them.
-    """
+    """Return what a picture shows, in words, targets first; brief: what the next step needs, without targets."""
     lines = words(level, state).split("\n")
     if brief:
         return "\n".join(line for line in lines if not line.startswith(("box to target", "target")))
