@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from himac.engines.kv import SlotStore
+from himac.engines.kv import SlotStore, one_by_sequence
 from himac.errors import ModelError
 from himac.models.kernel import Scores, attend
 from himac.models.reading import read
@@ -148,12 +148,9 @@ class FixedPattern:
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scores: Scores) -> Tensor:
         """See `himac.models.attention.AttentionPattern`."""
-        keys, values = self._store.layer(layer, key)
-        keys[self._slots, :, self._places] = key.transpose(0, 1)
-        values[self._slots, :, self._places] = value.transpose(0, 1)
+        keys, values = self._store.put(layer, self._slots, self._places, key, value)
         heads, num, dim = query.shape
-        shape = (num, key.shape[0], -1, dim) if scores.is_plain else (num, heads, 1, dim)
-        queries = query.transpose(0, 1).reshape(shape)
+        queries = one_by_sequence(query, key.shape[0], scores)
         mask = self._mask(scores.window, query).expand(-1, -1, queries.shape[2], -1)
         seen = (slice(num), slice(None), slice(self._keys))
         attended = attend(queries, keys[seen], values[seen], scores, mask=mask, comes_back=True)

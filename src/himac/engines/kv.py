@@ -127,6 +127,15 @@ class SlotStore:
             self._values[number] = self._allocate(like[:, 0])
         return self._keys[number], self._values[number]
 
+    def put(
+        self, layer: int, slots: Tensor, places: Tensor, key: Tensor, value: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Write new tokens' keys and values, (kv_heads, T, head_dim), to (T,) slots and places; return all of the layer's."""
+        keys, values = self.layer(layer, key)
+        keys[slots, :, places] = key.transpose(0, 1)
+        values[slots, :, places] = value.transpose(0, 1)
+        return keys, values
+
     def copy(self, copies: Sequence[tuple[int, int, int]]) -> None:
         """Copy the first positions of slots to others: (source, target, how many). No source is a target."""
         if self.at_once and copies:
@@ -239,9 +248,9 @@ class PrefillPattern:
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scores: Scores) -> Tensor:
         """See `himac.models.attention.AttentionPattern`."""
-        keys, values = self._store.layer(layer, key)
         if takes_ragged(query, scores):
-            return self._attend_ragged(keys, values, query, key, value, scores)
+            return self._attend_ragged(layer, query, key, value, scores)
+        keys, values = self._store.layer(layer, key)
         masks = self._masks = self._masks or Masks(query)
         outputs = []
         first = 0
@@ -260,13 +269,10 @@ class PrefillPattern:
             first = row.stop
         return torch.cat(outputs, dim=1).transpose(0, 1)
 
-    def _attend_ragged(
-        self, keys: Tensor, values: Tensor, query: Tensor, key: Tensor, value: Tensor, scores: Scores
-    ) -> Tensor:
+    def _attend_ragged(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scores: Scores) -> Tensor:
         """The same in one call: write all new keys and values, then read what each span sees."""
         written, read, ragged = self._ragged = self._ragged or self._laid_out(query.device)
-        for stored, new in ((keys, key), (values, value)):
-            stored[written[0], :, written[1]] = new.transpose(0, 1)
+        keys, values = self._store.put(layer, written[0], written[1], key, value)
         return ragged.attend(
             query.transpose(0, 1), keys[read[0], :, read[1]], values[read[0], :, read[1]], scores
         )
@@ -310,13 +316,9 @@ class DecodePattern:
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scores: Scores) -> Tensor:
         """See `himac.models.attention.AttentionPattern`. The query heads of a group read their keys together."""
-        keys, values = self._store.layer(layer, key)
-        keys[self._slots, :, self.positions] = key.transpose(0, 1)
-        values[self._slots, :, self.positions] = value.transpose(0, 1)
+        keys, values = self._store.put(layer, self._slots, self.positions, key, value)
         heads, num, dim = query.shape
-        # one query a sequence: where scores are plain, its heads are laid down as if they were a group's queries
-        shape = (num, key.shape[0], -1, dim) if scores.is_plain else (num, heads, 1, dim)
-        queries = query.transpose(0, 1).reshape(shape)
+        queries = one_by_sequence(query, key.shape[0], scores)
         attended = []
         for number, (rows, length) in enumerate(self._runs):
             start, mask = self._mask(number, scores.window, query)
@@ -348,6 +350,16 @@ class DecodePattern:
                 mask = mask.masked_fill_(hidden, float("-inf"))[:, None, None]
             self._masks[number, window] = (first, mask)
         return self._masks[number, window]
+
+
+def one_by_sequence(query: Tensor, kv_heads: int, scores: Scores) -> Tensor:
+    """Lay one query a sequence, (heads, n, head_dim), out as (n, heads, 1, head_dim).
+
+    Where scores are plain the heads that share a key become the queries of one: (n, kv_heads, heads / kv_heads, head_dim).
+    """
+    heads, num, dim = query.shape
+    shape = (num, kv_heads, -1, dim) if scores.is_plain else (num, heads, 1, dim)
+    return query.transpose(0, 1).reshape(shape)
 
 
 def runs(lengths: np.ndarray, padding: float) -> Iterator[tuple[slice, int]]:
