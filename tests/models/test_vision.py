@@ -211,3 +211,11 @@ def test_a_model_that_is_read_otherwise_than_by_its_own_forward_is_refused(monke
     monkeypatch.setattr(Vision, "sight", rows_and_columns_exchanged)
     with pytest.raises(ModelError, match="'qwen3_vl' are read otherwise than by its own forward"):
         check_sight(seeing.model, seeing.vision)
+
+
+def test_what_a_frozen_tower_made_is_kept_within_bounds(monkeypatch):
+    seeing = Seeing("qwen3_vl", frozen=True)
+    one = sum(part.numel() for part in seeing.vision.features(seeing.model, [0])[0])
+    monkeypatch.setattr("himac.models.vision.KEPT_ELEMENTS", 2 * one)
+    found = seeing.vision.features(seeing.model, [0, 1, 2])
+    assert sorted(found) == [0, 1, 2] and sorted(seeing.vision._kept) == [1, 2]

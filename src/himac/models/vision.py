@@ -27,6 +27,8 @@ from himac.types import LanguageModel
 
 FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
 """Model types whose pictures are read."""
+KEPT_ELEMENTS = 2**28
+"""Numbers of features that are kept of a frozen tower's pictures: half a gigabyte in bfloat16."""
 _AT_ONCE = 256  # pictures that go through the tower together
 
 
@@ -144,7 +146,19 @@ class Vision:
         missing = [number for number in numbers if number not in self._kept]
         with torch.no_grad():
             self._kept |= self._made(model, missing)
-        return {number: self._kept[number] for number in numbers}
+        found = {number: self._kept[number] for number in numbers}
+        self._forget_oldest()
+        return found
+
+    def _forget_oldest(self) -> None:
+        """Keep what a frozen tower made within bounds: a 7B model's features of a picture are half a megabyte."""
+        sizes = {number: sum(part.numel() for part in parts) for number, parts in self._kept.items()}
+        total = sum(sizes.values())
+        for number, size in sizes.items():
+            if total <= KEPT_ELEMENTS:
+                return
+            total -= size
+            del self._kept[number]
 
     def _made(self, model: LanguageModel, numbers: Sequence[int]) -> dict[int, Features]:
         base = unwrapped(model).model
