@@ -176,9 +176,12 @@ class SlotStore:
 
     def _move(self, sources: Sequence[int], targets: Sequence[int], length: int) -> None:
         """Copy the first positions of slots to others, all read before any is written."""
-        for storage in (*self._keys.values(), *self._values.values()):
-            places = torch.tensor([sources, targets], device=storage.device)
-            storage[places[1], :, :length] = storage[places[0], :, :length]
+        storages = (*self._keys.values(), *self._values.values())
+        if not storages:
+            return
+        source, target = torch.tensor([sources, targets], device=storages[0].device)
+        for storage in storages:
+            storage[target, :, :length] = storage[source, :, :length]
 
     def _resized(self, old: Tensor) -> Tensor:
         """Return a layer's storage at the current sizes, with the old contents; in place where it fits."""
