@@ -14,7 +14,7 @@ import base64
 import hashlib
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Protocol
@@ -31,6 +31,8 @@ TAG = re.compile(r"<image:([0-9a-f]{32})>")
 
 class Eyes(Protocol):
     """What knows how many tokens a picture has."""
+
+    album: Album  # the pictures that it knows
 
     def ids(self, name: str) -> Sequence[int] | None:
         """Return a picture's ids; None for a name that nobody knows."""
@@ -120,16 +122,23 @@ def image_ids(name: str, count: int) -> tuple[int, ...]:
     return tuple((drawn % FIRST_ID + FIRST_ID).tolist())
 
 
-def parts(text: str) -> Iterator[tuple[str, str]]:
+def parts(text: str, known: Container[str] | None = None) -> Iterator[tuple[str, str]]:
     """Yield (text, name of the picture behind it); the last name is "".
+
+    Args:
+        text: with pictures in it.
+        known: which names are pictures', the others being text that looks like one; None: all are.
 
     >>> list(parts("a<image:" + "0" * 32 + ">b"))
     [('a', '00000000000000000000000000000000'), ('b', '')]
+    >>> [words for words, _ in parts("a<image:" + "0" * 32 + ">b", known=())]
+    ['a<image:00000000000000000000000000000000>b']
     """
     at = 0
     for found in TAG.finditer(text):
-        yield text[at : found.start()], found[1]
-        at = found.end()
+        if known is None or found[1] in known:
+            yield text[at : found.start()], found[1]
+            at = found.end()
     yield text[at:], ""
 
 

@@ -118,16 +118,15 @@ class ChatFormat:
         if self._eyes is None or not TAG.search(text):
             return self._encode_words(text)
         found: list[int] = []
-        words = ""
-        for part, name in images.parts(text):
-            words += part
+        behind = ""  # what the template writes behind the picture before
+        for words, name in images.parts(text, known=self._eyes.album):
             ids = self._eyes.ids(name) if name else None
             if ids is not None:
-                found += [*self._encode_words(words + self._frame[0]), *ids]
-                words = self._frame[1]
-            elif name:
-                words += f"<image:{name}>"  # nobody's picture, and so a text that looks like one
-        return (*found, *self._encode_words(words))
+                found += [*self._encode_words(behind + words + self._frame[0]), *ids]
+                behind = self._frame[1]
+            else:
+                found += self._encode_words(behind + words)
+        return tuple(found)
 
     def _encode_words(self, text: str) -> tuple[int, ...]:
         parts = text.split(_SEAM)

@@ -173,15 +173,11 @@ def whole(text: str) -> str:
 def content_of(message: Message, album: Album) -> Json:
     """Return a message's content as an endpoint takes it: text, or parts where it holds pictures."""
     found: list[Json] = []
-    for words, name in parts(message.content):
-        known = name if name in album else ""
-        words += f"<image:{name}>" if name and not known else ""
-        if words and found and found[-1]["type"] == "text":
-            found[-1]["text"] += words
-        elif words:
+    for words, name in parts(message.content, known=album):
+        if words:
             found.append({"type": "text", "text": words})
-        if known:
-            found.append({"type": "image_url", "image_url": {"url": data_url(album.png(known))}})
+        if name:
+            found.append({"type": "image_url", "image_url": {"url": data_url(album.png(name))}})
     return message.content if all(part["type"] == "text" for part in found) else found
 
 
