@@ -147,7 +147,8 @@ class Vision:
         with torch.no_grad():
             self._kept |= self._made(model, missing)
         found = {number: self._kept[number] for number in numbers}
-        self._forget_oldest()
+        if missing:
+            self._forget_oldest()
         return found
 
     def _forget_oldest(self) -> None:
@@ -213,17 +214,16 @@ class Look:
     def rows(self, model: LanguageModel) -> tuple[Tensor, ...]:
         """Return the features of the row's image tokens in order, each (N, hidden)."""
         shown = self.picture >= 0
-        numbers: list[int] = np.unique(self.picture[shown]).tolist()
+        distinct, which = np.unique(self.picture[shown], return_inverse=True)
+        numbers: list[int] = distinct.tolist()
         known: Mapping[int, Features]
         if self.known is None:
             known = self.vision.features(model, numbers)
         else:
             self.known |= self.vision.features(model, [n for n in numbers if n not in self.known])
             known = self.known
-        first = dict(zip(numbers, np.cumsum([0] + [len(known[n][0]) for n in numbers]).tolist()))
-        device = known[numbers[0]][0].device
-        at = [first[n] + k for n, k in zip(self.picture[shown].tolist(), self.offset[shown].tolist())]
-        index = torch.as_tensor(at, device=device)
+        first = np.cumsum([0, *(len(known[n][0]) for n in numbers)])
+        index = torch.as_tensor(first[which] + self.offset[shown], device=known[numbers[0]][0].device)
         depth = range(len(known[numbers[0]]))
         return tuple(torch.cat([known[n][part] for n in numbers])[index] for part in depth)
 
