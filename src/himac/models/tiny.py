@@ -16,16 +16,7 @@ from typing import Any
 
 import torch
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import (
-    PreTrainedTokenizerFast,
-    Qwen2_5_VLConfig,
-    Qwen2_5_VLForConditionalGeneration,
-    Qwen3Config,
-    Qwen3ForCausalLM,
-    Qwen3VLConfig,
-    Qwen3VLForConditionalGeneration,
-)
-from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 from himac.config import VisionSettings
 from himac.errors import ConfigError
@@ -96,13 +87,12 @@ def build_tiny(
         ConfigError: a vision family that cannot be built.
     """
     tokenizer = build_tokenizer(texts, vocab=vocab, sees=vision is not None)
-    config = Qwen3Config(
-        **_text_shape(shape, tokenizer),
-        head_dim=shape.head_dim,
-    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = Qwen3ForCausalLM(config) if vision is None else seeing_model(shape, tokenizer, vision)
+        if vision is None:
+            model = Qwen3ForCausalLM(Qwen3Config(**_text_shape(shape, tokenizer), head_dim=shape.head_dim))
+        else:
+            model = seeing_model(shape, tokenizer, vision)
     model.save_pretrained(str(folder))
     tokenizer.save_pretrained(str(folder))
     if vision is not None:
@@ -132,6 +122,13 @@ def seeing_model(shape: TinyShape, tokenizer: PreTrainedTokenizerFast, vision: V
     Raises:
         ConfigError: another family.
     """
+    from transformers import (  # only where something is to see: they take a while to load
+        Qwen2_5_VLConfig,
+        Qwen2_5_VLForConditionalGeneration,
+        Qwen3VLConfig,
+        Qwen3VLForConditionalGeneration,
+    )
+
     width, blocks = vision.tower
     words = tokenizer.get_vocab()
     numbers = [words[token] for token in _PICTURES]
@@ -172,6 +169,8 @@ def seeing_model(shape: TinyShape, tokenizer: PreTrainedTokenizerFast, vision: V
 
 def processor_of(vision: VisionSettings) -> Any:
     """Return the image processor of a tiny model: pictures as they are, but for sides of whole tokens."""
+    from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
     return Qwen2VLImageProcessorPil(
         patch_size=vision.patch,
         merge_size=2,
