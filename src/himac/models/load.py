@@ -139,10 +139,12 @@ def load_vision(name: str, model: LanguageModel, cfg: ModelConfig, album: Album)
         if (Path(name) / "preprocessor_config.json").is_file() or not saved
         else base_of(next(iter(saved.values())))
     )
-    vision = Vision(model, _load(AutoImageProcessor, found, backend="pil"), album, cfg.vision)
+    processor = _load(AutoImageProcessor, found, backend="pil")
     if not why_padded(model):
-        check_sight(model, vision)
-    return vision
+        check_sight(
+            model, Vision(model, processor, Album(), cfg.vision)
+        )  # a run's album holds its own pictures
+    return Vision(model, processor, album, cfg.vision)
 
 
 def _load_base(name: str, dtype: torch.dtype) -> LanguageModel:
