@@ -96,16 +96,11 @@ def words(level: Level, state: State) -> str:
 
 def told(level: Level, state: State, *, brief: bool = False) -> str:
     """Return what a picture shows, in words, targets first; brief: what the next step needs, without targets."""
-    lines = words(level, state).split("\n")
+    lines = [line for line in words(level, state).split("\n") if not line.startswith("target")]
     if brief:
-        return "\n".join(line for line in lines if not line.startswith(("box to target", "target")))
-    named = [line for line in lines if line.startswith("target")]
-    rest = [line for line in lines if not line.startswith("target")]
-    targets = list(cells(level.targets & ~state.boxes))
-    named = named or [
-        f"target: {level.name_of(target)}" for target in targets
-    ]  # `words` says the way there alone
-    return "\n".join([*named, *rest])
+        return "\n".join(line for line in lines if not line.startswith("box to target"))
+    targets = [f"target: {level.name_of(target)}" for target in cells(level.targets & ~state.boxes)]
+    return "\n".join([*targets, *lines])
 
 
 FORMS: dict[str, Callable[[Level, State], str]] = {
