@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -59,7 +58,9 @@ def train(words: tuple[str, ...], resume: str, rehearsal: bool, dry_run: bool) -
                 f"--resume takes no further settings, got {words[0]!r}", hint="a run keeps its config"
             )
         folder = find_run(resume)
-        _run(load_saved(folder / CONFIG), folder, _ranks())
+        from himac.parallel.replicated import from_environment
+
+        _run(load_saved(folder / CONFIG), folder, from_environment())
         return
     from himac.toml import call
     from himac.train.checks import check_trainable
@@ -71,13 +72,14 @@ def train(words: tuple[str, ...], resume: str, rehearsal: bool, dry_run: bool) -
     if rehearsal:
         _rehearse(config)
         return
+    from himac.parallel.replicated import from_environment
     from himac.plugins import resolve
     from himac.train.run import new_run
 
     # a world that cannot be opened is said before a folder exists
     call(resolve("envs", config.env.name), config.env.settings, "env").close()
     recipe, _ = split_recipe(words)
-    ranks = _ranks()
+    ranks = from_environment()
     folder = Path(config.run.dir) / ranks.first(config.run.name or run_name(recipe, config))
     if ranks.is_first:
         text = Path(recipe).read_text(encoding="utf-8") if recipe else ""
@@ -98,11 +100,12 @@ def sft(words: tuple[str, ...], dry_run: bool) -> None:
     if dry_run:
         _print_config(config)
         return
+    from himac.parallel.replicated import from_environment
     from himac.runs.console import Terminal
     from himac.train.run import new_run, starting_model
 
     recipe, _ = split_recipe(words)
-    ranks = _ranks()
+    ranks = from_environment()
     folder = Path(config.run.dir) / ranks.first(config.run.name or run_name(recipe, config, suffix="sft"))
     quiet_libraries()
     if ranks.is_first:
@@ -113,17 +116,6 @@ def sft(words: tuple[str, ...], dry_run: bool) -> None:
         console.close()
         print(made)
     ranks.close()
-
-
-def _ranks() -> Ranks:
-    """Return the processes of this command: those that torchrun has started, or this one alone."""
-    if int(os.environ.get("WORLD_SIZE") or 1) < 2:
-        from himac.parallel import ALONE
-
-        return ALONE
-    from himac.parallel.replicated import from_environment
-
-    return from_environment()
 
 
 def _run(config: Config, folder: Path, ranks: Ranks) -> None:
