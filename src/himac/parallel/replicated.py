@@ -54,7 +54,7 @@ class Replicated:
         return summed
 
     def sum_gradients(self, parameters: Sequence[Any]) -> None:
-        """See `Ranks`. One collective for all of them, in float32."""
+        """See `Ranks`. Two collectives for all of them: who has which, and their sum in float32."""
         if not parameters:
             return
         device = parameters[0].device
