@@ -77,7 +77,7 @@ def test_a_killed_comparison_goes_on_and_a_finished_one_is_only_read(
     ) as process:
         while process.poll() is None and not (first / CONFIG).is_file():
             time.sleep(0.05)
-        with pytest.raises(RunError, match="another comparison") as caught:
+        with pytest.raises(RunError, match=r"is in use by .himac compare") as caught:
             _compare([str(plan), "--out", str(out)])
         assert "--read" in caught.value.hint
         while process.poll() is None and not any(r["phase"] == "planner" for r in _rows(first)):

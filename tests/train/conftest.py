@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from himac.config import Config, load_config
-from himac.train.run import build_start
+from himac.train.start import build_start
 
 
 @pytest.fixture(autouse=True)

@@ -19,7 +19,8 @@ from himac.learner.policy import ROLES, Policy
 from himac.models.load import load_model, save_model
 from himac.runs.folder import METRICS
 from himac.train.components import Components
-from himac.train.run import new_run, starting_model, train
+from himac.train.run import new_run, train
+from himac.train.start import starting_model
 from himac.types import Request, Role, Sampling
 
 pytest.importorskip("peft")

@@ -18,7 +18,8 @@ from himac.rollout.evaluate import evaluate
 from himac.runs.episodes import read_episode
 from himac.runs.folder import EPISODES, IMAGES, METRICS, START, read_images, read_rows
 from himac.train.components import Components
-from himac.train.run import build_start, new_run, train
+from himac.train.run import new_run, train
+from himac.train.start import build_start
 
 RECIPE = "configs/sokoban-vision-demo.toml"
 SMALL = [

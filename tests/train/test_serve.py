@@ -25,7 +25,7 @@ from himac.runs.console import Silent
 from himac.runs.episodes import episode_row
 from himac.runs.folder import EPISODES, read_rows
 from himac.train.components import Components
-from himac.train.run import build_start
+from himac.train.start import build_start
 
 for package in ("openai", "fastapi", "uvicorn"):
     pytest.importorskip(package, reason="transformers serve needs pip install 'himac[dev]'")

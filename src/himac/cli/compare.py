@@ -98,8 +98,9 @@ def _carry_out(asked: Asked, plan: Comparison, out: Path) -> Sequence[Failure]:
 
     from himac.compare.criteria import criteria_of, write_criteria
     from himac.compare.runner import carry_out
+    from himac.files import make_folder
 
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     write_criteria(criteria_of(plan), out)
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     return () if asked.read else carry_out(plan, out, jobs=asked.jobs, console=console)
@@ -145,7 +146,7 @@ def _judge(asked: Asked, folders: Sequence[Path], criteria: Criteria, out: Path)
     from himac.compare.naming import name_planned, name_runs
     from himac.compare.summary import summarise
     from himac.compare.tables import markdown_of
-    from himac.runs.folder import write_text
+    from himac.files import make_folder, write_text
 
     if asked.reference:
         criteria = replace(criteria, reference=asked.reference)
@@ -157,7 +158,7 @@ def _judge(asked: Asked, folders: Sequence[Path], criteria: Criteria, out: Path)
     named = name_planned(criteria.names, runs) if criteria.names else name_runs(runs)
     told = summarise(named, criteria)
     page = markdown_of(told)
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     write_text(out / JSON, json.dumps(told, indent=1) + "\n")
     write_text(out / TABLE, page)
     print(page)

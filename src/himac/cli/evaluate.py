@@ -43,11 +43,12 @@ def evaluate(given: tuple[str, ...], checkpoint: Which, planner: str, executor: 
 
 def _folder_of(config: Config, run: Path | None, given: tuple[str, ...]) -> Path:
     """Return where the evaluation is kept: with its run, where it is one run's; else among the runs."""
+    from himac.cli.given import run_folder
     from himac.evaluation.folder import folder_name
     from himac.runs.folder import EVALUATIONS
 
     if any(word.partition("=")[0].strip() == "run.name" for word in given):
-        return Path(config.run.dir) / config.run.name
+        return run_folder(config, config.run.name)
     root = run / EVALUATIONS if run is not None and _is_local(config) else Path(config.run.dir)
     return root / folder_name(config)
 
@@ -147,7 +148,7 @@ def _extent(row: Row) -> str:
 
 
 def _write(target: Path, row: Row) -> None:
-    from himac.runs.folder import write_text
+    from himac.files import make_folder, write_text
 
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     write_text(target, json.dumps(row, indent=1) + "\n")

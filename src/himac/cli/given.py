@@ -5,6 +5,7 @@ Words are completed by the shell: recipes, then the settings of every section.
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import textwrap
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import click
+
+from himac.errors import ConfigError
 
 if TYPE_CHECKING:
     from himac.config import Config
@@ -78,6 +81,25 @@ def run_name(recipe: str | None, config: Config, suffix: str = "") -> str:
     method = config.algo.method.rpartition(":")[2]
     stem = Path(recipe).stem if recipe else f"{config.env.name.rpartition(':')[2]}-{method}"
     return "-".join(part for part in (stem, suffix, time.strftime("%Y%m%d-%H%M%S")) if part)
+
+
+def run_folder(config: Config, name: str) -> Path:
+    """Return a run's folder, which lies in `run.dir`: a name that leads elsewhere may come with somebody's recipe.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    folder = Path(config.run.dir) / name
+    inside = Path(os.path.normpath(folder)).parts[: len(Path(os.path.normpath(config.run.dir)).parts)]
+    is_inside = Path(*inside) == Path(os.path.normpath(config.run.dir)) and len(inside) < len(
+        Path(os.path.normpath(folder)).parts
+    )
+    if Path(name).is_absolute() or not is_inside or not name.isprintable():
+        raise ConfigError(
+            f"run.name names a folder in run.dir = {config.run.dir!r}, got {name!r}",
+            hint="for another place set run.dir",
+        )
+    return folder
 
 
 def tell(told: Mapping[str, str]) -> None:

@@ -14,16 +14,27 @@ from himac.cli.given import (
     dry_run_option,
     examples,
     quiet_libraries,
+    run_folder,
     run_name,
     split_recipe,
     tell,
     words_argument,
 )
 from himac.errors import ConfigError
+from himac.files import read_text
 
 if TYPE_CHECKING:
     from himac.config import Config
     from himac.parallel import Ranks
+
+
+resume_option = click.option(
+    "--resume",
+    metavar="RUN",
+    default="",
+    help="Go on with a run that was stopped.",
+    shell_complete=complete_runs,
+)
 
 
 @click.command(
@@ -36,34 +47,20 @@ if TYPE_CHECKING:
     )
 )
 @words_argument
-@click.option(
-    "--resume",
-    metavar="RUN",
-    default="",
-    help="Go on with a run that was stopped.",
-    shell_complete=complete_runs,
-)
+@resume_option
 @click.option(
     "--check", "rehearsal", is_flag=True, help="Rehearse one small iteration; say what the run takes."
 )
 @dry_run_option
 def train(words: tuple[str, ...], resume: str, rehearsal: bool, dry_run: bool) -> None:
     """Train a run: warm start where asked for, iterations, evaluations."""
-    from himac.runs.folder import CONFIG, find_run
-    from himac.runs.formats import load_saved
+    from himac.parallel.replicated import from_environment
+    from himac.train.checks import check_trainable
 
     if resume:
-        if words:
-            raise ConfigError(
-                f"--resume takes no further settings, got {words[0]!r}", hint="a run keeps its config"
-            )
-        folder = find_run(resume)
-        from himac.parallel.replicated import from_environment
-
-        _run(load_saved(folder / CONFIG), folder, from_environment())
+        folder, config = _to_resume(resume, words, "himac train")
+        _run(config, folder, from_environment())
         return
-    from himac.toml import call
-    from himac.train.checks import check_trainable
 
     config = check_trainable(config_of(words))
     if dry_run:
@@ -72,50 +69,84 @@ def train(words: tuple[str, ...], resume: str, rehearsal: bool, dry_run: bool) -
     if rehearsal:
         _rehearse(config)
         return
-    from himac.parallel.replicated import from_environment
-    from himac.plugins import resolve
+    from himac.train.ready import check_ready
     from himac.train.run import new_run
 
-    # a world that cannot be opened is said before a folder exists
-    call(resolve("envs", config.env.name), config.env.settings, "env").close()
+    quiet_libraries()
+    check_ready(config)
     recipe, _ = split_recipe(words)
     ranks = from_environment()
-    folder = Path(config.run.dir) / ranks.first(config.run.name or run_name(recipe, config))
+    folder = run_folder(config, ranks.first(config.run.name or run_name(recipe, config)))
     if ranks.is_first:
-        text = Path(recipe).read_text(encoding="utf-8") if recipe else ""
+        text = read_text(Path(recipe)) if recipe else ""
         new_run(folder, config, recipe=text, ranks=ranks.size)
     _run(config, folder, ranks)
 
 
 @click.command(epilog=examples("himac sft configs/demo.toml sft.demonstrations=500"))
 @words_argument
+@resume_option
 @dry_run_option
-def sft(words: tuple[str, ...], dry_run: bool) -> None:
+def sft(words: tuple[str, ...], resume: str, dry_run: bool) -> None:
     """Make a warm-started model from an expert's demonstrations."""
+    from himac.parallel.replicated import from_environment
     from himac.train.checks import check
 
+    if resume:
+        folder, config = _to_resume(resume, words, "himac sft")
+        _warm_start(config, folder, from_environment())
+        return
     config = check(config_of(words))
     if not config.sft.demonstrations:
         raise ConfigError("sft.demonstrations must be at least 1, got 0", hint="say sft.demonstrations=2000")
     if dry_run:
         _print_config(config)
         return
-    from himac.parallel.replicated import from_environment
-    from himac.runs.console import Terminal
-    from himac.train.run import new_run, starting_model
+    from himac.train.ready import check_ready
+    from himac.train.run import new_run
 
+    quiet_libraries()
+    check_ready(config, evaluates=False)
     recipe, _ = split_recipe(words)
     ranks = from_environment()
-    folder = Path(config.run.dir) / ranks.first(config.run.name or run_name(recipe, config, suffix="sft"))
-    quiet_libraries()
+    folder = run_folder(config, ranks.first(config.run.name or run_name(recipe, config, suffix="sft")))
     if ranks.is_first:
-        new_run(folder, config)
+        new_run(folder, config, ranks=ranks.size, verb="himac sft")
+    _warm_start(config, folder, ranks)
+
+
+def _warm_start(config: Config, folder: Path, ranks: Ranks) -> None:
+    """Make the model of a warm start in its folder, and say where it lies."""
+    from himac.runs.console import Terminal
+    from himac.train.run import make_start
+
+    quiet_libraries()
     console = Terminal() if ranks.is_first else None
-    made = starting_model(config, folder, console, ranks=ranks)
-    if console is not None:
-        console.close()
+    try:
+        made = make_start(config, folder, console, ranks=ranks)
+    finally:
+        if console is not None:
+            console.close()
+    if ranks.is_first:
         print(made)
     ranks.close()
+
+
+def _to_resume(name: str, words: tuple[str, ...], verb: str) -> tuple[Path, Config]:
+    """Return (folder, config) of a run that a verb made and goes on with."""
+    from himac.runs.folder import CONFIG, find_run, maker_of
+    from himac.runs.formats import load_saved
+
+    if words:
+        raise ConfigError(
+            f"--resume takes no further settings, got {words[0]!r}", hint="a run keeps its config"
+        )
+    folder = find_run(name)
+    if (maker := maker_of(folder)) not in ("", verb):
+        raise ConfigError(
+            f"{str(folder)!r} was made by {maker}, not by {verb}", hint=f"{maker} --resume {folder}"
+        )
+    return folder, load_saved(folder / CONFIG)
 
 
 def _run(config: Config, folder: Path, ranks: Ranks) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from himac.compare.comparison import Comparison, planned_runs
 from himac.errors import ConfigError, DataError
-from himac.runs.folder import write_text
+from himac.files import write_text
 from himac.types import Json
 
 FILE = "plan.json"

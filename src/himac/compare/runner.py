@@ -10,13 +10,11 @@ from __future__ import annotations
 
 import os
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +26,7 @@ from himac.compare.comparison import Comparison, PlannedRun, WarmStart, planned_
 from himac.compare.criteria import Criteria, criteria_of, refuse_low_target
 from himac.config import Config, differences
 from himac.errors import RunError
+from himac.files import make_folder, owned
 from himac.report.reading import read_metrics
 from himac.runs.folder import CONFIG
 from himac.runs.formats import load_saved
@@ -90,7 +89,14 @@ def carry_out(plan: Comparison, out: Path, *, jobs: int, console: Console) -> li
         RunError: another comparison works in the folder, a folder holds something else, or it was interrupted.
     """
     starts, runs = planned_runs(plan, out)
-    with _locked(out) as lock, _bars(console) as bars:
+    with (
+        owned(
+            out,
+            "himac compare",
+            hint="wait for it, or for a run that it left behind; --read shows what is there",
+        ) as lock,
+        _bars(console) as bars,
+    ):
         for start in starts:
             if start.model.is_dir():
                 _refuse_other_settings(start.folder, start.config)
@@ -151,10 +157,11 @@ class _Crew:
             is_begun = state_of(job) == "begun"
             words = ["train", "--resume", str(job.folder)] if is_begun else ["train", *job.words]
         else:
-            name, words = f"start {job.name}", ["sft", *job.words]
-            shutil.rmtree(job.folder, ignore_errors=True)  # half a warm start cannot go on
+            name = f"start {job.name}"
+            is_begun = (job.folder / CONFIG).is_file()
+            words = ["sft", "--resume", str(job.folder)] if is_begun else ["sft", *job.words]
         log = self._out / "logs" / f"{name.replace(' ', '-')}.log"
-        log.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(log.parent)
         with open(log, "ab") as file:
             process = subprocess.Popen(
                 [sys.executable, "-m", "himac", *words],
@@ -268,26 +275,6 @@ def _refuse_other_settings(folder: Path, wanted: Config) -> None:
             f"{str(folder)!r} holds a run with other settings: {told}",
             hint="another --out, or move the old run away",
         )
-
-
-@contextmanager
-def _locked(out: Path) -> Iterator[int | None]:
-    """Hold the folder's lock; None where the system has none."""
-    out.mkdir(parents=True, exist_ok=True)
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        yield None
-        return
-    with open(out / ".lock", "w", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise RunError(
-                f"another comparison, or a run that one left behind, is at work in {str(out)!r}",
-                hint="wait for it; --read shows what is there",
-            ) from None
-        yield file.fileno()
 
 
 def _bars(console: Console) -> Progress:

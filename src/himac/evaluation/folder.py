@@ -26,6 +26,7 @@ from himac.config import Config
 from himac.engines.endpoint import Usage
 from himac.envs.base import provenance
 from himac.errors import EndpointError, RunError
+from himac.files import owned, read_json, write_text
 from himac.images import Album
 from himac.rollout.evaluate import evaluate, subset
 from himac.rollout.summary import FAILED, conclude
@@ -39,7 +40,6 @@ from himac.runs.folder import (
     RunWriter,
     cut_back,
     read_rows,
-    write_text,
 )
 from himac.runs.formats import load_saved
 from himac.toml import flat
@@ -69,30 +69,38 @@ def evaluate_in_folder(config: Config, folder: Path, console: Console) -> tuple[
     try:
         whole = parts.env.tasks(config.eval.split)
         tasks = subset(whole, config.eval.tasks)
-        kept = EvaluationFolder(config, folder, tasks, parts.usage, size=len(whole), album=parts.album)
-        if kept.episodes:
-            console.say(f"going on in {folder}: {len(kept.episodes)} episodes are there")
-        stopped: EndpointError | None = None
-        try:
-            evaluate(
-                parts.collector,
-                tasks,
-                temperature=config.eval.temperature,
-                seed=config.run.seed,
-                trials=trials_of(config),
-                progress=console.collecting(f"evaluating {config.eval.split}", len(tasks)),
-                known=tuple(kept.episodes),
-                keep=kept.keep,
-            )
-        except EndpointError as error:
-            stopped = error
-        finally:
-            kept.record.write()
-        row = kept.finish(told=provenance(parts.env), is_complete=stopped is None)
-        _say_failures(console, kept.episodes)
-        return row, stopped
+        with owned(folder, "himac eval"):
+            kept = EvaluationFolder(config, folder, tasks, parts.usage, size=len(whole), album=parts.album)
+            return _evaluate(config, parts, kept, tasks, console)
     finally:
         parts.close()
+
+
+def _evaluate(
+    config: Config, parts: EvalComponents, kept: EvaluationFolder, tasks: Sequence[Task], console: Console
+) -> tuple[Row, EndpointError | None]:
+    """Run what is not on file yet."""
+    if kept.episodes:
+        console.say(f"going on: {len(kept.episodes)} episodes are there")
+    stopped: EndpointError | None = None
+    try:
+        evaluate(
+            parts.collector,
+            tasks,
+            temperature=config.eval.temperature,
+            seed=config.run.seed,
+            trials=trials_of(config),
+            progress=console.collecting(f"evaluating {config.eval.split}", len(tasks)),
+            known=tuple(kept.episodes),
+            keep=kept.keep,
+        )
+    except EndpointError as error:
+        stopped = error
+    finally:
+        kept.record.write()
+    row = kept.finish(told=provenance(parts.env), is_complete=stopped is None)
+    _say_failures(console, kept.episodes)
+    return row, stopped
 
 
 class EvaluationFolder:
@@ -203,7 +211,7 @@ class UsageRecord:
         self._path, self._usage, self._began = folder / USAGE, usage, time.monotonic()
         self._before: dict[str, float] = {}
         if self._path.is_file():
-            self._before = json.loads(self._path.read_text(encoding="utf-8"))
+            self._before = read_json(self._path)
 
     def totals(self) -> dict[str, float]:
         """Return the counts."""

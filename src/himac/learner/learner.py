@@ -20,7 +20,8 @@ import torch
 
 from himac.algo.losses import imitation_loss, policy_loss, value_loss
 from himac.config import AlgoConfig, OptimizerConfig
-from himac.errors import DataError
+from himac.errors import DataError, RunError
+from himac.files import reason
 from himac.learner.checkpoint import MODEL
 from himac.learner.critic import Critic
 from himac.learner.masters import Masters
@@ -172,9 +173,11 @@ class Learner:
         Raises:
             DataError: the folder is damaged.
         """
-        self.policy.load_weights(folder / MODEL)
         path = folder / _STATE
+        self._optimizers.clear()
+        self._steps.clear()
         try:
+            self.policy.load_weights(folder / MODEL)
             state = torch.load(path if path.is_file() else folder / _STATE_1, weights_only=True)
             self.num_steps = int(state["num_steps"])
             self._masters.reset()
@@ -186,8 +189,9 @@ class Learner:
                 self._steps[name] = int(state["steps"][name])
             if self.critic is not None:
                 self.critic.load_state_dict(state["critic"])
-        except (OSError, KeyError, ValueError, RuntimeError, pickle.UnpicklingError) as error:
-            raise DataError(f"cannot read the learner's state in {str(folder)!r}: {error}") from error
+        except (OSError, EOFError, LookupError, AttributeError, TypeError, ValueError, RuntimeError, pickle.UnpicklingError) as error:  # fmt: skip
+            # what torch, pickle and the optimizers raise for a file that is cut, empty, or holds something else
+            raise DataError(f"cannot read the learner's state in {str(folder)!r}: {reason(error)}") from error
 
     def _policy_step(
         self,
@@ -258,11 +262,22 @@ class Learner:
             self._masters.pull()
             optimizer.step(lr * warm)
             self._masters.push()
+            self._check_finite(heads)
             self._moved = self._masters.moved(before, touched)
         optimizer.zero_grad()
         self._steps[name] += 1
         self.num_steps += 1
         return norm
+
+    @torch.no_grad()
+    def _check_finite(self, heads: Sequence[torch.nn.Parameter]) -> None:
+        """Refuse weights that are not numbers any more, before they are used or saved."""
+        sizes = torch._foreach_norm([*self._parameters, *heads], math.inf)
+        if not bool(torch.isfinite(torch.stack([size.float().sum() for size in sizes])).all()):
+            raise RunError(
+                f"the weights are not finite after optimizer step {self.num_steps + 1}",
+                hint="the last checkpoint is whole; a lower learning rate or optimizer.grad_clip holds them",
+            )
 
     def _optimizer(self, name: str) -> Optimizer:
         """Return the optimizer state of a phase's roles, made when it is first needed.

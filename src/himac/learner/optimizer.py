@@ -46,11 +46,7 @@ class Optimizer:
         betas = (cfg.betas[0], cfg.betas[1])
         matrices: list[torch.nn.Parameter] = []
         if cfg.name == "muon":
-            if not hasattr(torch.optim, "Muon"):
-                raise ConfigError(
-                    f'optimizer.name = "muon" needs PyTorch 2.9 or newer, got {torch.__version__}',
-                    hint='upgrade torch, or set optimizer.name = "adamw"',
-                )
+            check_optimizer(cfg)
             matrices = matrices_of(model, groups[0]["params"])
         taken = {id(parameter) for parameter in matrices}
         of = masters.of if masters is not None else lambda parameter: parameter
@@ -93,6 +89,19 @@ class Optimizer:
         """Take the parts' states back."""
         for part, state in zip(self._parts, states, strict=True):
             part.load_state_dict(state)
+
+
+def check_optimizer(cfg: OptimizerConfig) -> None:
+    """Refuse an optimizer that this PyTorch does not have.
+
+    Raises:
+        ConfigError: it is so.
+    """
+    if cfg.name == "muon" and not hasattr(torch.optim, "Muon"):
+        raise ConfigError(
+            f'optimizer.name = "muon" needs PyTorch 2.9 or newer, got {torch.__version__}',
+            hint='upgrade torch, or set optimizer.name = "adamw"',
+        )
 
 
 def matrices_of(model: LanguageModel, parameters: Iterable[torch.nn.Parameter]) -> list[torch.nn.Parameter]:

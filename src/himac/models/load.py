@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoImageProcessor,
@@ -23,6 +24,7 @@ from transformers import (
 
 from himac.config import ModelConfig, vision_settings
 from himac.errors import ConfigError, ModelError, missing_extra
+from himac.files import writing
 from himac.images import Album
 from himac.models.attention import why_padded
 from himac.models.reading import check_sight
@@ -58,7 +60,7 @@ def load_model(
         ConfigError: unknown dtype.
         MissingExtraError: an adapter is asked for and peft is not installed.
     """
-    dtype = _dtype(cfg.dtype, torch.device(device))
+    dtype = check_dtype(cfg.dtype, torch.device(device))
     tokenizer = _load(AutoTokenizer, name)
     if not getattr(tokenizer, "chat_template", None):
         raise ModelError(
@@ -87,8 +89,9 @@ def load_model(
 
 def save_model(model: LanguageModel, tokenizer: Tokenizer, folder: str | Path) -> None:
     """Save an ordinary Hugging Face folder; for an adapter: the adapter and its base's name, or the way to its folder."""
-    model.save_pretrained(str(folder))
-    tokenizer.save_pretrained(str(folder))
+    with writing(Path(folder), also=(SafetensorError,)):
+        model.save_pretrained(str(folder))
+        tokenizer.save_pretrained(str(folder))
     adapters = saved_adapters(Path(folder))
     for path in adapters.values():
         _tell_the_way(path)
@@ -118,8 +121,23 @@ def load_weights(model: LanguageModel, folder: str | Path) -> None:
     model.load_state_dict(held.state_dict())
 
 
-def _dtype(name: str, device: torch.device) -> torch.dtype:
-    """Return the type of the weights; "auto" is bfloat16 where a GPU computes in it, else float32."""
+def check_loadable(name: str) -> None:
+    """Refuse a model whose configuration or tokenizer cannot be read, before anything is made for it.
+
+    Raises:
+        ModelError: it is so.
+    """
+    adapters = saved_adapters(Path(name))
+    _load(AutoConfig, base_of(next(iter(adapters.values()))) if adapters else name)
+    _load(AutoTokenizer, name)
+
+
+def check_dtype(name: str, device: torch.device) -> torch.dtype:
+    """Return the type of the weights; "auto" is bfloat16 where a GPU computes in it, else float32.
+
+    Raises:
+        ConfigError: no such type.
+    """
     if name == "auto":
         return torch.bfloat16 if device.type == "cuda" else torch.float32
     if name not in _DTYPES:

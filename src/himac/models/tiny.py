@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 from himac.config import VisionSettings
 from himac.errors import ConfigError
+from himac.files import writing
 
 TAGS = ("<blueprint>", "</blueprint>", "<action>", "</action>", "<sub_done>", "<think>", "</think>")
 """The agents' tags: one token each, but ordinary text (decoding shows them)."""
@@ -93,8 +95,9 @@ def build_tiny(
             model = Qwen3ForCausalLM(Qwen3Config(**_text_shape(shape, tokenizer), head_dim=shape.head_dim))
         else:
             model = seeing_model(shape, tokenizer, vision)
-    model.save_pretrained(str(folder))
-    tokenizer.save_pretrained(str(folder))
+    with writing(Path(folder), also=(SafetensorError,)):
+        model.save_pretrained(str(folder))
+        tokenizer.save_pretrained(str(folder))
     if vision is not None:
         processor_of(vision).save_pretrained(str(folder))
 

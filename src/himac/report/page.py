@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from himac import __version__
+from himac.files import write_text
 from himac.images import data_url
 from himac.report.reading import (
     read_evaluations,
@@ -27,7 +28,7 @@ from himac.report.reading import (
     sample_episodes,
 )
 from himac.report.vocabulary import find_tokenizer, token_texts
-from himac.runs.folder import read_images, write_text
+from himac.runs.folder import read_images
 from himac.types import Json, Row
 
 _SCRIPTS = (

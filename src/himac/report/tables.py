@@ -6,7 +6,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from himac.runs.folder import METRICS, read_rows, write_text
+from himac.files import write_text
+from himac.runs.folder import METRICS, read_rows
 from himac.types import Row
 
 OVERLAP = "Careful: under this protocol the splits overlap; goals of the evaluation are also trained on."

@@ -24,9 +24,10 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO
 
-from himac.errors import MissingFileError, RunError
+from himac.errors import DataError, MissingFileError
+from himac.files import read_json, writing
 from himac.images import TAG, Album, data_url
 from himac.runs.formats import read_line
 from himac.types import Row
@@ -35,6 +36,9 @@ CONFIG, RECIPE, METRICS, EPISODES = "config.toml", "recipe.toml", "metrics.jsonl
 IMAGES = "images.jsonl"
 MACHINE, CHECKPOINTS, EVALUATIONS, CURVE = "machine.json", "checkpoints", "evaluations", "curve.png"
 START = "start"  # folder of the model that the run starts from, when the run itself made it
+WARMING = ".part-start"  # where it is made
+_GO_ON = "free some space and go on with himac train --resume; the last checkpoint is whole"
+_BLOCK = 2**16  # bytes that are read at once where a file's last line is looked for
 _to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
@@ -54,17 +58,15 @@ class RunWriter:
         self, folder: Path, *, lengths: dict[str, int] | None = None, album: Album | None = None
     ) -> None:
         self.folder, self._album = folder, album
-        self._files: dict[str, TextIO] = {}
+        self._files: dict[str, BinaryIO] = {}
         self._pictures: set[str] = set()  # whose PNG is written
-        try:
+        with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
             for name in (METRICS, EPISODES):
                 self._open(name, (lengths or {}).get(name, 0))
             if (folder / IMAGES).is_file():
                 self._open(IMAGES, (lengths or {}).get(IMAGES, 0))
-                self._pictures = {row["image"] for row in read_rows(folder / IMAGES)}
-        except OSError as error:
-            raise RunError(f"cannot write the run folder {str(folder)!r}: {error}") from error
+                self._pictures = {str(row.get("image")) for row in read_rows(folder / IMAGES)}
 
     def metrics(self, row: Row) -> None:
         """Append one line of metrics."""
@@ -79,21 +81,24 @@ class RunWriter:
 
     def lengths(self) -> dict[str, int]:
         """Flush, and return how long each growing file is, in bytes."""
-        for file in self._files.values():
-            file.flush()
-            os.fsync(file.fileno())
-        return {name: (self.folder / name).stat().st_size for name in self._files}
+        with writing(self.folder, hint=_GO_ON):
+            for file in self._files.values():
+                file.flush()
+                os.fsync(file.fileno())
+            return {name: (self.folder / name).stat().st_size for name in self._files}
 
     def close(self) -> None:
         """Close the files."""
-        for file in self._files.values():
-            file.close()
+        with writing(self.folder, hint=_GO_ON):
+            for file in self._files.values():
+                file.close()
 
     def _open(self, name: str, length: int) -> None:
         path = self.folder / name
         path.touch()
         cut_back(path, length)
-        self._files[name] = open(path, "a", encoding="utf-8")  # noqa: SIM115 - closed by close()
+        # without a buffer of its own: what a full disk refused would be written again by close()
+        self._files[name] = open(path, "ab", buffering=0)  # noqa: SIM115 - closed by close()
 
     def _keep_pictures(self, lines: Sequence[str], album: Album) -> None:
         """Write the pictures that some lines name and no line before did."""
@@ -110,40 +115,31 @@ class RunWriter:
         self._write(name, [_to_json(row) for row in rows])
 
     def _write(self, name: str, lines: Sequence[str]) -> None:
-        try:
-            self._files[name].write("".join(line + "\n" for line in lines))
-            self._files[name].flush()
-        except OSError as error:
-            raise RunError(
-                f"cannot write {str(self.folder / name)!r}: {error}",
-                hint="free some space and go on with himac train --resume; the last checkpoint is whole",
-            ) from error
+        left = memoryview("".join(line + "\n" for line in lines).encode("utf-8", "replace"))
+        with writing(self.folder / name, hint=_GO_ON):
+            while left:  # a disk that is nearly full takes a part
+                left = left[self._files[name].write(left) :]
 
 
 def cut_back(path: Path, length: int | None = None) -> None:
     """Cut a file of lines to a length; without one, or where the file is shorter, to its last whole line."""
     with open(path, "rb+") as file:
-        if length is None or path.stat().st_size < length:
-            length = file.read().rfind(b"\n") + 1
+        size = file.seek(0, os.SEEK_END)
+        if length is None or size < length:
+            length = _whole_lines(file, size)
         file.truncate(length)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a small file atomically: it is either the old one or the new one, whole.
-
-    Raises:
-        RunError: the disk is full or the folder cannot be written.
-    """
-    part = path.with_name(path.name + ".part")
-    try:
-        with open(part, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise RunError(f"cannot write {str(path)!r}: {error}") from error
+def _whole_lines(file: BinaryIO, size: int) -> int:
+    """Return the bytes up to the last line's end, reading from the end: files grow to gigabytes."""
+    end = size
+    while end:
+        begin = max(0, end - _BLOCK)
+        file.seek(begin)
+        if (at := file.read(end - begin).rfind(b"\n")) >= 0:
+            return begin + at + 1
+        end = begin
+    return 0
 
 
 def read_rows(path: Path) -> Iterator[Row]:
@@ -164,6 +160,15 @@ def read_images(folder: Path) -> Album:
         with contextlib.suppress(KeyError, ValueError):
             album.put(str(row["image"]), base64.b64decode(str(row["png"]).partition(",")[2], validate=True))
     return album
+
+
+def maker_of(folder: Path) -> str:
+    """Return the command that made a run: "himac train", "himac sft"; "" where its folder does not say."""
+    try:
+        told = read_json(folder / MACHINE)
+    except DataError:
+        return ""
+    return str(told.get("made_by", "")) if isinstance(told, dict) else ""
 
 
 def find_run(name: str | Path, root: str | Path = "runs") -> Path:

@@ -139,6 +139,8 @@ def phase_line(row: Row, iterations: int) -> str:
         parts.append(f"WARNING engine/learner gap {row['gap_max']:.3f}")
     if row.get("moved", 1.0) < 0.5:
         parts.append(f"WARNING only {row['moved']:.0%} of the weights moved")
+    if row.get("skipped_steps"):
+        parts.append(f"WARNING {row['skipped_steps']:.0f} steps skipped: gradient not finite")
     if not row.get("samples", 1):
         parts.append("no group had signal: nothing learned")
     total = row["collect_s"] + row.get("train_s", 0.0)
@@ -165,4 +167,6 @@ def _merged(per_role: Sequence[np.ndarray]) -> list[float | None]:
 
 
 def _rounded(value: Json) -> Any:
-    return float(f"{value:.6g}") if isinstance(value, float) and math.isfinite(value) else value
+    if isinstance(value, float):
+        return float(f"{value:.6g}") if math.isfinite(value) else None  # JSON has no word for infinity
+    return value

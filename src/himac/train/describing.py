@@ -34,6 +34,7 @@ def describe(
     *,
     seed: int,
     report: Callable[[int, int, dict[str, float]], None] | None = None,
+    first: int = 0,
 ) -> None:
     """Learn to describe `sft.describe` pictures, the same ones again when there are fewer.
 
@@ -46,6 +47,7 @@ def describe(
         sft: the [sft] section.
         seed: of the order.
         report: called after each step with (step, steps, metrics).
+        first: steps that were taken before.
 
     Raises:
         ConfigError: the world shows no pictures, or has no words for them.
@@ -58,7 +60,7 @@ def describe(
     found = [[sample] for sample in _samples(demos, env, chat, album)]
     passes = sft.describe / len(found)
     stage = dataclasses.replace(sft, epochs=passes, batch=min(_BATCH, len(found)))
-    warm_start(learner, found, stage, seed=derive(seed, "describe"), report=report)
+    warm_start(learner, found, stage, seed=derive(seed, "describe"), report=report, first=first)
 
 
 def _samples(demos: Sequence[Demonstration], env: Env, chat: ChatFormat, album: Album) -> Iterator[Sample]:

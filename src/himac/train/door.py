@@ -17,6 +17,7 @@ from himac.train import run as runs
 from himac.train.checks import check, check_trainable
 from himac.train.components import EvalComponents
 from himac.train.evaluate import evaluate_model, find_model
+from himac.train.ready import check_ready
 from himac.types import Episode, Row
 
 
@@ -55,6 +56,7 @@ def train(config: Config, *, folder: str | Path | None = None, verbose: bool = F
         if changed:
             raise RunError(f"{str(home)!r} holds a run of another config: {', '.join(changed)}")
     else:
+        check_ready(config)
         runs.new_run(home, config)
     console = Terminal() if verbose else None
     try:

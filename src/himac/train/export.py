@@ -13,9 +13,10 @@ from transformers import AutoConfig
 import himac
 from himac.config import Config, differences
 from himac.errors import ConfigError, RunError
+from himac.files import make_folder, write_text
 from himac.learner.policy import ROLES
 from himac.models.load import base_of, load_model, saved_adapters
-from himac.runs.folder import METRICS, read_rows, write_text
+from himac.runs.folder import METRICS, read_rows
 from himac.toml import write_value
 from himac.types import LanguageModel, Row
 
@@ -88,7 +89,7 @@ def _type_of(source: str) -> torch.dtype:
 
 def _write(model: LanguageModel, tokenizer: Any, target: Path, config: Config, run: Path | None) -> None:
     try:
-        target.mkdir(parents=True, exist_ok=True)
+        make_folder(target)
         model.save_pretrained(str(target))
         tokenizer.save_pretrained(str(target))
         write_text(target / "README.md", card(target.name, model, config, run))

@@ -6,36 +6,44 @@ whatever grows is cut back to the last checkpoint, so a run that was killed goes
 
 from __future__ import annotations
 
+import contextlib
 import json
+import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from himac.config import Config, override, to_toml, vision_settings
-from himac.envs.base import make_expert, provenance
-from himac.errors import ConfigError, RunError
+from himac.config import Config, to_toml
+from himac.envs.base import provenance
+from himac.errors import DataError, ModelError, RunError
+from himac.files import LOCK, make_folder, owned, read_json, write_text
 from himac.learner import checkpoint as ckpt
 from himac.learner.learner import Learner
-from himac.learner.policy import Policy
 from himac.models.attention import why_padded
-from himac.models.load import holds_one_adapter
-from himac.models.tiny import TinyShape, build_tiny
 from himac.parallel import ALONE, Ranks
 from himac.rollout.evaluate import evaluate, subset
 from himac.runs.console import Console, Silent
-from himac.runs.folder import CONFIG, MACHINE, RECIPE, START, RunWriter, write_text
+from himac.runs.folder import (
+    CHECKPOINTS,
+    CONFIG,
+    EPISODES,
+    MACHINE,
+    METRICS,
+    RECIPE,
+    START,
+    WARMING,
+    RunWriter,
+)
 from himac.runs.log import NoLog, RunLog
 from himac.runs.machine import describe_machine
 from himac.runs.sinks import make_sinks
-from himac.seeds import derive
-from himac.train.checks import check, check_trainable
-from himac.train.components import Components, agent_class, build_env, pick_device
-from himac.train.describing import describe
-from himac.train.warm_start import demo_samples, demo_texts, demonstrations, warm_start
+from himac.train.checks import check_trainable
+from himac.train.components import Components, pick_device
+from himac.train.start import starting_model
 from himac.types import Row, Task
 
 
@@ -49,25 +57,55 @@ class Outcome:
     after: Row | None  # and at the end
 
 
-def new_run(folder: Path, config: Config, *, recipe: str = "", ranks: int = 1) -> None:
+def new_run(
+    folder: Path, config: Config, *, recipe: str = "", ranks: int = 1, verb: str = "himac train"
+) -> None:
     """Make a run folder and save its config, the text of the recipe it came from, and where it is started.
+
+    Args:
+        folder: made when absent.
+        config: the run's.
+        recipe: the text of the recipe.
+        ranks: processes that train it.
+        verb: the command that makes it, and that alone goes on with it.
 
     Raises:
         RunError: the folder already holds a run, or cannot be written.
     """
     if (folder / CONFIG).exists():
         raise RunError(
-            f"{str(folder)!r} already holds a run", hint=f"himac train --resume {folder}, or another run.name"
+            f"{str(folder)!r} already holds a run", hint=f"{verb} --resume {folder}, or another run.name"
         )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"cannot make the run folder {str(folder)!r}: {error}") from error
     machine = describe_machine() | _accelerator(config.run.device) | ({"ranks": ranks} if ranks > 1 else {})
-    write_text(folder / MACHINE, json.dumps(machine, indent=1) + "\n")
-    if recipe:
-        write_text(folder / RECIPE, recipe)
-    write_text(folder / CONFIG, to_toml(config))
+    make_folder(folder)
+    try:
+        write_text(folder / MACHINE, json.dumps(machine | {"made_by": verb}, indent=1) + "\n")
+        if recipe:
+            write_text(folder / RECIPE, recipe)
+        write_text(folder / CONFIG, to_toml(config))
+    except Exception:
+        withdraw(folder)
+        raise
+
+
+def withdraw(folder: Path) -> None:
+    """Take a run away that came to nothing: its few files, and the folder where nothing else lies in it."""
+    if has_begun(folder):
+        return
+    for name in (CONFIG, RECIPE, MACHINE, METRICS, EPISODES, LOCK):
+        with contextlib.suppress(OSError):
+            (folder / name).unlink()
+    for name in (WARMING, "tensorboard"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+
+
+def has_begun(folder: Path) -> bool:
+    """Whether a run has anything that took time: a start or a part of one, metrics, checkpoints."""
+    path = folder / METRICS
+    told = path.is_file() and path.stat().st_size > 0
+    return told or any(any((folder / name).glob("*")) for name in (START, f"{WARMING}/steps", CHECKPOINTS))
 
 
 def train(config: Config, folder: Path, console: Console | None = None, *, ranks: Ranks = ALONE) -> Outcome:
@@ -84,6 +122,34 @@ def train(config: Config, folder: Path, console: Console | None = None, *, ranks
     """
     console = console if console is not None and ranks.is_first else Silent()
     check_trainable(config)
+    with _held(folder, "himac train", ranks):
+        return _train(config, folder, console, ranks)
+
+
+def make_start(
+    config: Config, folder: Path, console: Console | None = None, *, ranks: Ranks = ALONE
+) -> str | Path:
+    """Make a run's warm start alone, or go on making it; return the model's folder."""
+    console = console if console is not None and ranks.is_first else Silent()
+    with _held(folder, "himac sft", ranks):
+        return starting_model(config, folder, console, ranks=ranks)
+
+
+@contextlib.contextmanager
+def _held(folder: Path, doing: str, ranks: Ranks) -> Iterator[None]:
+    """Own a run's folder; take it away again where what is done in it fails before it has begun."""
+    with contextlib.ExitStack() as stack:
+        if ranks.is_first:
+            stack.enter_context(owned(folder, doing, hint="himac watch follows it"))
+        try:
+            yield
+        except Exception:
+            if ranks.is_first:
+                withdraw(folder)
+            raise
+
+
+def _train(config: Config, folder: Path, console: Console, ranks: Ranks) -> Outcome:
     parts = Components(config, starting_model(config, folder, console, ranks=ranks), ranks=ranks)
     if ranks.is_first:
         _note_world(folder, parts)
@@ -92,11 +158,7 @@ def train(config: Config, folder: Path, console: Console | None = None, *, ranks
     if config.algo.has_kl:
         parts.policy.freeze_reference()  # before a checkpoint is loaded: the reference is where the run began
     learner = parts.learner()
-    state, saved = ckpt.TrainState(), ranks.first(ckpt.find(folder))
-    if saved:
-        state = ckpt.read_state(saved)
-        learner.load(saved)
-        console.say(f"resuming {folder.name} after iteration {state.iteration}")
+    state, is_resumed = _take_up(folder, learner, console, ranks)
     writer = RunWriter(folder, lengths=state.lengths, album=parts.album) if ranks.is_first else None
     log: RunLog | NoLog = NoLog()
     if writer is not None:
@@ -104,136 +166,50 @@ def train(config: Config, folder: Path, console: Console | None = None, *, ranks
             writer,
             console,
             iterations=config.run.iterations,
-            sinks=make_sinks(config.run.sinks, folder),
+            sinks=make_sinks(
+                config.run.sinks, folder, config=config, after=state.iteration if is_resumed else None
+            ),
             save_episodes=config.run.save_episodes,
         )
     try:
-        return _Session(config, folder, parts, learner, log, writer).go(state, resumed=saved is not None)
+        return _Session(config, folder, parts, learner, log, writer).go(state, resumed=is_resumed)
     finally:
         log.close()
         parts.close()
 
 
-def starting_model(
-    config: Config, folder: Path, console: Console | None = None, *, ranks: Ranks = ALONE
-) -> str | Path:
-    """Return what the run starts from: the named model, or the one a warm start makes in the folder.
+def _take_up(folder: Path, learner: Learner, console: Console, ranks: Ranks) -> tuple[ckpt.TrainState, bool]:
+    """Load the newest checkpoint that is whole; return how far it had come, and whether there was one.
 
-    An adapter's run starts from an ordinary model and with an adapter that is nothing yet, so that the reference, which is
-    the model without its adapter, is what the run starts from: the adapter of a warm start, or of the named model, is
-    merged. Roles' own adapters cannot be.
+    A damaged one is set aside and the one before it is taken: the run's files are cut back to what that one remembers.
 
     Raises:
-        ConfigError: a tiny model without demonstrations to learn its language from.
+        RunError: there are checkpoints, and none is whole.
     """
-    made = folder / START
-    if ranks.first(made.is_dir()):
-        return made
-    config = override(config, model={"name": _moved_along(config.model.name, folder)})
-    if not config.sft.demonstrations:
-        if config.model.name == "tiny":
-            raise ConfigError(
-                'model.name = "tiny" needs a warm start', hint="set sft.demonstrations, say 2000"
-            )
-        if not (config.model.lora_rank and holds_one_adapter(config.model.name)):
-            return config.model.name
-    part = folder / f".part-{START}"
-    if config.sft.demonstrations:
-        build_start(config, part, console, ranks=ranks)
-    elif ranks.is_first:
-        _save_merged(Policy.load(config.model.name, config.model, device=torch.device("cpu")), part)
-    if ranks.is_first:
-        part.rename(made)
-    ranks.wait()
-    return made
-
-
-def _moved_along(name: str, folder: Path) -> str:
-    """Return a model's path; one that is not there any more is looked for where it lay beside the run's folder.
-
-    A run that started from "runs/comparison/starts/a/start" and lies in /new/comparison/b now finds
-    /new/comparison/starts/a/start: the two were moved together.
-    """
-    path = Path(name)
-    if path.is_dir() or len(path.parts) < 3:  # "organisation/model" is a name on the hub
-        return name
-    for parent in folder.resolve().parents:
-        for first in range(len(path.parts)):
-            found = parent.joinpath(*path.parts[first:])
-            if (found / "config.json").is_file():
-                return str(found)
-    return name
-
-
-def build_start(
-    config: Config, target: Path, console: Console | None = None, *, ranks: Ranks = ALONE
-) -> None:
-    """Make the warm-started model: demonstrations, a tiny model where asked for, imitation."""
-    console, sft, seed = console or Silent(), check(config).sft, config.run.seed
-    env = build_env(config)
-    demos = demonstrations(
-        env,
-        make_expert(config.env.name, env),
-        sft,
-        split=env.spec.train_split,
-        seed=seed,
-        progress=console.collecting("demonstrations", sft.demonstrations),
-    )
-    plans = getattr(agent_class(config), "plans", False)
-    base: str | Path = config.model.name
-    config = override(config, model={"lora_per_role": False})  # there is one start, which both roles share
-    if base == "tiny":
-        base = target
-        config = override(config, model={"lora_rank": 0})  # a model from nothing has nothing to adapt
-        hidden, layers, vocab = config.model.tiny
-        heads = max(1, hidden // 64)
-        shape = TinyShape(hidden=hidden, layers=layers, heads=heads, kv_heads=max(1, heads // 2))
+    while saved := ranks.first(ckpt.find(folder)):
+        fault = ranks.first(ckpt.damage(saved) if ranks.is_first else "")
+        try:
+            if not fault:
+                state = ckpt.read_state(saved)
+                learner.load(saved)
+                console.say(f"resuming {folder.name} after iteration {state.iteration}")
+                return state, True
+        except (DataError, ModelError) as error:
+            if ckpt.is_sealed(saved):  # it is what was written: something else is wrong
+                raise
+            fault = str(error)
         if ranks.is_first:
-            texts = demo_texts(demos, env, sft=sft, agent=config.agent, plans=plans)
-            eyes = vision_settings(config.model.vision) if env.spec.images else None
-            build_tiny(target, texts, shape, vocab=vocab, seed=derive(seed, "tiny") % 2**31, vision=eyes)
+            aside = ckpt.set_aside(saved)
+            console.say(
+                f"{saved.name} is damaged ({fault}): set aside as {aside.name}, going on from the one before"
+            )
         ranks.wait()
-    parts = Components(config, base, ranks=ranks)
-    size = parts.policy.num_parameters / 1e6
-    console.say(f"warm start: {sft.demonstrations} demonstrations, model of {size:.2f} M parameters")
-    tick = console.collecting("replaying demonstrations", sft.demonstrations)
-    samples = demo_samples(
-        demos, env, parts.chat, sft=sft, agent=config.agent, plans=plans, progress=tick, album=parts.album
-    )
-    learner = parts.learner()
-    if sft.describe:
-        describe(
-            learner,
-            demos,
-            env,
-            parts.chat,
-            parts.album,
-            sft,
-            seed=seed,
-            report=_steps_to(console, "describing"),
+    if lost := ranks.first(ckpt.damaged(folder)):
+        raise RunError(
+            f"no checkpoint of {str(folder)!r} is whole any more; damaged ones: {', '.join(path.name for path in lost)}",
+            hint="its files are as they were; start anew under another run.name",
         )
-    warm_start(learner, samples, sft, seed=seed, report=_steps_to(console))
-    if ranks.is_first:
-        _save_merged(parts.policy, target)
-
-
-def _save_merged(policy: Policy, target: Path) -> None:
-    """Save a model as an ordinary one."""
-    policy.merge()
-    policy.save(target)
-
-
-def _steps_to(console: Console, what: str = "warm start") -> Callable[[int, int, dict[str, float]], None]:
-    """Return what says a line every few seconds of the warm start."""
-    spoke_s = 0.0
-
-    def report(step: int, steps: int, metrics: dict[str, float]) -> None:
-        nonlocal spoke_s
-        if time.monotonic() - spoke_s > 5 or step in (1, steps):
-            spoke_s = time.monotonic()
-            console.say(f"{what} {step}/{steps} | loss {metrics['loss']:.4f} | grad {metrics['grad']:.2f}")
-
-    return report
+    return ckpt.TrainState(), False
 
 
 def _accelerator(name: str) -> dict[str, str]:
@@ -247,7 +223,7 @@ def _note_world(folder: Path, parts: Components) -> None:
     origin = provenance(parts.env)
     if origin:
         path = folder / MACHINE
-        found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        found = read_json(path) if path.is_file() else {}
         write_text(path, json.dumps(found | {"world": origin}, indent=1) + "\n")
 
 

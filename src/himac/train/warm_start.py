@@ -56,7 +56,7 @@ def demonstrations(
     """
     wanted, tried = sft.demonstrations, 0
     found: list[Demonstration] = []
-    stream = TaskStream(tasks=_demonstrated(env.tasks(split), sft.kinds), seed=derive(seed, "sft"))
+    stream = TaskStream(tasks=demonstrated(env.tasks(split), sft.kinds), seed=derive(seed, "sft"))
     while len(found) < wanted:
         (task,) = stream.at(tried, 1)
         careless = generator(seed, "sft careless", tried).random() < sft.careless
@@ -82,8 +82,12 @@ def _careless(expert: Expert, name: str, sft: SftConfig) -> Callable[..., Demons
     return expert.careless
 
 
-def _demonstrated(tasks: Sequence[Task], kinds: Sequence[str]) -> Sequence[Task]:
-    """Return the tasks of some kinds; of all kinds when none is named."""
+def demonstrated(tasks: Sequence[Task], kinds: Sequence[str]) -> Sequence[Task]:
+    """Return the tasks of some kinds; of all kinds when none is named.
+
+    Raises:
+        ConfigError: no task is of one of them.
+    """
     known = sorted({task.kind for task in tasks})
     for kind in kinds:
         if kind not in known:
@@ -231,6 +235,7 @@ def warm_start(
     *,
     seed: int,
     report: Callable[[int, int, dict[str, float]], None] | None = None,
+    first: int = 0,
 ) -> dict[str, float]:
     """Imitate the demonstrations; return the last step's metrics.
 
@@ -240,10 +245,13 @@ def warm_start(
         sft: the [sft] section.
         seed: of the order of the demonstrations.
         report: called after each step with (step, steps, metrics).
+        first: steps that were taken before: it goes on with the next one.
     """
     steps = dataclasses.replace(sft, demonstrations=len(samples)).steps
     metrics: dict[str, float] = {}
     for step, members in enumerate(_batches(len(samples), sft.batch, steps, seed)):
+        if step < first:
+            continue
         batch = [sample for i in members for sample in samples[i]]
         metrics = learner.imitate(_normalised(batch), lr=sft.lr * _cosine(step, steps))
         if report is not None:
