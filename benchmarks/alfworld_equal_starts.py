@@ -1,4 +1,4 @@
-"""How many demonstrations a flat agent needs to start as high as HiMAC's does, in configs/alfworld-demo.toml.
+"""From how many demonstrations flat agent and HiMAC start equally high, in configs/alfworld-demo.toml.
 
     python benchmarks/alfworld_equal_starts.py OUT [--seeds 0 1] [--variants himac 3000 ...] [--missing skip]
 
@@ -20,8 +20,11 @@ from _runs import himac, outcome
 
 RECIPE = "configs/alfworld-demo.toml"
 FLAT = ["algo.method=flat"]
+PLANS = ["sft.planner_weight=1.0"]
 VARIANTS = {
-    "himac": ["sft.planner_weight=1.0"],
+    "himac": [*PLANS],
+    "himac 1500": [*PLANS, "sft.demonstrations=1500"],
+    "himac 2000": [*PLANS, "sft.demonstrations=2000"],
     "3000": [*FLAT],
     "6000": [*FLAT, "sft.demonstrations=6000"],
     "9000": [*FLAT, "sft.demonstrations=9000"],
@@ -32,7 +35,8 @@ VARIANTS = {
 
 def start_of(out: Path, seed: int, variant: str) -> Path:
     """Make one warm start and evaluate it; return the evaluation's file."""
-    name, found = f"e{seed}-{variant}", out / f"e{seed}-{variant}.json"
+    name = f"e{seed}-{variant.replace(' ', '-')}"
+    found = out / f"{name}.json"
     if not found.is_file():
         words = [f"run.seed={seed}", f"run.dir={out / 'runs'}", f"run.name={name}", "sft.epochs=2.0"]
         if not (out / "runs" / name / "start").is_dir():
@@ -52,7 +56,7 @@ def main() -> None:
     for variant in args.variants:
         rows = []
         for seed in args.seeds:
-            path = args.out / f"e{seed}-{variant}.json"
+            path = args.out / f"e{seed}-{variant.replace(' ', '-')}.json"
             if args.missing == "skip" and not path.is_file():
                 continue
             row = json.loads(start_of(args.out, seed, variant).read_text(encoding="utf-8"))

@@ -195,11 +195,25 @@ def owned(folder: Path, doing: str, *, hint: str = "") -> Iterator[int | None]:
         os.close(handle)
 
 
-def _read(path: Path, read: Callable[[], Any]) -> Any:
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Say in one line whatever the operating system raises while a file is read.
+
+    Raises:
+        DataError: it happened.
+    """
     try:
-        return read()
+        yield
     except OSError as error:
         raise DataError(f"cannot read {str(path)!r}: {reason(error)}") from error
+
+
+def _read(path: Path, read: Callable[[], Any]) -> Any:
+    try:
+        with reading(path):
+            return read()
+    except HimacError:
+        raise
     except ValueError as error:
         raise DataError(f"{str(path)!r} is damaged: {reason(error)}") from error
 

@@ -10,6 +10,7 @@ from himac.config import load_config, to_toml
 from himac.runs.folder import CONFIG, RunWriter
 
 TASKS = 40
+_PHASE = {"return": 0.0, "turns": 7.0, "collect_s": 1.0, "learn_s": 1.0}
 
 
 def write_run(
@@ -29,6 +30,7 @@ def write_run(
         rng.shuffle(solved)
         row: dict[str, Any] = {
             "iteration": 5 * place, "phase": "eval", "split": split, "episodes": TASKS, "success": wins / TASKS,
+            "success_low": 0.0, "success_high": 1.0, "return": 0.0, "turns": 7.0, "seconds": 1.0,
             "score": wins / TASKS, "env_steps": 7.0, "tokens": 30.0, "total_env_steps": place * steps,
             "total_tokens": place * steps * 10, "total_train_s": place * 6.0,
         }  # fmt: skip
@@ -48,7 +50,7 @@ def write_run(
     evaluation(0, "test", first)
     for place, success in enumerate(curve):
         if place:
-            writer.metrics({"iteration": 5 * place, "phase": "executor", "success": success})
+            writer.metrics({"iteration": 5 * place, "phase": "executor", "success": success, **_PHASE})
             writer.episodes([{"iteration": 5 * place, "phase": "executor", "group": 0, "chosen": False}])
         evaluation(place, "val", success)
     evaluation(len(curve) - 1, "test", last)

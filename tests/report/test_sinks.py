@@ -60,7 +60,10 @@ def test_a_resumed_run_has_no_point_twice(tmp_path: Path) -> None:
     for row in killed:
         sink.write(row)
     sink.close()
-    (tmp_path / "metrics.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in ROWS))  # cut back
+    rest = {"return": 0.0, "turns": 1.0, "collect_s": 1.0, "learn_s": 1.0, "episodes": 1, "seconds": 1.0}
+    rows = [{"success_low": 0.0, "success_high": 1.0, **rest, **row} for row in ROWS]
+    rows[-1].pop("outcomes")
+    (tmp_path / "metrics.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))  # cut back
     (sink,) = make_sinks(["tensorboard"], tmp_path, after=2)
     for iteration in (3, 4):
         sink.write({"iteration": iteration, "phase": "planner", "success": 0.8})

@@ -23,7 +23,7 @@ SETTINGS = ["run.iterations=6", "eval.every=3", "eval.split=val", "eval.final=te
 
 def _trained(*iterations: int, seconds: float = 10.0) -> list[dict[str, Any]]:
     return [
-        {"phase": phase, "iteration": i, "collect_s": seconds / 2 - 1, "learn_s": 1.0}
+        {"phase": phase, "iteration": i, "collect_s": seconds / 2 - 1, "learn_s": 1.0, **_REST}
         for i in iterations
         for phase in ("planner", "executor")
     ]
@@ -41,6 +41,7 @@ def _evaluated(iteration: int, split: str, *, train_s: float = 0.0) -> dict[str,
     } | interval
 
 
+_REST = {"success": 0.5, "return": 0.0, "turns": 1.0}
 START = [_evaluated(0, "test"), _evaluated(0, "val")]
 
 

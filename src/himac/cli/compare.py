@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from himac.cli.given import complete_runs, examples
+from himac.cli.given import complete_runs, examples, tell_broken
 from himac.errors import ConfigError, DataError, HimacError, MissingFileError, RunError
+from himac.text import clean
 
 if TYPE_CHECKING:
     from himac.compare.comparison import Comparison
@@ -161,7 +162,7 @@ def _judge(asked: Asked, folders: Sequence[Path], criteria: Criteria, out: Path)
     make_folder(out)
     write_text(out / JSON, json.dumps(told, indent=1) + "\n")
     write_text(out / TABLE, page)
-    print(page)
+    print(clean(page))
     drawn = plot_comparison(told, out / CURVES)
     print("\n".join(str(path) for path in (out / TABLE, out / JSON, *drawn)))
 
@@ -169,11 +170,13 @@ def _judge(asked: Asked, folders: Sequence[Path], criteria: Criteria, out: Path)
 def _read(folders: Sequence[Path]) -> list[Any]:
     """Read the runs; say which have nothing to compare yet."""
     from himac.compare.reading import read_run
+    from himac.runs.rows import Broken
 
-    runs = []
+    runs, broken = [], Broken()
     for folder in folders:
         try:
-            runs.append(read_run(folder))
-        except DataError as error:
-            print(f"left out: {error}", file=sys.stderr)
+            runs.append(read_run(folder, broken))
+        except (DataError, ConfigError) as error:  # a config may be damaged too
+            print(f"left out: {clean(str(error))}", file=sys.stderr)
+    tell_broken(broken)
     return runs

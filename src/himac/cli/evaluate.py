@@ -10,6 +10,7 @@ import click
 
 from himac.cli.given import checkpoint_option, complete_runs, examples, quiet_libraries
 from himac.errors import ConfigError
+from himac.text import clean
 from himac.types import Row
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def _in_folder(config: Config, folder: Path, out: Path | None) -> None:
     row, stopped = evaluate_in_folder(config, folder, console)
     console.close()
     if row["episodes"]:
-        print(f"{evaluation_table([row])}\n")
+        print(f"{clean(evaluation_table([row]))}\n")
     if out:
         _write(out, row)
     print(f"saved  {out or folder / EVALUATION} ({_extent(row)})")

@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from himac.errors import ConfigError
+from himac.text import clean
 
 if TYPE_CHECKING:
     from himac.config import Config
+    from himac.runs.rows import Broken
 
 Which = Literal["last", "best", "start"]
 
@@ -106,8 +108,14 @@ def tell(told: Mapping[str, str]) -> None:
     """Print topics and what is said of them, a line each; in a terminal long ones go on below, as wide as it is."""
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
     for what, words in told.items():
-        line = f"{what:<10} {words}"
+        line = clean(f"{what:<10} {words}")
         print(textwrap.fill(line, width, subsequent_indent=" " * 11) if 0 < width < len(line) else line)
+
+
+def tell_broken(broken: Broken) -> None:
+    """Say on stderr how many lines of a run's files could not be read."""
+    if told := broken.told():
+        print(f"himac: {told}", file=sys.stderr)
 
 
 def quiet_libraries() -> None:

@@ -14,12 +14,16 @@ from collections.abc import Sequence
 import click
 
 from himac import __version__
-from himac.cli import check, compare, config, data, doctor, evaluate, model, play, report, train
+from himac.cli import check, compare, config, data, doctor, evaluate, model, play, report, streams, train
 from himac.errors import HimacError
+from himac.files import reason
+from himac.text import clean
 
 _GO_ON = {
     "train": "himac train --resume RUN goes on from the last checkpoint",
-    "eval": "on an endpoint, the same command goes on where this one stopped",
+    "sft": "himac sft --resume RUN goes on",
+    "eval": "the same command goes on where this one stopped",
+    "compare": "the same command goes on where this one stopped",
 }
 _CALM = {
     "OMP_WAIT_POLICY": "PASSIVE",  # waiting threads sleep: spinning ones starve a shared core
@@ -58,9 +62,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return the exit status."""
     for key, value in _CALM.items():
         os.environ.setdefault(key, value)
+    streams.make_fit()
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         status = app.main(words, prog_name="himac", standalone_mode=False)
+        sys.stdout.flush()  # a full disk behind a pipe says so here, not after the last word
         return status if isinstance(status, int) else 0
     except HimacError as error:
         return _refuse(str(error), error.hint)
@@ -74,17 +80,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         verb = words[0] if words else ""
         print(f"himac: interrupted; {_GO_ON.get(verb, 'no partial files were left')}", file=sys.stderr)
         return 130
-    except BrokenPipeError:
+    except BrokenPipeError:  # whoever reads has seen enough
+        streams.drop("stdout")
         return 0
+    except OSError as error:  # what no part of himac foresaw: still a fault of the system, not of the program
+        streams.drop("stdout")
+        path = f"{error.filename!r}: " if error.filename else ""
+        return _refuse(f"{path}{reason(error)}", "")
+    except MemoryError:
+        return _refuse("not enough memory", "himac train RECIPE --check says what a run needs")
 
 
 def _refuse(message: str, hint: str) -> int:
     if int(os.environ.get("RANK") or 0) > 0:
         # what all ranks refuse the first one says, and its end is theirs; what only this one met is said a moment later
         time.sleep(3)
-    print(f"himac: {message}", file=sys.stderr)
-    if hint:
-        print(f"hint: {hint}", file=sys.stderr)
+    try:
+        print(f"himac: {clean(message)}", file=sys.stderr)
+        if hint:
+            print(f"hint: {clean(hint)}", file=sys.stderr)
+    except OSError:  # stderr is full or gone as well: the status says it
+        streams.drop("stderr")
     return 2
 
 

@@ -20,6 +20,7 @@ from himac.cli.given import (
 )
 from himac.errors import ConfigError
 from himac.images import Album
+from himac.text import clean
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -79,7 +80,7 @@ def play_person(config: Config, *, index: int, split: str) -> None:
     while result is None or not (result.terminated or result.truncated):
         try:
             action = out.input("[bold]> [/bold]")
-        except EOFError:
+        except (EOFError, RuntimeError):  # RuntimeError: stdin is closed
             break
         if action.strip().lower() in ("quit", "exit"):
             break
@@ -124,27 +125,32 @@ def play_model(config: Config, model: str, *, index: int, split: str) -> None:
 
 def _show_turn(out: Console, live: LiveEpisode) -> None:
     """Show what a model's last answer meant: a blueprint, a sub-goal done, an action."""
-    from rich.markup import escape
-
     agent, reply = live.job.agent, live.reply
     if reply is None:
         return
     if reply.blueprint is not None:
         out.print("\n[bold]Blueprint[/bold]")
         for number, subgoal in enumerate(reply.blueprint.subgoals, 1):
-            out.print(f"  {number}. {escape(subgoal)}")
+            out.print(f"  {number}. {_told(subgoal)}")
     elif reply.sub_done:
         out.print("[green]<sub_done>[/green]")
     if (reply.blueprint is not None or reply.sub_done) and agent.stop is None:
-        out.print(f"\n[bold cyan]sub-goal:[/bold cyan] {escape(agent.subgoal)}")
+        out.print(f"\n[bold cyan]sub-goal:[/bold cyan] {_told(agent.subgoal)}")
     if reply.action is not None:
-        out.print(f"[bold]> {escape(reply.action)}[/bold]")
+        out.print(f"[bold]> {_told(reply.action)}[/bold]")
+
+
+def _told(text: str) -> str:
+    """Return text from outside for rich: neither markup nor control characters."""
+    from rich.markup import escape
+
+    return escape(clean(text))
 
 
 def _console() -> Console:
-    from rich.console import Console
+    from himac.cli.streams import screen
 
-    return Console(highlight=False)
+    return screen()
 
 
 def _task(env: Env, split: str, index: int) -> Task:
@@ -156,25 +162,21 @@ def _task(env: Env, split: str, index: int) -> Task:
 
 
 def _say_rules(out: Console, env: Env) -> None:
-    from rich.markup import escape
-
-    out.print(f"[bold]{escape(env.spec.name)}[/bold]")
-    out.print(f"[dim]{escape(env.spec.rules)}[/dim]")
+    out.print(f"[bold]{_told(env.spec.name)}[/bold]")
+    out.print(f"[dim]{_told(env.spec.rules)}[/dim]")
     if env.spec.goal:
-        out.print(f"Goal: {escape(env.spec.goal)}")
+        out.print(f"Goal: {_told(env.spec.goal)}")
 
 
 def _show(out: Console, observation: Observation, album: Album, *, note: str = "") -> None:
-    from rich.markup import escape
-
     from himac.report.pictures import print_told
 
     out.print()
-    print_told(album.told(observation).text, album, out)
+    print_told(clean(album.told(observation).text), album, out)
     if observation.admissible:
-        out.print(f"[dim]actions: {escape(', '.join(observation.admissible))}[/dim]")
+        out.print(f"[dim]actions: {_told(', '.join(observation.admissible))}[/dim]")
     if note:
-        out.print(f"[yellow]{escape(note)}[/yellow]")
+        out.print(f"[yellow]{_told(note)}[/yellow]")
 
 
 def _verdict(result: StepResult | None, total: float) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from himac.cli.given import complete_runs, examples
+from himac.cli.given import complete_runs, examples, tell_broken
 from himac.errors import ConfigError, closest
 
 PHASES = ["planner", "executor", "joint", "flat", "eval"]
@@ -29,6 +29,7 @@ def report(runs: tuple[str, ...], out: str, episodes: int, megabytes: float) -> 
     """Write one HTML file about one run or several."""
     from himac.report.page import build_report
     from himac.runs.folder import find_run
+    from himac.runs.rows import Broken
 
     if episodes < 1:
         raise ConfigError(f"--episodes must be at least 1, got {episodes}")
@@ -36,7 +37,9 @@ def report(runs: tuple[str, ...], out: str, episodes: int, megabytes: float) -> 
         raise ConfigError(f"--megabytes must be above 0, got {megabytes:g}")
     folders = [find_run(name) for name in runs]
     target = Path(out) if out else folders[0] / "report.html"
-    build_report(folders, target, most=episodes, most_bytes=int(megabytes * 1e6))
+    broken = Broken()
+    build_report(folders, target, most=episodes, most_bytes=int(megabytes * 1e6), broken=broken)
+    tell_broken(broken)
     print(f"{target}  ({target.stat().st_size / 1e6:.1f} MB; open it in a browser)")
 
 
@@ -57,22 +60,24 @@ def report(runs: tuple[str, ...], out: str, episodes: int, megabytes: float) -> 
 @click.option("--count", type=click.IntRange(min=1), default=1, show_default=True, help="Show so many.")
 def show(name: str, skip: int, count: int, **filters: Any) -> None:
     """Print episodes of a run, readably."""
-    from rich.console import Console
-
+    from himac.cli.streams import screen
     from himac.report.query import EpisodeFilter, find_episodes
     from himac.report.show import show_episode
     from himac.runs.folder import find_run, read_images
+    from himac.runs.rows import Broken
     from himac.types import StopReason
 
     stops, stop = [reason.value for reason in StopReason], filters["stop"]
     if stop is not None and stop not in stops:
         raise ConfigError(f"--stop must be one of {', '.join(stops)}, got {stop!r}{closest(stop, stops)}")
     wanted = EpisodeFilter(**filters)
-    out, shown, folder = Console(highlight=False), 0, find_run(name)
+    out, shown, folder = screen(), 0, find_run(name)
     album = read_images(folder)
-    for row in find_episodes(folder, wanted, skip=skip, count=count):
+    broken = Broken()
+    for row in find_episodes(folder, wanted, skip=skip, count=count, broken=broken):
         show_episode(row, out, album)
         shown += 1
+    tell_broken(broken)
     if not shown:
         out.print("no episode matches", markup=False)
 
@@ -82,12 +87,11 @@ def show(name: str, skip: int, count: int, **filters: Any) -> None:
 @click.option("--once", is_flag=True, help="Draw once and stop.")
 def watch(name: str, once: bool) -> None:
     """Follow a live run."""
-    from rich.console import Console
-
+    from himac.cli.streams import screen
     from himac.report.watch import watch_run
     from himac.runs.folder import find_run
 
-    watch_run(find_run(name), Console(highlight=False), once=once)
+    watch_run(find_run(name), screen(), once=once)
 
 
 @click.command(epilog=examples("himac plot run-a run-b --out curves.png"))
@@ -99,8 +103,11 @@ def plot(runs: tuple[str, ...], out: str) -> None:
     """Draw runs' learning curves as PNG and SVG."""
     from himac.report.curves import plot_runs
     from himac.runs.folder import find_run
+    from himac.runs.rows import Broken
 
     folders = [find_run(name) for name in runs]
     stem = Path(out).with_suffix("") if out else folders[0] / "curves"
-    for path in plot_runs(folders, stem):
+    broken = Broken()
+    for path in plot_runs(folders, stem, broken):
         print(path)
+    tell_broken(broken)

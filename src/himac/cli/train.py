@@ -22,6 +22,7 @@ from himac.cli.given import (
 )
 from himac.errors import ConfigError
 from himac.files import read_text
+from himac.text import clean
 
 if TYPE_CHECKING:
     from himac.config import Config
@@ -167,7 +168,7 @@ def _run(config: Config, folder: Path, ranks: Ranks) -> None:
     if not ranks.is_first:
         return
     curve = plot_run(folder)
-    print(run_table(folder))
+    print(clean(run_table(folder)))
     print(f"\nrun    {folder}\ncurve  {curve}\ntable  {folder / 'table.md'}")
     print(f"took   {(time.monotonic() - began) / 60:.1f} minutes")
 

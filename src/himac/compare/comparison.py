@@ -26,7 +26,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -34,7 +33,7 @@ from pathlib import Path
 from himac.config import BudgetConfig, Config, load_config
 from himac.errors import ConfigError, HimacError, MissingFileError, closest
 from himac.plugins import resolve
-from himac.toml import flat, write_value
+from himac.toml import flat, read_toml, write_value
 from himac.types import Json, Row
 
 Tree = Row
@@ -116,6 +115,9 @@ class Comparison:
     budget: Budget
     reference: str  # the method that the others are compared against
     target: float  # report what it costs to reach this success rate; 0: found from the curves
+    starts: str = (
+        "alike"  # "own": methods may be shown different things, so that their starts are equally good
+    )
 
 
 def read_comparison(path: Path, *, check: Callable[[Config], object] | None = None) -> Comparison:
@@ -131,11 +133,8 @@ def read_comparison(path: Path, *, check: Callable[[Config], object] | None = No
     """
     if not path.is_file():
         raise MissingFileError(f"no plan at {str(path)!r}", hint="configs/compare-*.toml are plans")
-    try:
-        tree = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not valid TOML: {error}") from error
-    known = ("name", "seeds", "reference", "target", "budget", "environments", "methods")
+    tree = read_toml(path)
+    known = ("name", "seeds", "reference", "target", "budget", "starts", "environments", "methods")
     _refuse_unknown(tree, known, "of the plan")
     methods = _table(tree, "methods")
     plan = Comparison(
@@ -148,6 +147,7 @@ def read_comparison(path: Path, *, check: Callable[[Config], object] | None = No
         budget=_budget(tree.get("budget", {})),
         reference=tree.get("reference", next(iter(methods))),
         target=_share(tree.get("target", 0.0), "target"),
+        starts=_starts_word(tree.get("starts", "alike")),
     )
     _check_names(plan)
     runs = planned_runs(plan, Path())[1]  # a wrong setting is said before anything runs
@@ -158,6 +158,12 @@ def read_comparison(path: Path, *, check: Callable[[Config], object] | None = No
     if len(set(folders)) < len(folders):
         raise ConfigError("two runs of the plan would share a folder; rename an environment or a method")
     return plan
+
+
+def _starts_word(value: object) -> str:
+    if value not in ("alike", "own"):
+        raise ConfigError(f"starts must be one of 'alike', 'own', got {value!r}")
+    return str(value)
 
 
 def planned_runs(plan: Comparison, out: Path) -> tuple[list[WarmStart], list[PlannedRun]]:
@@ -201,7 +207,8 @@ def _starts(plan: Comparison, world: ComparedEnv, seed: int, out: Path) -> dict[
         name = f"{world.name}-{seed}" if len(kinds) == 1 else f"{world.name}-{methods[0]}-{seed}"
         start = _start(world, words, name, seed, out)
         found |= dict.fromkeys(methods, start) if start else {}
-    _check_effort(found, world)
+    if plan.starts == "alike":
+        _check_effort(found, world)
     return found
 
 
@@ -240,7 +247,8 @@ def _check_effort(starts: dict[str, WarmStart], world: ComparedEnv) -> None:
                 raise ConfigError(
                     f"method {method!r} in environment {world.name!r} has a warm start with sft.{key} = {got!r}, "
                     f"method {first!r} one with {wanted!r}",
-                    hint=f"say sft.{key} under the environment: all are shown the same, for as many steps",
+                    hint=f"say sft.{key} under the environment, so that all are shown the same for as many steps; "
+                    'starts = "own" compares starts that are equally good instead',
                 )
 
 

@@ -17,6 +17,7 @@ from himac.errors import DataError
 from himac.report.reading import read_machine, read_metrics
 from himac.runs.folder import CONFIG, EPISODES, EVALUATIONS
 from himac.runs.formats import load_saved, read_line
+from himac.runs.rows import Broken, is_outcome
 from himac.types import Row
 
 
@@ -63,14 +64,14 @@ class RunRecord:
         return f"{model.name}{warm}"
 
 
-def read_run(folder: Path) -> RunRecord:
-    """Read one run.
+def read_run(folder: Path, broken: Broken | None = None) -> RunRecord:
+    """Read one run. `broken` counts the lines that cannot be read.
 
     Raises:
         DataError: it has no evaluation to compare.
     """
     config = load_saved(folder / CONFIG)
-    rows = [row for row in read_metrics(folder) if row.get("phase") == "eval"]
+    rows = [row for row in read_metrics(folder, broken) if row["phase"] == "eval"]
     if not rows:
         raise DataError(f"run {str(folder)!r} has no evaluation to compare", hint="is it still warming up?")
     told = {} if all("outcomes" in row for row in rows) else _outcomes_of_episodes(folder / EPISODES)
@@ -150,8 +151,7 @@ def _outcomes_of_episodes(path: Path) -> dict[tuple[int, str], Iterator[Row]]:
                 if b'"phase":"eval"' not in line[:80]:
                     continue
                 row = read_line(line)
-                if row is None:
-                    continue
-                slim = {key: row[key] for key in ("task", "success", "score")}
-                found.setdefault((row["iteration"], row["split"]), []).append(slim)
+                if row is not None and is_outcome(row):
+                    slim = {key: row[key] for key in ("task", "success", "score")}
+                    found.setdefault((row["iteration"], row["split"]), []).append(slim)
     return {key: iter(rows) for key, rows in found.items()}

@@ -345,11 +345,14 @@ def _tell_starts(judged: Row, runs: dict[str, list[RunRecord]], terms: Criteria)
     if not begins:
         return
     told = "; ".join(f"`{name}` for {', '.join(methods)}" for name, methods in begins.items())
-    each = "; ".join(
-        f"{shown:,} demonstrations, {steps:,} optimizer steps" for shown, steps in sorted(set(sizes.values()))
-    )
-    alike = "each" if len(set(sizes.values())) == 1 else "not alike:"
-    judged["notes"].append(f"Warm starts, in the format of those who start there: {told}; {alike} {each}.")
+    effort = {
+        name: f"{shown:,} demonstrations, {steps:,} optimizer steps" for name, (shown, steps) in sizes.items()
+    }
+    if len(set(effort.values())) == 1:
+        each = f"each {next(iter(effort.values()))}"
+    else:
+        each = "not alike: " + "; ".join(f"`{name}` {words}" for name, words in effort.items())
+    judged["notes"].append(f"Warm starts, in the format of those who start there: {told}; {each}.")
 
 
 def _by_method(named: Sequence[Named], reference: str) -> dict[str, list[RunRecord]]:

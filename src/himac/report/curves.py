@@ -14,6 +14,7 @@ from himac.errors import DataError
 from himac.report.plot_style import COLOURS, LINES, LOOK, pyplot, save
 from himac.report.reading import read_metrics
 from himac.runs.folder import CURVE
+from himac.runs.rows import Broken
 from himac.types import Row
 
 _PHASES = {
@@ -26,8 +27,8 @@ _MARKERS = (("o", "#1a1a1a"), ("s", "#8a2d86"), ("^", "#187a43"), ("D", "#7d7100
 _PANELS = (("success", "success rate"), ("return", "return"), ("turns", "model calls an episode"))
 
 
-def plot_run(folder: Path) -> Path:
-    """Draw a run's learning curve into its folder; return the file.
+def plot_run(folder: Path, broken: Broken | None = None) -> Path:
+    """Draw a run's learning curve into its folder; return the file. `broken` counts the lines that cannot be read.
 
     Raises:
         DataError: there is nothing to draw yet.
@@ -35,31 +36,33 @@ def plot_run(folder: Path) -> Path:
     plt = pyplot()
     with plt.rc_context(LOOK):
         figure, axes = plt.subplots(figsize=(7.2, 4.2), dpi=150)
-        _draw_run(axes, _rows(folder))
+        _draw_run(axes, _rows(folder, broken))
         axes.set(title=folder.resolve().name)
         target = folder / CURVE
         save(plt, figure, [target])
     return target
 
 
-def plot_runs(folders: Sequence[Path], stem: Path) -> list[Path]:
+def plot_runs(folders: Sequence[Path], stem: Path, broken: Broken | None = None) -> list[Path]:
     """Draw runs into STEM.png and STEM.svg: one alone with its phases, several over one another.
 
     Args:
         folders: run directories.
         stem: path without its ending.
+        broken: counts the lines that cannot be read.
 
     Raises:
         DataError: a run has nothing to draw yet.
     """
     plt = pyplot()
+    runs = [(folder.resolve().name, _rows(folder, broken)) for folder in folders]
     with plt.rc_context(LOOK):
         figure, axes_row = plt.subplots(1, 3, figsize=(12, 3.9), dpi=150)
         for axes, (key, label) in zip(axes_row, _PANELS):
-            if len(folders) == 1:
-                _draw_run(axes, _rows(folders[0]), key=key, label=label)
+            if len(runs) == 1:
+                _draw_run(axes, runs[0][1], key=key, label=label)
             else:
-                _draw_runs(axes, folders, key=key, label=label)
+                _draw_runs(axes, runs, key=key, label=label)
         axes_row[0].legend(loc="best")
         targets = [stem.with_name(stem.name + ending) for ending in (".png", ".svg")]
         save(plt, figure, targets)
@@ -68,7 +71,7 @@ def plot_runs(folders: Sequence[Path], stem: Path) -> list[Path]:
 
 def _draw_run(axes: Any, rows: list[Row], *, key: str = "success", label: str = "success rate") -> None:
     for phase, (name, colour, dash) in _PHASES.items():
-        points = [(r["iteration"], r[key]) for r in rows if r["phase"] == phase]
+        points = [(r["iteration"], r[key]) for r in rows if r["phase"] == phase and key in r]
         if points:
             axes.plot(*zip(*points), linestyle=dash, color=colour, linewidth=1.2, alpha=0.85, label=name)
     splits = list(dict.fromkeys(r["split"] for r in rows if r["phase"] == "eval"))
@@ -80,9 +83,8 @@ def _draw_run(axes: Any, rows: list[Row], *, key: str = "success", label: str = 
         axes.legend(loc="best")
 
 
-def _draw_runs(axes: Any, folders: Sequence[Path], *, key: str, label: str) -> None:
+def _draw_runs(axes: Any, runs: Sequence[tuple[str, list[Row]]], *, key: str, label: str) -> None:
     """Draw the evaluations of each run on the split that most were made on; training of a run without any."""
-    runs = [(folder.resolve().name, _rows(folder)) for folder in folders]
     splits = [r["split"] for _, rows in runs for r in rows if r["phase"] == "eval"]
     split = max(splits, key=splits.count, default="")
     for index, (name, rows) in enumerate(runs):
@@ -110,6 +112,7 @@ def _draw_evaluations(
     label: str,
     dash: Any = "",
 ) -> None:
+    rows = [r for r in rows if isinstance(r.get(key), int | float)]
     x, y = [r["iteration"] for r in rows], [r[key] for r in rows]
     spans = None
     if key == "success":
@@ -130,8 +133,8 @@ def _draw_evaluations(
     )
 
 
-def _rows(folder: Path) -> list[Row]:
-    rows = read_metrics(folder)
+def _rows(folder: Path, broken: Broken | None) -> list[Row]:
+    rows = read_metrics(folder, broken)
     if not rows:
         raise DataError(f"run {str(folder)!r} has written no metrics: nothing to draw yet")
     return rows

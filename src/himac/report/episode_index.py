@@ -13,11 +13,14 @@ from pathlib import Path
 
 from himac.runs.folder import EPISODES
 from himac.runs.formats import ROLES, read_line
+from himac.runs.rows import Broken, is_episode
 from himac.types import Row
 
 _HEAD = re.compile(
     rb'\{"iteration":(\d+),"phase":"(\w+)","group":(\d+),"chosen":(?:true|false)(?:,"split":"([^"\\]*)")?'
 )
+
+_DIGITS = 9  # of an iteration or a group: longer ones are damage
 
 Key = tuple[int, str, str]  # (iteration, phase, split of an evaluation)
 
@@ -41,14 +44,16 @@ class Sampled:
     rule: str  # how they were chosen, in words, for the page
 
 
-def find_lines(folder: Path) -> list[Line]:
-    """Return where each episode of a run stands; none when there is no file."""
+def find_lines(folder: Path, broken: Broken | None = None) -> list[Line]:
+    """Return where each episode of a run stands; none when there is no file. `broken` counts lines without a head."""
     found: list[Line] = []
     keys: dict[Key, Key] = {}  # one object a key, however many lines have it
     start = 0
     for line in _lines(folder):
         if head := _head(line):
             found.append(Line(keys.setdefault(head[0], head[0]), head[1], start, len(line)))
+        elif broken is not None:
+            broken.add(EPISODES)
         start += len(line)
     return found
 
@@ -87,8 +92,8 @@ def choose_sample(lines: Sequence[Line], most: int) -> Sampled:
     )
 
 
-def read_lines(folder: Path, lines: Sequence[Line]) -> Iterator[Row]:
-    """Yield the episodes that stand at these lines, one in memory at a time."""
+def read_lines(folder: Path, lines: Sequence[Line], broken: Broken | None = None) -> Iterator[Row]:
+    """Yield the good ones of the episodes at these lines, one in memory at a time; `broken` counts the others."""
     if not lines:
         return
     with open(folder / EPISODES, "rb") as file:
@@ -96,14 +101,23 @@ def read_lines(folder: Path, lines: Sequence[Line]) -> Iterator[Row]:
             file.seek(line.start)
             if row := _episode(file.read(line.length)):
                 yield row
+            elif broken is not None:
+                broken.add(EPISODES)
 
 
-def stream_episodes(folder: Path, keep: Callable[[Key], bool]) -> Iterator[Row]:
-    """Yield the episodes of the iterations and phases that `keep` wants; the others are not even parsed."""
+def stream_episodes(folder: Path, keep: Callable[[Key], bool], broken: Broken | None = None) -> Iterator[Row]:
+    """Yield the good episodes of the iterations and phases that `keep` wants; the others are not even parsed.
+
+    `broken` counts the lines that were to be read and cannot be.
+    """
     for line in _lines(folder):
         head = _head(line)
-        if head and keep(head[0]) and (row := _episode(line)):
+        if head and not keep(head[0]):
+            continue
+        if head and (row := _episode(line)):
             yield row
+        elif broken is not None:
+            broken.add(EPISODES)
 
 
 def _lines(folder: Path) -> Iterator[bytes]:
@@ -117,21 +131,22 @@ def _lines(folder: Path) -> Iterator[bytes]:
 def _episode(line: bytes) -> Row | None:
     """Return a line's episode; None when it is broken or holds something else."""
     row = read_line(line)
-    return row if row is not None and "task" in row and "segments" in row else None
+    return row if row is not None and is_episode(row) else None
 
 
 def _head(line: bytes) -> tuple[Key, int] | None:
     """Return (key, group) of a line: from its head alone where that looks as himac writes it, else from the whole."""
     if head := _HEAD.match(line):
         phase = head[2].decode()
+        if len(head[1]) > _DIGITS or len(head[3]) > _DIGITS:
+            return None
         return (int(head[1]), ROLES.get(phase, phase), (head[4] or b"").decode("utf-8", "replace")), int(
             head[3]
         )
-    row = read_line(line) or {}
-    try:
-        return (row["iteration"], row["phase"], row.get("split", "")), row["group"]
-    except (KeyError, TypeError):
+    row = read_line(line)
+    if row is None or not is_episode(row):
         return None
+    return (row["iteration"], row["phase"], row.get("split", "")), row["group"]
 
 
 def _kept(sizes: dict[Key, dict[int, int]], order: dict[int, int], every: int, step: int) -> int:

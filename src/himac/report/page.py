@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from himac import __version__
+from himac.errors import DataError
 from himac.files import write_text
 from himac.images import data_url
 from himac.report.reading import (
@@ -29,6 +30,7 @@ from himac.report.reading import (
 )
 from himac.report.vocabulary import find_tokenizer, token_texts
 from himac.runs.folder import read_images
+from himac.runs.rows import Broken
 from himac.types import Json, Row
 
 _SCRIPTS = (
@@ -38,7 +40,12 @@ _SCRIPTS = (
 
 
 def build_report(
-    folders: Sequence[Path], target: Path, *, most: int = 5000, most_bytes: int = 8_000_000
+    folders: Sequence[Path],
+    target: Path,
+    *,
+    most: int = 5000,
+    most_bytes: int = 8_000_000,
+    broken: Broken | None = None,
 ) -> Path:
     """Write the report of some runs.
 
@@ -47,6 +54,7 @@ def build_report(
         target: the HTML file.
         most: episodes to show, shared by the runs.
         most_bytes: how large the episodes may make the file, shared by the runs.
+        broken: counts the lines that cannot be read.
 
     Returns:
         `target`.
@@ -55,30 +63,45 @@ def build_report(
     data = {
         "made": time.strftime("%Y-%m-%d %H:%M"),
         "himac": __version__,
-        "runs": [run_data(folder, max(most // share, 1), most_bytes // share) for folder in folders],
+        "runs": [
+            run_data(folder, max(most // share, 1), most_bytes // share, broken or Broken())
+            for folder in folders
+        ],
     }
     write_text(target, render(data))
     return target
 
 
-def run_data(folder: Path, most: int, most_bytes: int) -> Row:
+def run_data(folder: Path, most: int, most_bytes: int, broken: Broken) -> Row:
     """Return everything the page shows of one run."""
-    sampled, packed = sample_episodes(folder, most, most_bytes)
-    ids, tokenizer = packed.pop("ids"), find_tokenizer(folder)
+    mine = Broken()
+    sampled, packed = sample_episodes(folder, most, most_bytes, mine)
+    metrics = read_metrics(folder, mine)
+    broken.lines += mine.lines
+    ids = packed.pop("ids")
     images = kept_images(folder, packed.pop("pictures"), most_bytes // 4)
     return {
         "name": folder.resolve().name,
         "world": packed.pop("world"),
         "settings": read_settings(folder),
         "machine": read_machine(folder),
-        "metrics": [_summary(row) for row in read_metrics(folder)],
+        "metrics": [_summary(row) for row in metrics],
         "evaluations": [_summary(row) for row in read_evaluations(folder)],
-        "rule": sampled.rule,
+        "rule": " ".join(filter(None, [sampled.rule, _damage(mine)])),
         "total": sampled.total,
         "episodes": packed,
-        "vocabulary": token_texts(tokenizer, ids) if tokenizer is not None else None,
+        "vocabulary": _vocabulary(folder, ids),
         "images": images,
     }
+
+
+def _vocabulary(folder: Path, ids: set[int]) -> dict[int, str] | None:
+    """Return the texts of token ids; None where the run has no tokenizer that can be read: ids are shown then."""
+    tokenizer = find_tokenizer(folder)
+    try:
+        return None if tokenizer is None else token_texts(tokenizer, ids)
+    except DataError:
+        return None
 
 
 def kept_images(folder: Path, names: Sequence[str], most_bytes: int) -> dict[str, str]:
@@ -91,6 +114,11 @@ def kept_images(folder: Path, names: Sequence[str], most_bytes: int) -> dict[str
             found[name] = data_url(album.png(name))
             size += len(found[name])
     return found
+
+
+def _damage(broken: Broken) -> str:
+    told = broken.told()
+    return f"{told[0].upper()}{told[1:]}." if told else ""
 
 
 def _summary(row: Row) -> Row:

@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 
 from himac.report.episode_index import Key, stream_episodes
+from himac.runs.rows import Broken
 from himac.types import Row
 
 
@@ -26,13 +27,15 @@ class EpisodeFilter:
     stop: str | None = None
 
 
-def find_episodes(folder: Path, wanted: EpisodeFilter, *, skip: int = 0, count: int = 1) -> Iterator[Row]:
-    """Yield the rows that pass the filter: `count` of them, after the first `skip`."""
+def find_episodes(
+    folder: Path, wanted: EpisodeFilter, *, skip: int = 0, count: int = 1, broken: Broken | None = None
+) -> Iterator[Row]:
+    """Yield the rows that pass the filter: `count` of them, after the first `skip`. `broken` counts unreadable lines."""
 
     def keep(key: Key) -> bool:
         return wanted.iteration in (None, key[0]) and wanted.phase in (None, key[1])
 
-    matching = (row for row in stream_episodes(folder, keep) if _passes(row, wanted))
+    matching = (row for row in stream_episodes(folder, keep, broken) if _passes(row, wanted))
     return islice(matching, skip, skip + count)
 
 

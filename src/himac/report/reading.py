@@ -8,17 +8,20 @@ is an empty one: a run that is still being written can be read.
 from __future__ import annotations
 
 import base64
+import contextlib
 import gzip
 import json
-import tomllib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from himac.config import Config, to_toml
+from himac.errors import DataError
+from himac.files import parse_toml, read_json, read_text
 from himac.images import FIRST_ID, TAG
 from himac.report.episode_index import Sampled, choose_sample, find_lines, read_lines
 from himac.runs.folder import CONFIG, EVALUATIONS, MACHINE, METRICS, RECIPE, read_rows
+from himac.runs.rows import Broken, is_result
 from himac.toml import flat
 from himac.types import Json, Row
 
@@ -38,17 +41,17 @@ _DETAIL = (
 )  # fmt: skip
 
 
-def read_metrics(folder: Path) -> list[Row]:
-    """Return the rows of metrics.jsonl; none when the run has not written any."""
+def read_metrics(folder: Path, broken: Broken | None = None) -> list[Row]:
+    """Return the good rows of metrics.jsonl; none when the run has not written any. `broken` counts the others."""
     path = folder / METRICS
-    return list(read_rows(path)) if path.is_file() else []
+    return list(read_rows(path, broken)) if path.is_file() else []
 
 
 def read_machine(folder: Path) -> Row:
     """Read machine.json; {} if missing or unreadable."""
     try:
-        found = json.loads((folder / MACHINE).read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError):
+        found = read_json(folder / MACHINE)
+    except DataError:
         return {}
     return found if isinstance(found, dict) else {}
 
@@ -57,20 +60,18 @@ def read_evaluations(folder: Path) -> list[Row]:
     """Return what `himac eval` saved with the run, by file name; unreadable files are left out."""
     found = []
     for path in sorted((folder / EVALUATIONS).glob("*.json")):
-        try:
-            row = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, json.JSONDecodeError):
-            continue
-        if isinstance(row, dict) and "success" in row:
-            found.append({"file": path.name, **row})
+        with contextlib.suppress(DataError):
+            row = read_json(path)
+            if isinstance(row, dict) and is_result(row):
+                found.append({"file": path.name, **row})
     return found
 
 
 def read_toml(path: Path) -> Row:
     """Return a TOML file as {"table.key": value}; {} when it cannot be read."""
     try:
-        return flat(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (OSError, tomllib.TOMLDecodeError):
+        return flat(parse_toml(read_text(path)))
+    except ValueError:
         return {}
 
 
@@ -79,14 +80,16 @@ def read_settings(folder: Path) -> list[tuple[str, str, str, str]]:
 
     "" stands for a setting that a file does not mention.
     """
-    default = flat(tomllib.loads(to_toml(Config())))
+    default = flat(parse_toml(to_toml(Config())))
     recipe, run = read_toml(folder / RECIPE), read_toml(folder / CONFIG)
     keys = [k for k in run if run[k] != default.get(k) or (k in recipe and recipe[k] != run[k])]
     texts = [[_shown(tree, key) for tree in (default, recipe, run)] for key in keys]
     return [(key, a, b, c) for key, (a, b, c) in zip(keys, texts)]
 
 
-def sample_episodes(folder: Path, most: int, most_bytes: int) -> tuple[Sampled, Row]:
+def sample_episodes(
+    folder: Path, most: int, most_bytes: int, broken: Broken | None = None
+) -> tuple[Sampled, Row]:
     """Choose episodes and pack them, so that what is packed stays near `most_bytes`.
 
     Where the lines may be too long for that, a few hundred episodes from all over the file are packed first, and their
@@ -96,14 +99,15 @@ def sample_episodes(folder: Path, most: int, most_bytes: int) -> tuple[Sampled, 
         folder: the run directory.
         most: episodes to show at most.
         most_bytes: how large the packed episodes may be.
+        broken: counts the lines that cannot be read, of those that would be shown.
 
     Returns:
         (the sample, `pack_episodes` of it).
     """
-    lines = find_lines(folder)
+    lines = find_lines(folder, broken)
     sampled = choose_sample(lines, most)
     if sum(line.length for line in sampled.lines) <= most_bytes:
-        return sampled, pack_episodes(folder, sampled)
+        return sampled, pack_episodes(folder, sampled, broken)
     packed = pack_episodes(folder, choose_sample(lines, min(most, _PROBE)))
     count, shown = min(most, _fitting(packed, most_bytes)), -1
     while True:
@@ -115,6 +119,8 @@ def sample_episodes(folder: Path, most: int, most_bytes: int) -> tuple[Sampled, 
         ):  # fits, or cannot be thinned further
             break
         count, shown = min(fitting, count - 1), len(packed["rows"])
+    for _ in read_lines(folder, sampled.lines, broken) if broken is not None else ():
+        pass  # counted once, for the sample that is shown
     if count < most:
         sampled = replace(
             sampled, rule=f"{sampled.rule} More would make them larger than {most_bytes / 1e6:.3g} MB."
@@ -127,7 +133,7 @@ def _fitting(packed: Row, most_bytes: int) -> int:
     return max(len(packed["rows"]) * most_bytes // max(sum(map(len, packed["chunks"])), 1), 1)
 
 
-def pack_episodes(folder: Path, sampled: Sampled) -> Row:
+def pack_episodes(folder: Path, sampled: Sampled, broken: Broken | None = None) -> Row:
     """Read the sampled episodes, one at a time, into an index and compressed chunks.
 
     Returns:
@@ -141,7 +147,7 @@ def pack_episodes(folder: Path, sampled: Sampled) -> Row:
     world = ""
     open_chunk: list[str] = []
     last: tuple[Any, ...] = ()
-    for row in read_lines(folder, sampled.lines):
+    for row in read_lines(folder, sampled.lines, broken):
         here = (row["iteration"], row["phase"], row.get("split", ""), row["group"])
         if len(open_chunk) >= CHUNK and here != last:
             chunks.append(_squeezed(open_chunk))

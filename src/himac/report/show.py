@@ -13,6 +13,7 @@ from himac.images import Album, parts
 from himac.report.pictures import print_told, show_picture
 from himac.report.query import subgoal_status
 from himac.report.reading import mean_advantage
+from himac.text import clean
 from himac.types import Row
 
 _STYLES = {
@@ -28,12 +29,12 @@ _SIGNS = {"done": "✓", "solved here": "★", "forced": "»", "ended here": "�
 def show_episode(row: Row, out: Console, album: Album | None = None) -> None:
     """Print one row of episodes.jsonl, with the pictures of the run's album."""
     album = album or Album()
-    task, verdict = row["task"], "success" if row["success"] else row["stop"].replace("_", " ")
+    task, verdict = row["task"], "success" if row["success"] else clean(row["stop"]).replace("_", " ")
     title = Text.assemble(
         (f"{'✓' if row['success'] else '✗'} {verdict}", "bold green" if row["success"] else "bold red"),
-        f"  {task['env']} {row.get('split', task['split'])} {task['index']}",
+        clean(f"  {task['env']} {row.get('split', task['split'])} {task['index']}"),
         (
-            f"  iteration {row['iteration']}, {row['phase']}, group {row['group']}, attempt {row['replica'] + 1}",
+            f"  iteration {row['iteration']}, {clean(row['phase'])}, group {row['group']}, attempt {row['replica'] + 1}",
             "dim",
         ),
     )
@@ -49,22 +50,6 @@ def show_episode(row: Row, out: Console, album: Album | None = None) -> None:
         _show_segment(segment, out, album)
     if row["error"]:
         out.print(Text(clean(row["error"]), style="red"))
-
-
-def clean(text: str) -> str:
-    r"""Return text whose control characters are visible and harmless; newlines and tabs stay.
-
-    >>> clean("\\x1b[2Jgone")
-    '␛[2Jgone'
-    """
-    return "".join(_visible(character) for character in text)
-
-
-def _visible(character: str) -> str:
-    code = ord(character)
-    if character in "\n\t" or (code >= 32 and not 127 <= code < 160):
-        return character
-    return chr(0x2400 + code) if code < 32 else "�"
 
 
 def _show_blueprint(row: Row, out: Console) -> None:

@@ -6,6 +6,7 @@ trains, so watching can neither slow it nor stop it. Of episodes.jsonl only the 
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import deque
 from itertools import pairwise
@@ -18,10 +19,13 @@ from rich.table import Table
 from rich.text import Text
 
 from himac.config import Config, load_config
+from himac.errors import ConfigError
 from himac.report.reading import read_metrics, read_toml
 from himac.report.run_status import RunStatus, read_status
 from himac.runs.folder import CONFIG, EPISODES, METRICS
 from himac.runs.formats import read_line
+from himac.runs.rows import Broken, is_episode
+from himac.text import clean
 from himac.toml import write_value
 from himac.types import Row
 
@@ -54,16 +58,18 @@ def watch_run(folder: Path, out: Console, *, every_s: float = 3.0, once: bool = 
 
 def picture(folder: Path, config: Config, *, width: int = 80) -> tuple[Group, bool]:
     """Return the run as one drawing (progress, curves as sparklines, evaluations, last episodes), and whether it is over."""
-    rows = read_metrics(folder)
+    broken = Broken()
+    rows = read_metrics(folder, broken)
     path = folder / METRICS
     since_s = max(time.time() - path.stat().st_mtime, 0.0) if path.is_file() else 0.0
     progress = read_status(rows, config, since_s=since_s)
-    parts: list[Any] = [Text(headline(folder.resolve().name, progress, config, since_s), style="bold")]
+    parts: list[Any] = [Text(headline(clean(folder.resolve().name), progress, config, since_s), style="bold")]
     trained = [row for row in rows if row["phase"] != "eval"]
     if trained:
         parts.append(_curves(trained, width))
     parts += [_evaluation_line(row) for row in rows if row["phase"] == "eval"][-3:]
     parts += [_episode_line(row) for row in last_episodes(folder / EPISODES, 6)]
+    parts += [Text(told, style="yellow")] if (told := broken.told()) else []
     return Group(*parts), progress.stage == "done"
 
 
@@ -129,13 +135,20 @@ def last_episodes(path: Path, count: int) -> list[Row]:
         size = file.seek(0, 2)
         file.seek(max(0, size - _TAIL))
         lines = file.read()
-    return list(deque((r for r in _rows(lines) if "task" in r and "segments" in r), maxlen=count))
+    return list(deque((r for r in _rows(lines) if is_episode(r)), maxlen=count))
 
 
 def _plan_of(folder: Path) -> Config:
     """Return what the run's config says about its length; a config of another version may hold more than we know."""
     told = read_toml(folder / CONFIG)
-    return load_config(None, [f"{key}={write_value(told[key])}" for key in _PLAN if key in told])
+    words = []
+    for key in _PLAN:
+        if key in told:
+            word = f"{key}={write_value(told[key])}"
+            with contextlib.suppress(ConfigError):
+                load_config(None, [word])
+                words.append(word)
+    return load_config(None, words)
 
 
 def _curves(trained: list[Row], width: int) -> Table:
@@ -144,7 +157,7 @@ def _curves(trained: list[Row], width: int) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), title_justify="left")
     table.add_column("")
     for phase in phases:
-        table.add_column({"planner": "phase A", "executor": "phase B"}.get(phase, phase))
+        table.add_column({"planner": "phase A", "executor": "phase B"}.get(phase, clean(phase)))
     for key, form in _CURVES:
         cells = [_curve([r.get(key) for r in trained if r["phase"] == phase], form, room) for phase in phases]
         table.add_row(key.replace("_", " "), *cells)
@@ -154,7 +167,7 @@ def _curves(trained: list[Row], width: int) -> Table:
 def _evaluation_line(row: Row) -> Text:
     interval = f"[{row['success_low']:.2f}, {row['success_high']:.2f}]"
     return Text(
-        f"evaluation {row['iteration']} {row['split']}: success {row['success']:.3f} {interval} of {row['episodes']}"
+        f"evaluation {row['iteration']} {clean(row['split'])}: success {row['success']:.3f} {interval} of {row['episodes']}"
     )
 
 
@@ -168,7 +181,7 @@ def _episode_line(row: Row) -> Text:
     task = row["task"]
     ret = row["env_return"] - row["penalty"]
     rest = f" {row['phase']} {task['split']} {task['index']}: return {ret:.2f}, {row['env_steps']} steps"
-    return Text.assemble(sign, f"{rest}, {row['stop'].replace('_', ' ')}")
+    return Text.assemble(sign, clean(f"{rest}, {row['stop'].replace('_', ' ')}"))
 
 
 def _rows(text: bytes) -> list[Row]:

@@ -10,6 +10,8 @@ from typing import Protocol
 from rich.console import Console as Rich
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from himac.text import clean
+
 _BAR_AFTER_S = 2.0  # anything that takes longer gets a progress bar
 
 
@@ -46,7 +48,7 @@ class Terminal:
     def say(self, text: str) -> None:
         """Print one line."""
         self.close()
-        self._rich.print(text, markup=False)
+        self._rich.print(clean(text), markup=False)
 
     def collecting(self, title: str, total: int) -> Callable[[int], None]:
         """Open a progress bar that shows itself after two seconds; return its advance function."""

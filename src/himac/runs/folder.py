@@ -27,9 +27,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from himac.errors import DataError, MissingFileError
-from himac.files import read_json, writing
+from himac.files import read_json, reading, writing
 from himac.images import TAG, Album, data_url
 from himac.runs.formats import read_line
+from himac.runs.rows import Broken, is_episode, is_metrics
 from himac.types import Row
 
 CONFIG, RECIPE, METRICS, EPISODES = "config.toml", "recipe.toml", "metrics.jsonl", "episodes.jsonl"
@@ -38,6 +39,7 @@ MACHINE, CHECKPOINTS, EVALUATIONS, CURVE = "machine.json", "checkpoints", "evalu
 START = "start"  # folder of the model that the run starts from, when the run itself made it
 WARMING = ".part-start"  # where it is made
 _GO_ON = "free some space and go on with himac train --resume; the last checkpoint is whole"
+_GOOD = {METRICS: is_metrics, EPISODES: is_episode}
 _BLOCK = 2**16  # bytes that are read at once where a file's last line is looked for
 _to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
@@ -142,14 +144,27 @@ def _whole_lines(file: BinaryIO, size: int) -> int:
     return 0
 
 
-def read_rows(path: Path) -> Iterator[Row]:
-    """Stream the rows of a .jsonl file; a broken line (a run killed while writing) is skipped."""
+def read_rows(path: Path, broken: Broken | None = None) -> Iterator[Row]:
+    """Stream the good rows of a .jsonl file.
+
+    Args:
+        path: the file.
+        broken: counts the others; the last line is none of them where its end is not written yet.
+
+    Raises:
+        MissingFileError: no such file.
+        DataError: it cannot be read.
+    """
     if not path.is_file():
         raise MissingFileError(f"no {path.name} in {str(path.parent)!r}", hint="is this a run directory?")
-    with open(path, encoding="utf-8", errors="replace") as file:
+    is_good = _GOOD.get(path.name, bool)
+    with reading(path), open(path, "rb") as file:
         for line in file:
-            if (row := read_line(line)) is not None:
+            row = read_line(line)
+            if row is not None and is_good(row):
                 yield row
+            elif broken is not None and line.endswith(b"\n") and line.strip():
+                broken.add(path.name)
 
 
 def read_images(folder: Path) -> Album:

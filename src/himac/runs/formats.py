@@ -9,12 +9,12 @@ is known by itself and readers need not look up where it came from.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from himac.config import FORMAT, Config, config_from_dict
 from himac.errors import ConfigError
 from himac.renamed import GONE, RENAMED, TINY
+from himac.runs.rows import parse_line
 from himac.toml import read_toml
 from himac.types import Row
 
@@ -33,11 +33,8 @@ _PARAMETERS_1 = {
 
 def read_line(line: str | bytes) -> Row | None:
     """Return a line's row in today's words; None where it is broken or no row."""
-    try:
-        row = json.loads(line if isinstance(line, str) else line.decode("utf-8", "replace"))
-    except json.JSONDecodeError:
-        return None
-    return modern(row) if isinstance(row, dict) else None
+    row = parse_line(line)
+    return modern(row) if row is not None else None
 
 
 def modern(row: Row) -> Row:
@@ -51,10 +48,12 @@ def modern(row: Row) -> Row:
         row["phase"] = ROLES.get(phase, phase)
     if "plan" in row and "segments" in row:
         row["planning"] = row.pop("plan")
-        turns = [row["planning"], *(t for segment in row["segments"] for t in segment.get("turns", ()))]
+        segments = row["segments"] if isinstance(row["segments"], list) else []
+        told = [segment.get("turns") for segment in segments if isinstance(segment, dict)]
+        turns = [row["planning"], *(t for turns in told if isinstance(turns, list) for t in turns)]
         for turn in turns:
             if isinstance(turn, dict) and "role" in turn:
-                turn["role"] = ROLES.get(turn["role"], turn["role"])
+                turn["role"] = ROLES.get(str(turn["role"]), turn["role"])
     return row
 
 
