@@ -336,4 +336,4 @@ def test_an_evaluation_of_empty_answers_says_so(capsys: pytest.CaptureFixture[st
     with Endpoint(lambda *_: silent) as server:
         assert main(["eval", f"{server.url}#m", *TOY]) == 0
     out = capsys.readouterr().out
-    assert "answers were empty" in out and "agent.planner_tokens" in out
+    assert "answers: " in out and " a thought alone" in out and "agent.planner_tokens" in out

@@ -259,11 +259,119 @@ def test_a_budget_of_requests_is_never_exceeded_retries_included() -> None:
         assert engine.usage.completion_tokens == 9  # what was under way came in and was counted
 
 
-def test_a_budget_of_tokens_sends_nothing_once_it_is_spent() -> None:
-    with _engine(lambda *_: says("fine"), budget=(0, 20), concurrency=1) as (engine, server):
-        with pytest.raises(EndpointError, match=r"the budget of 20 tokens \(endpoint.budget\) is spent"):
-            engine.generate([_request(str(n)) for n in range(9)])
-        assert len(server.requests) == 2 and engine.usage.prompt_tokens + engine.usage.completion_tokens == 26
+@pytest.mark.parametrize("concurrency", [1, 8])
+def test_a_budget_of_tokens_is_never_overrun_and_nearly_used(concurrency: int) -> None:
+    """An answer of 13 tokens may be one of 10 and 32: that much is set aside for each that is under way."""
+    with _engine(lambda *_: says("fine"), budget=(0, 200), concurrency=concurrency) as (engine, server):
+        with pytest.raises(
+            EndpointError, match=r"the budget of 200 tokens \(endpoint.budget\) is spent: \d+ are left"
+        ):
+            engine.generate([_request("a") for _ in range(99)])
+        usage = engine.usage
+        spent = usage.prompt_tokens + usage.completion_tokens
+        assert spent == 13 * len(server.requests) <= 200 and 200 - spent < 13 + 42
+        assert (usage._reserved, usage._under_way) == (0, 0)
+
+
+def test_an_answer_of_negative_tokens_lifts_no_budget() -> None:
+    status, headers, body = says("fine")
+    told = body.replace(b'"prompt_tokens": 10', b'"prompt_tokens": -20000000000')
+    with _engine(lambda *_: (status, headers, told), budget=(0, 200), concurrency=1) as (engine, _):
+        with pytest.raises(EndpointError, match="budget of 200 tokens"):
+            engine.generate([_request("a") for _ in range(99)])
+        assert 0 < engine.usage.prompt_tokens < 200 and engine.usage.estimated == engine.usage.answers
+
+
+@pytest.mark.parametrize("key", ["abc\ndef", "sk-ü", "sk 1", "sk-\x00", "\x1b[2Jsk"])
+def test_a_key_that_is_none_is_refused_unsent_and_untold(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if "\0" in key:
+        monkeypatch.setattr("os.environ", {"OPENAI_API_KEY": key})
+    else:
+        monkeypatch.setenv("OPENAI_API_KEY", key)
+    with pytest.raises(ConfigError, match=r"the key in \$OPENAI_API_KEY holds") as caught:
+        OpenAIEngine("http://127.0.0.1:9/v1#m", EndpointConfig())
+    told = f"{caught.value} {caught.value.hint}"
+    assert not any(part in told for part in key.split() if len(part) > 2)
+
+
+@pytest.mark.parametrize("said", [KEY, repr(KEY)[1:12], f"sk-secr{'*' * 9}6789", f"x{KEY[3:]}y"])
+def test_no_part_of_a_key_is_told(said: str) -> None:
+    with _engine(lambda *_: fails(401, f"bad key {said}")) as (engine, _):
+        with pytest.raises(EndpointError, match=r"bad key \S*\[key\]") as caught:
+            engine.generate([_request()])
+        assert not any(KEY[i : i + 8] in str(caught.value) for i in range(len(KEY) - 7))
+
+
+def test_what_a_server_says_reaches_no_terminal_as_it_is() -> None:
+    with (
+        _engine(lambda *_: fails(403, "\x1b]0;PWN\x07\x1b[2Jbad \u202eevil\nsecond")) as (engine, _),
+        pytest.raises(EndpointError, match="bad") as caught,
+    ):
+        engine.generate([_request()])
+    assert str(caught.value).isprintable()
+
+
+def test_a_redirect_is_told_and_not_followed() -> None:
+    with Endpoint(lambda *_: says("stolen")) as other:
+        to = other.url.replace("127.0.0.1", "localhost")
+        with _engine(lambda *_: (307, {"location": f"{to}/chat/completions"}, b"")) as (engine, server):
+            with pytest.raises(EndpointError, match=r"redirects to localhost:\d+ \(status 307\)"):
+                engine.generate([_request()])
+            assert len(server.requests) == 1 == engine.usage.requests and not other.requests
+
+
+def test_what_was_no_answer_is_told_apart() -> None:
+    answers = [
+        says(None, reasoning_content="a long thought"), says("<think>so"), says(None, finish="content_filter"),
+        says(None, refusal="I cannot"), says(""), says("fine"),
+    ]  # fmt: skip
+    with _engine(lambda _, number: answers[number], concurrency=1) as (engine, _):
+        engine.generate([_request(str(n)) for n in range(6)])
+        usage = engine.usage.counts()
+    assert [usage[key] for key in ("answers", "thoughts_only", "filtered", "refused", "empty")] == [
+        6,
+        2,
+        1,
+        1,
+        1,
+    ]
+
+
+def test_one_bad_prompt_ends_one_episode_once_others_were_answered() -> None:
+    with _engine(_first({1: fails(400, "tool schema unhappy")}, says("fine")), concurrency=1) as (engine, _):
+        finishes = [c.finish for c in engine.generate([_request(str(n)) for n in range(3)])]
+    assert finishes == ["stop", "refused", "stop"]
+
+
+def test_a_model_of_one_temperature_is_told_where_to_set_it() -> None:
+    said = fails(400, "'temperature' does not support 0 with this model", param="temperature")
+    with _engine(lambda *_: said) as (engine, _), pytest.raises(EndpointError, match="temperature") as caught:
+        engine.generate([_request()])
+    assert "eval.temperature" in caught.value.hint
+
+
+@pytest.mark.parametrize("body", [b"[" * 200_000, b'{"choices": ' + b"1" * 6000 + b"}", b"\xff\xfe", b""])
+def test_a_body_that_is_nonsense_is_tried_again_and_then_one_line(body: bytes) -> None:
+    with _engine(lambda *_: (200, {"content-type": "application/json"}, body), retries=1) as (engine, server):
+        with pytest.raises(EndpointError, match="failed 2 times") as caught:
+            engine.generate([_request()])
+        assert len(server.requests) == 2 and "\n" not in str(caught.value)
+
+
+def test_it_works_inside_a_running_loop() -> None:
+    async def notebook(engine: OpenAIEngine) -> str:
+        return engine.generate([_request()])[0].text
+
+    with _engine(lambda *_: says("fine")) as (engine, _):
+        assert asyncio.run(notebook(engine)) == "fine"
+
+
+@pytest.mark.parametrize(
+    "address", ["http://[::1/v1#m", "http://127.0.0.1:abc/v1#m", "http://127.0.0.1:99999999/v1#m", "http://#m", "http://a\x1b/v1"]
+)  # fmt: skip
+def test_an_address_that_is_none_is_one_line(address: str) -> None:
+    with pytest.raises(ConfigError, match="an endpoint's address is URL#MODEL"):
+        Address.read(address)
 
 
 def test_two_engines_share_one_meter() -> None:
@@ -362,7 +470,7 @@ def test_giving_up_leaves_no_task_behind() -> None:
         with pytest.raises(EndpointError, match="status 401"):
             engine.generate([_request("good"), _request("bad")])
         assert time.monotonic() - began < 4
-        assert len(asyncio.all_tasks(engine._runner.get_loop())) == 0
+        assert len(asyncio.all_tasks(engine._loop._loop)) == 0
 
 
 THINKING = {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}
@@ -371,27 +479,28 @@ THINKING = {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}
 @pytest.mark.parametrize(
     ("content", "more", "text", "empty"),
     [
-        ([THINKING, {"type": "text", "text": "<action>go</action>"}], {}, "<action>go</action>", 0),
+        ([THINKING, {"type": "text", "text": "<action>go</action>"}], {}, "<action>go</action>", (0, 0)),
         (
             [{"type": "text", "text": "<action>"}, {"type": "text", "text": "go</action>"}],
             {},
             "<action>go</action>",
-            0,
+            (0, 0),
         ),
-        (["<action>go</action>"], {}, "<action>go</action>", 0),
-        ([THINKING], {}, "", 1),
-        ([], {}, "", 1),
-        (None, {"reasoning_content": "a long thought"}, "", 1),
-        ("<think>a long thought", {}, "<think>a long thought", 1),
+        (["<action>go</action>"], {}, "<action>go</action>", (0, 0)),
+        ([THINKING], {}, "", (1, 0)),
+        ([], {}, "", (0, 1)),
+        (None, {"reasoning_content": "a long thought"}, "", (1, 0)),
+        ("<think>a long thought", {}, "<think>a long thought", (1, 0)),
     ],
 )
 def test_an_answer_in_parts_is_read_once_and_one_without_a_word_is_counted(
-    content: Any, more: dict[str, Any], text: str, empty: int
+    content: Any, more: dict[str, Any], text: str, empty: tuple[int, int]
 ) -> None:
     with _engine(lambda *_: says(content, **more)) as (engine, server):
         done = engine.generate([_request(stop=("</action>",))])
     assert (done[0].text, len(server.requests)) == (text, 1)
-    assert (engine.usage.answers, engine.usage.empty) == (1, empty)
+    usage = engine.usage
+    assert (usage.answers, usage.thoughts_only, usage.empty) == (1, *empty)
 
 
 def test_content_of_no_known_kind_is_tried_again() -> None:

@@ -91,10 +91,16 @@ def _in_folder(config: Config, folder: Path, out: Path | None) -> None:
     print(f"saved  {out or folder / EVALUATION} ({_extent(row)})")
     print(f"kept   {folder}, for himac show and himac report")
     usage = row["usage"]
-    if usage.get("empty"):
-        print(
-            f"empty  {usage['empty']:.0f} of {usage['answers']:.0f} answers were empty: nothing, or a thought alone"
-        )
+    unused = {
+        "thoughts_only": "a thought alone",
+        "empty": "nothing",
+        "filtered": "withheld by a content filter",
+        "refused": "refused by the model",
+    }
+    found = [f"{usage[key]:.0f} {words}" for key, words in unused.items() if usage.get(key)]
+    if found:
+        print(f"empty  of {usage['answers']:.0f} answers: {', '.join(found)}")
+    if usage.get("thoughts_only"):
         print("       more room for thoughts: agent.planner_tokens, agent.executor_tokens")
     if usage["requests"]:
         tokens = f"{usage['prompt_tokens']:.0f} + {usage['completion_tokens']:.0f} tokens"

@@ -10,8 +10,8 @@ the environment and goes into the request's header, nowhere else.
 
 A picture goes as a data URL inside its message.
 
-Left out: token ids and log-probabilities (such episodes cannot be trained on), streaming, tools, and use from inside a
-running asyncio loop.
+Left out: token ids and log-probabilities (such episodes cannot be trained on), streaming, tools. Requests run on a loop of
+their own in a thread of its own, so a notebook's running loop is no hindrance.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ import random
 import re
 import time
 from typing import Any
+from urllib.parse import urlsplit
 
-from himac.chat.thoughts import answer_of
 from himac.config import EndpointConfig
 from himac.engines.base import Engine
 from himac.engines.endpoint import (
@@ -31,17 +31,23 @@ from himac.engines.endpoint import (
     BudgetSpent,
     Usage,
     asked_wait_s,
+    check_key,
     content_of,
+    is_count,
     sendable,
     text_of,
     until_stop,
     wait_s,
-    whole,
+    without_key,
 )
+from himac.engines.loop import Loop
 from himac.errors import EndpointError, ModelError, missing_extra
 from himac.images import Album, estimated_tokens
+from himac.text import line, whole
 from himac.types import Completion, Json, Request, Weights
 
+_MAX_CHARS = 1_000_000  # of an answer: more is no answer
+_HINT_TEMPERATURE = "eval.temperature = 1 is what some models insist on"
 _MAX_ASKED_WAIT_S = 300.0  # an endpoint that asks for more is not waited for
 _TRY_AGAIN = {408, 409, 425, 429}  # and everything from 500 on
 _NO_KEY = "none"  # what a local server that wants no key is sent
@@ -98,13 +104,15 @@ class OpenAIEngine(Engine):
         self._settings, self._album = settings, album or Album()
         self._key_env = key_env or settings.key_env
         self._key = os.environ.get(self._key_env, "").strip()
+        check_key(self._key, self._key_env)
         self._model = self.address.model
         self._length_field = "max_tokens"  # newer models of OpenAI's want max_completion_tokens
         self._dropped: set[str] = set()  # fields that this endpoint does not take and we can do without
         self._resume_at = 0.0  # monotonic time before which nobody sends
-        self._runner = asyncio.Runner()
-        self._client: Any = None  # belongs to the runner's loop
+        self._loop = Loop()
+        self._client: Any = None  # belongs to that loop
         self._places: asyncio.Semaphore | None = None
+        self._room: asyncio.Condition | None = None  # somebody's reserved tokens are free again
         self._next = 0  # ticket
         self._fresh: dict[int, Request] = {}  # submitted, not yet sent
         self._under_way: dict[asyncio.Task[Completion], int] = {}
@@ -130,12 +138,12 @@ class OpenAIEngine(Engine):
         Raises:
             EndpointError: the endpoint cannot be used any further, or the budget is spent.
         """
-        return self._runner.run(self._step()) if self._fresh or self._under_way else []
+        return self._loop.run(self._step()) if self._fresh or self._under_way else []
 
     def cancel(self) -> None:
         """Give up what is under way."""
         if self._fresh or self._under_way:
-            self._runner.run(self._give_up())
+            self._loop.run(self._give_up())
 
     def load_weights(self, state: Weights, version: int) -> None:
         """Refuse: an endpoint's weights are its own.
@@ -148,18 +156,22 @@ class OpenAIEngine(Engine):
     def close(self) -> None:
         """Close the connections. Closing twice is allowed."""
         if self._client is not None:
-            self._runner.run(self._client.close())
+            self._loop.run(self._client.close())
             self._client = None
-        self._runner.close()
+        self._loop.close()
 
     # what is under way
 
     async def _step(self) -> list[tuple[int, Completion]]:
         if self._client is None:
+            # a redirect would carry prompts to a host that nobody named, and be no request that is counted
+            direct = self._openai.DefaultAsyncHttpxClient(follow_redirects=False)
             self._client = self._openai.AsyncOpenAI(
-                base_url=self.address.url, api_key=self._key or _NO_KEY, timeout=self._settings.timeout_s, max_retries=0
+                base_url=self.address.url, api_key=self._key or _NO_KEY, timeout=self._settings.timeout_s, max_retries=0,
+                http_client=direct,
             )  # fmt: skip
             self._places = asyncio.Semaphore(self._settings.concurrency)
+            self._room = asyncio.Condition()
         try:
             if not self._model:
                 self._model = await self._only_model()
@@ -189,14 +201,16 @@ class OpenAIEngine(Engine):
         except EndpointError as error:
             error.hint = f"if it cannot list its models, name one: {self.address.url}#MODEL"
             raise
-        names = [str(model.id) for model in getattr(answer, "data", None) or []]
+        names = [
+            line(without_key(str(model.id), self._key))[:100] for model in getattr(answer, "data", None) or []
+        ]
         if len(names) != 1:
             listed = f": {', '.join(names[:5])}" if names else ""
             raise EndpointError(
                 f"{self.address.url} serves {len(names)} models{listed}; an address without a model needs exactly one",
                 hint=f"name it: {self.address.url}#{names[0] if names else 'MODEL'}",
             )
-        return names[0]
+        return str(answer.data[0].id)
 
     async def _complete(self, request: Request) -> Completion:
         assert self._places is not None
@@ -211,16 +225,26 @@ class OpenAIEngine(Engine):
 
     async def _ask(self, request: Request) -> Completion:
         """Send one attempt and read its answer."""
-        self.usage.spend()
         body = self._body(request)
+        num_bytes = sum(len(message.content.encode("utf-8", "replace")) for message in request.messages)
+        most = request.sampling.max_tokens
+        assert self._room is not None
+        async with self._room:
+            await self._room.wait_for(lambda: self.usage.has_room(num_bytes, most))
+            reserved = self.usage.cost(num_bytes, most)
+            self.usage.spend(reserved)
         try:
             answer = await self._client.chat.completions.create(**body)
+            return self._read(answer, request, num_bytes)
         except (self._openai.BadRequestError, self._openai.UnprocessableEntityError) as error:
             said = f"{error.param} {self._said(error)}"
             if not self._adapt(body, said):
                 raise
             raise _TryAgain(f"status {error.status_code}: {said}") from None
-        return self._read(answer, request)
+        finally:
+            async with self._room:
+                self.usage.settle(reserved)
+                self._room.notify_all()
 
     def _body(self, request: Request) -> dict[str, Json]:
         sampling = request.sampling
@@ -238,19 +262,20 @@ class OpenAIEngine(Engine):
             body["stop"] = stops
         return {key: value for key, value in body.items() if key not in self._dropped}
 
-    def _read(self, answer: Json, request: Request) -> Completion:
+    def _read(self, answer: Json, request: Request, num_bytes: int) -> Completion:
         choices = getattr(answer, "choices", None)
         choice = choices[0] if isinstance(choices, list) and choices else None
         message = getattr(choice, "message", None)
         content = text_of(getattr(message, "content", None))
         if message is None or content is None:
             raise _TryAgain("an answer that is no chat completion")
-        text = self._without_key(whole(content))
-        self.usage.answers += 1
-        if not answer_of(text).strip():
-            self.usage.empty += 1
-        num_tokens = self._count(getattr(answer, "usage", None), request, text)
-        is_cut = getattr(choice, "finish_reason", None) == "length"
+        text = whole(content[:_MAX_CHARS])
+        if self._key:
+            text = text.replace(self._key, "[key]")
+        finish = getattr(choice, "finish_reason", None)
+        self.usage.sort(text, message, finish)
+        num_tokens = self._count(getattr(answer, "usage", None), request, text, num_bytes)
+        is_cut = finish == "length"
         return Completion(
             finish="length" if is_cut else "stop",
             text=text
@@ -259,16 +284,16 @@ class OpenAIEngine(Engine):
             num_tokens=num_tokens,
         )
 
-    def _count(self, usage: Json, request: Request, text: str) -> int:
+    def _count(self, usage: Json, request: Request, text: str, num_bytes: int) -> int:
         """Count an answer's tokens; return those of the completion."""
-        asked, written = getattr(usage, "prompt_tokens", None), getattr(usage, "completion_tokens", None)
-        if not (isinstance(asked, int) and isinstance(written, int)):
+        asked: Any = getattr(usage, "prompt_tokens", None)
+        written: Any = getattr(usage, "completion_tokens", None)
+        if not (is_count(asked) and is_count(written)):
             asked = sum(estimated_tokens(message.content) for message in request.messages)
             written = -(-len(text.encode()) // 4)
             self.usage.estimated += 1
-        self.usage.prompt_tokens += asked
-        self.usage.completion_tokens += written
-        return written
+        self.usage.count(asked, written, num_bytes)
+        return int(written)
 
     # attempts
 
@@ -309,7 +334,11 @@ class OpenAIEngine(Engine):
             raise _TryAgain(f"no connection: {self._said(error.__cause__ or error)}") from None
         except openai.APIStatusError as error:
             raise self._meaning(error) from None
-        except (openai.APIError, ValueError) as error:  # a body that is no JSON, or not what it should be
+        except (
+            openai.APIError,
+            ValueError,
+            RecursionError,
+        ) as error:  # a body that is no JSON, or not what it should be
             raise _TryAgain(f"an answer that cannot be read: {self._said(error)}") from None
 
     def _meaning(self, error: Json) -> Exception:
@@ -322,11 +351,19 @@ class OpenAIEngine(Engine):
             if after_s:
                 self._resume_at = max(self._resume_at, time.monotonic() + after_s)
             return _TryAgain(f"status {status}: {said}", after_s=after_s)
-        if status in (400, 413, 422) and any(
-            p.search(f"{error.code} {said}") for p in (_TOO_LONG, _FILTERED)
-        ):
+        told = f"{error.code} {said}"
+        if status in (400, 413, 422) and (
+            self.usage.answers or any(p.search(told) for p in (_TOO_LONG, _FILTERED))
+        ):  # others were answered: it is this prompt's own
             return _Refused(f"status {status}: {said}")
+        if 300 <= status < 400:
+            to = urlsplit(str(error.response.headers.get("location", ""))).netloc
+            return EndpointError(
+                f"{url} redirects to {line(without_key(to, self._key))[:100] or 'somewhere else'} (status {status})",
+                hint="name that address itself: prompts and keys go to no other",
+            )
         hints = {
+            400: _HINT_TEMPERATURE if "temperature" in told else "",
             401: f"put a valid key into ${self._key_env} (endpoint.key_env names the variable)",
             403: f"the key in ${self._key_env} may not use this model",
             404: f"check the model {self._model!r} and the address, which usually ends in /v1",
@@ -349,7 +386,5 @@ class OpenAIEngine(Engine):
         body = getattr(error, "body", None)
         message = body.get("message") or body.get("detail") if isinstance(body, dict) else None
         text = str(message or getattr(error, "message", "") or error or type(error).__name__)
-        return self._without_key(text.strip().splitlines()[0] if text.strip() else type(error).__name__)[:200]
-
-    def _without_key(self, text: str) -> str:
-        return text.replace(self._key, "[key]") if self._key else text
+        first = text[:10_000].strip().splitlines()
+        return line(without_key(first[0] if first else type(error).__name__, self._key))[:200]

@@ -25,7 +25,7 @@ from pathlib import Path
 from himac.config import Config
 from himac.engines.endpoint import Usage
 from himac.envs.base import provenance
-from himac.errors import EndpointError, RunError
+from himac.errors import DataError, EndpointError, RunError
 from himac.files import owned, read_json, write_text
 from himac.images import Album
 from himac.rollout.evaluate import evaluate, subset
@@ -211,7 +211,14 @@ class UsageRecord:
         self._path, self._usage, self._began = folder / USAGE, usage, time.monotonic()
         self._before: dict[str, float] = {}
         if self._path.is_file():
-            self._before = read_json(self._path)
+            found = read_json(self._path)
+            if not isinstance(found, dict) or not all(isinstance(n, int | float) for n in found.values()):
+                raise DataError(
+                    f"{str(self._path)!r} is damaged: counts expected, got {str(found)[:80]}",
+                    hint="what was spent so far is lost with it; delete it to go on from none",
+                )
+            self._before = found
+        usage.on_spend = self.write  # before a request is sent: what a kill interrupts was paid for
 
     def totals(self) -> dict[str, float]:
         """Return the counts."""
@@ -220,7 +227,7 @@ class UsageRecord:
 
     def write(self) -> None:
         """Save them."""
-        write_text(self._path, json.dumps(self.totals()) + "\n")
+        write_text(self._path, json.dumps(self.totals()) + "\n", durable=False)
 
 
 def _row(
