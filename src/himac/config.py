@@ -16,8 +16,10 @@ from typing import Annotated, Any, Literal
 from himac.errors import ConfigError, closest
 from himac.renamed import refuse_renamed
 from himac.toml import (
+    Beta,
     Count,
     NonNegative,
+    Number,
     Pair,
     Positive,
     Share,
@@ -25,10 +27,11 @@ from himac.toml import (
     at_least,
     build,
     flat,
+    merge,
     read_toml,
     read_value,
     write_tables,
-)
+)  # fmt: skip
 
 FORMAT = 2
 """Of run folders; written into each run's config. Format 1 is that of himac 0.1.0, which wrote none."""
@@ -118,9 +121,9 @@ class AgentConfig:
 class RolloutConfig:
     """How episodes are collected."""
 
-    tasks: Positive = 16  # tasks an iteration; published protocol
-    group_size: Positive = 8  # blueprints a task in phase A (N = 8 in the paper); attempts a task when flat
-    executor_group_size: Positive = 8  # executions of z* in phase B
+    tasks: Number = 16  # tasks an iteration; published protocol
+    group_size: Number = 8  # blueprints a task in phase A (N = 8 in the paper); attempts a task when flat
+    executor_group_size: Number = 8  # executions of z* in phase B
     temperature: Annotated[float, at_least(0.01, why="training explores by sampling")] = 1.0
     planner_temperature: NonNegative = 0.0  # of phase A's blueprints; 0 takes `temperature`
     select: Literal["best", "random"] = "best"  # which blueprint phase B executes; "random" is the ablation
@@ -185,7 +188,7 @@ class OptimizerConfig:
     schedule: Literal["constant", "linear"] = "constant"  # "linear" falls to 0 as the run's budget is spent
     weight_decay: NonNegative = 0.01
     grad_clip: NonNegative = 1.0
-    betas: tuple[Share, Share] = (0.9, 0.999)
+    betas: tuple[Beta, Beta] = (0.9, 0.999)
     max_tokens: Annotated[int, at_least(64)] = 16384  # tokens of one packed forward and backward
 
 
@@ -193,7 +196,7 @@ class OptimizerConfig:
 class SftConfig:
     """The warm start from the environment's expert."""
 
-    demonstrations: Count = 0  # 0: no warm start; a "tiny" model needs one
+    demonstrations: Annotated[int, at_least(0, 10_000_000)] = 0  # 0: no warm start; a "tiny" model needs one
     kinds: tuple[str, ...] = ()  # task types that are demonstrated; empty for all there are
     noise: Annotated[float, at_least(0, 0.9)] = 0.1  # share of random actions: seen, never imitated
     careless: Share = 0.0  # share of demonstrations that leave out something the task asks for
@@ -298,7 +301,7 @@ def overlay(config: Config, overrides: list[str] | tuple[str, ...]) -> Config:
             tree[section] = {}
     if changed.get("algo", {}).get("estimator", config.algo.estimator) != config.algo.estimator:
         tree["algo"]["estimator_settings"] = {}
-    _merge(tree, changed)
+    merge(tree, changed)
     return config_from_dict(tree)
 
 
@@ -353,7 +356,7 @@ def vision_settings(table: Table) -> VisionSettings:
 def override(config: Config, **sections: Table) -> Config:
     """Return a copy with some fields of some sections replaced, checked again."""
     tree = asdict(config)
-    _merge(tree, sections)
+    merge(tree, sections)
     return config_from_dict(tree)
 
 
@@ -382,19 +385,11 @@ def _lay(tree: Table, word: str) -> None:
     table[leaf] = read_value(text.strip())
 
 
-def _merge(tree: Table, changed: Table) -> None:
-    """Lay tables over tables, however deep."""
-    for key, value in changed.items():
-        if isinstance(value, dict) and isinstance(tree.get(key), dict):
-            tree[key] = dict(tree[key])
-            _merge(tree[key], value)
-        else:
-            tree[key] = value
-
-
 def _gather(table: Table, cls: type) -> Table:
     """Keep the keys that a section's own class has; move all others into its field `settings`."""
-    own = {f.name for f in fields(cls)} - {"settings"}
+    own, given = {f.name for f in fields(cls)} - {"settings"}, table.get("settings", {})
+    if not isinstance(given, dict):
+        raise ConfigError(f"settings must be a table, got {given!r}")
     rest = {key: value for key, value in table.items() if key not in own | {"settings"}}
     kept = {key: value for key, value in table.items() if key in own}
-    return {**kept, "settings": {**table.get("settings", {}), **rest}}
+    return {**kept, "settings": {**given, **rest}}

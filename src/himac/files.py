@@ -64,16 +64,21 @@ def read_json(path: Path) -> Any:
     return _read(path, lambda: parse_json(path.read_text(encoding="utf-8-sig")))
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str, *, durable: bool = True) -> None:
     """Write a small file atomically: it is either the old one or the new one, whole, also after a power cut.
+
+    Args:
+        path: the file.
+        text: what it will hold.
+        durable: wait for the disk; without, a power cut may lose it, and a kill may not.
 
     Raises:
         RunError: the disk is full or the folder cannot be written.
     """
-    write_with(path, lambda part: part.write_text(text, encoding="utf-8"))
+    write_with(path, lambda part: part.write_text(text, encoding="utf-8"), durable=durable)
 
 
-def write_with(path: Path, write: Callable[[Path], object]) -> None:
+def write_with(path: Path, write: Callable[[Path], object], *, durable: bool = True) -> None:
     """Write a file atomically with a function that takes a path: of a part beside it, which then takes its place.
 
     Raises:
@@ -83,9 +88,11 @@ def write_with(path: Path, write: Callable[[Path], object]) -> None:
     with writing(path):
         try:
             write(part)
-            sync(part)
+            if durable:
+                sync(part)
             os.replace(part, path)
-            sync(path.parent)
+            if durable:
+                sync(path.parent)
         except BaseException:
             with contextlib.suppress(OSError):  # the first fault is what is told
                 part.unlink(missing_ok=True)

@@ -21,6 +21,15 @@ def clean(text: str) -> str:
     return text if text.isascii() and text.isprintable() else "".join(map(_visible, text))
 
 
+def whole(text: str) -> str:
+    r"""Return a text that can be written down: JSON and worlds can carry half a surrogate pair, files cannot.
+
+    >>> whole("go \ud800 east")
+    'go ? east'
+    """
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+
+
 def line(text: str) -> str:
     r"""Return text as one harmless line.
 

@@ -7,6 +7,7 @@ known name. msgspec and not pydantic: it checks plain dataclasses, imports faste
 
 from __future__ import annotations
 
+import datetime as dt
 import functools
 import inspect
 import json
@@ -22,6 +23,7 @@ from typing import Annotated, Any, Literal, TypeAlias, TypeVar, Union, get_args,
 import msgspec
 
 from himac.errors import ConfigError, MissingFileError, closest
+from himac.files import parse_toml, reason
 
 Kind: TypeAlias = Any
 """A type, or what stands for one in an annotation."""
@@ -33,8 +35,12 @@ _FIELD = re.compile(r"^    (\w+): [^=#]+=.*?(?:  # (.*))?$")
 # Ranges, for annotations of settings.
 Count = Annotated[int, msgspec.Meta(ge=0)]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
+Number = Annotated[
+    int, msgspec.Meta(ge=1, le=1_000_000)
+]  # of tasks, games, levels: each costs memory or time
 NonNegative = Annotated[float, msgspec.Meta(ge=0)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Beta = Annotated[float, msgspec.Meta(ge=0, le=0.999999)]  # of a running mean: at 1 it never moves
 # two numbers where one would do as well; msgspec 0.22 crashes on a union of a number with tuple[float, float]
 Pair = Annotated[tuple[NonNegative, ...], msgspec.Meta(min_length=2, max_length=2)]
 
@@ -109,6 +115,21 @@ def flat(tree: Mapping[str, Kind], prefix: str = "") -> Table:
     return leaves
 
 
+def merge(tree: Table, changed: Table) -> None:
+    """Lay tables over tables, however deep.
+
+    >>> tree = {"a": {"b": 1, "c": 2}}
+    >>> merge(tree, {"a": {"b": 3}}); tree
+    {'a': {'b': 3, 'c': 2}}
+    """
+    for key, value in changed.items():
+        if isinstance(value, dict) and isinstance(tree.get(key), dict):
+            tree[key] = dict(tree[key])
+            merge(tree[key], value)
+        else:
+            tree[key] = value
+
+
 def json_schema(cls: Kind) -> Table:
     """Return the JSON schema of a dataclass of dataclasses, closed: an editor marks unknown keys and shows meanings."""
     schema: Table = json.loads(msgspec.json.encode(msgspec.json.schema(cls)))
@@ -147,21 +168,28 @@ def read_toml(path: Path) -> Table:
         hint = f"recipes here: {', '.join(shipped)}" if shipped else "give the path of a TOML file"
         raise MissingFileError(f"no recipe at {str(path)!r}", hint=hint)
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not valid TOML: {error}") from error
+        return parse_toml(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise ConfigError(f"cannot read {str(path)!r}: {reason(error)}") from error
+    except ValueError as error:
+        raise ConfigError(f"{path} is not valid TOML: {reason(error)}") from error
 
 
 def read_value(text: str) -> Kind:
     """Read a TOML value; anything that is none is a string.
 
+    Raises:
+        ConfigError: a number or a nesting that no machine takes.
+
     >>> read_value("1e-5"), read_value("[1, 2]"), read_value("cuda:1")
     (1e-05, [1, 2], 'cuda:1')
     """
     try:
-        return tomllib.loads(f"v = {text}")["v"]
+        return parse_toml(f"v = {text}")["v"]
     except tomllib.TOMLDecodeError:
         return {"True": True, "False": False}.get(text, text)
+    except ValueError as error:  # a number of thousands of digits, a list in a list in a list ...
+        raise ConfigError(f"cannot read the value {text[:40]}...: {reason(error)}") from error
 
 
 def write_value(value: object) -> str:
@@ -177,6 +205,8 @@ def write_value(value: object) -> str:
         return f"[{', '.join(write_value(v) for v in value)}]"
     if isinstance(value, dict):
         return f"{{{', '.join(f'{_key(k)} = {write_value(v)}' for k, v in value.items())}}}"
+    if isinstance(value, dt.date | dt.time):
+        return value.isoformat()
     return repr(value)
 
 
@@ -227,14 +257,22 @@ def _checked(kinds: Mapping[str, Kind], tree: object, where: str) -> Table:
 
 def _convert(kind: Kind, value: object, where: str) -> Kind:
     """Check one value; ints pass as floats, lists as tuples, nothing else bends."""
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ConfigError(f"{where} must be finite, got {value!r}")
+    if (odd := _not_finite(value)) is not None:
+        raise ConfigError(f"{where} must be finite, got {odd!r}")
     try:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
         raise _refusal(kind, value, where, str(error)) from error
     except TypeError:  # an annotation that msgspec does not know, of somebody's own class: his to check
         return value
+
+
+def _not_finite(value: object) -> float | None:
+    """Return the first number in a value that is none, or has no end; None where all are numbers."""
+    if isinstance(value, float):
+        return None if math.isfinite(value) else value
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    return next((odd for part in parts if (odd := _not_finite(part)) is not None), None)
 
 
 def _refusal(kind: Kind, value: object, where: str, reason: str) -> ConfigError:
@@ -330,6 +368,6 @@ def _key(name: str) -> str:
 
 
 __all__ = [
-    "Count", "Kind", "NonNegative", "Pair", "Positive", "Share", "Table", "allowed", "asdict", "at_least", "build", "call", "check_settings", "comments_of",
-    "flat", "json_schema", "read_toml", "read_value", "write_tables", "write_value",
+    "Beta", "Count", "Kind", "NonNegative", "Number", "Pair", "Positive", "Share", "Table", "allowed", "asdict", "at_least", "build", "call", "check_settings", "comments_of",
+    "flat", "json_schema", "merge", "read_toml", "read_value", "write_tables", "write_value",
 ]  # fmt: skip

@@ -156,6 +156,8 @@ def _console() -> Console:
 def _task(env: Env, split: str, index: int) -> Task:
     name = split or env.spec.splits[0]
     tasks = env.tasks(name)
+    if not tasks:
+        raise ConfigError(f"split {name!r} of {env.spec.name} has no tasks", hint="--split names another")
     if not 0 <= index < len(tasks):
         raise ConfigError(f"--index must lie in 0..{len(tasks) - 1} for split {name!r}, got {index}")
     return tasks[index]

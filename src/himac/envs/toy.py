@@ -20,7 +20,7 @@ from typing import Annotated
 
 from himac.envs.splits import SPLITS, pick, rng_from, shuffled, split_of
 from himac.errors import ConfigError, EnvError, closest
-from himac.toml import Positive, at_least
+from himac.toml import Number, Positive, at_least
 from himac.types import Demonstration, EnvSpec, Observation, StepResult, Task
 
 ROOMS = ("hall", "kitchen", "library", "garden", "cellar", "attic", "study", "tower", "barn", "porch")
@@ -344,9 +344,9 @@ class ToySettings:
 
     doors: Annotated[int, at_least(1, MAX_DOORS)] = 3  # locked doors on the way to the treasure
     max_steps: Positive = 20  # environment steps until the episode is truncated
-    train: Positive = 2000  # tasks of each split
-    val: Positive = 200
-    test: Positive = 200
+    train: Number = 2000  # tasks of each split
+    val: Number = 200
+    test: Number = 200
 
 
 def make(settings: ToySettings) -> ToyEnv:

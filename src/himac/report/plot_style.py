@@ -5,9 +5,12 @@ One look that survives a black and white printer: lines differ by dash and marke
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from himac.files import write_with
 
 LINES: tuple[tuple[Any, str], ...] = (
     ("-", "o"),
@@ -54,6 +57,8 @@ def pyplot() -> Any:
 def save(plt: Any, figure: Any, targets: Sequence[Path]) -> None:
     """Write a figure to each target and close it."""
     figure.tight_layout()
-    for target in targets:
-        figure.savefig(target)
-    plt.close(figure)
+    try:
+        for target in targets:
+            write_with(target, functools.partial(figure.savefig, format=target.suffix[1:]))
+    finally:
+        plt.close(figure)

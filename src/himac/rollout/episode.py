@@ -9,6 +9,7 @@ enough.
 from __future__ import annotations
 
 import hashlib
+import math
 import traceback
 from dataclasses import dataclass, replace
 
@@ -16,8 +17,10 @@ from himac.agents.base import Agent, Query, Reply
 from himac.chat import Conversation, Dialogue, Format
 from himac.config import AgentConfig
 from himac.envs.base import Env
+from himac.errors import EnvError
 from himac.images import Album
 from himac.seeds import derive
+from himac.text import whole
 from himac.types import (
     Completion,
     Context,
@@ -175,6 +178,8 @@ class LiveEpisode:
         """Let the world carry the action out; None when it failed."""
         try:
             result = self.env.step(action)
+            if not (math.isfinite(result.reward) and math.isfinite(result.score)):
+                raise EnvError(f"reward {result.reward} and score {result.score} must be finite")
             return replace(result, observation=self._told(result.observation))
         except Exception:
             self._fail()
@@ -290,8 +295,12 @@ class LiveEpisode:
         return tuple(frozen)
 
     def _told(self, observation: Observation) -> Observation:
-        """Return what the agent sees: where the world shows pictures, the picture's word before its text."""
-        return self._album.told(observation) if self.env.spec.images else observation
+        """Return what the agent sees, fit to be written down: where the world shows pictures, their words first."""
+        seen = self._album.told(observation) if self.env.spec.images else observation
+        if seen.text.isascii() and all(map(str.isascii, seen.admissible or ())):
+            return seen
+        admissible = None if seen.admissible is None else tuple(map(whole, seen.admissible))
+        return replace(seen, text=whole(seen.text), admissible=admissible)
 
     def _fail(self) -> None:
         self._stop, self._error = StopReason.ENV_ERROR, traceback.format_exc()
@@ -308,4 +317,4 @@ def blueprint_logp(episode: Episode) -> float:
 def state_key(observation: Observation) -> str:
     """Name a state by all that can be seen of it: the text and the admissible actions."""
     parts = (observation.text, *(observation.admissible or ()))
-    return hashlib.blake2b("\x1f".join(parts).encode(), digest_size=8).hexdigest()
+    return hashlib.blake2b("\x1f".join(parts).encode("utf-8", "replace"), digest_size=8).hexdigest()

@@ -23,7 +23,7 @@ from himac.envs.alfworld.generate import Settings, kinds_in, write_games
 from himac.envs.alfworld.rules import domain_text, read_rules
 from himac.envs.alfworld.vocabulary import ROOMS, Room
 from himac.errors import ConfigError
-from himac.toml import Count, Positive
+from himac.toml import Count, Number, Positive
 
 __all__ = ["AlfworldSettings", "Settings", "make", "write_games"]
 
@@ -47,15 +47,15 @@ class AlfworldSettings:
         True  # prompts list the admissible commands, as published: most of a prompt's tokens
     )
     # of generated games alone, which they choose when path is left out:
-    games: Positive | None = None  # training games; left out: as many as ALFWorld has, 3,553
-    eval_games: Positive | None = None  # games in each validation split; left out: 140 seen and 134 unseen
+    games: Number | None = None  # training games; left out: as many as ALFWorld has, 3,553
+    eval_games: Number | None = None  # games in each validation split; left out: 140 seen and 134 unseen
     seed: Count = 0  # of the rooms and games
     rooms: tuple[Room, ...] = ROOMS  # kinds of room
     receptacles: Positive | None = (
         None  # most receptacles a room has, at least 5; left out: as ALFRED's rooms
     )
     objects: Positive | None = None  # most objects a room has, at least 4; left out: as ALFRED's rooms
-    layouts: Positive = 27  # training layouts for each kind of room; a quarter as many others are kept unseen
+    layouts: Number = 27  # training layouts for each kind of room; a quarter as many others are kept unseen
 
 
 GENERATOR = ("games", "eval_games", "seed", "rooms", "receptacles", "objects", "layouts")

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from himac.envs.alfworld.game import FIELDS, compile_game
 from himac.errors import DataError, MissingFileError
+from himac.files import parse_json, reason
 from himac.types import Json
 
 log = logging.getLogger("himac")
@@ -164,9 +165,9 @@ def _read(root: Path, files: list[Path], thorough: bool) -> tuple[dict[Path, Ent
 def _inspect(file: Path, thorough: bool) -> tuple[str, str]:
     """Return (kind, "" or what is wrong) of one game file."""
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        return "", f"not a readable JSON file ({error})"
+        content = parse_json(file.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:
+        return "", f"not a readable JSON file ({reason(error)})"
     if not isinstance(content, dict):
         return "", f"one JSON object expected, got {type(content).__name__}"
     for name in FIELDS:
@@ -196,7 +197,7 @@ def _kind(file: Path, problem: str) -> str:
 
 def _load_index(file: Path) -> dict[str, list[Json]]:
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = parse_json(file.read_text(encoding="utf-8"))
         return content["games"] if content["version"] == 1 else {}
     except (OSError, ValueError, KeyError, TypeError):
         return {}

@@ -9,7 +9,6 @@ Left out: playing (`world`), finding files (`catalog`).
 
 from __future__ import annotations
 
-import json
 from bisect import insort
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from himac.envs.alfworld.rules import Rules, read_rules
 from himac.envs.alfworld.sexpr import SExpr, read, section, typed
 from himac.envs.alfworld.wording import Wording, read_wording
 from himac.errors import DataError
+from himac.files import parse_json, reason
 from himac.types import Json
 
 Numbers = tuple[int, ...]
@@ -82,9 +82,9 @@ def load_game(path: Path) -> Game:
         DataError: the file is damaged or foreign; the message names file and field.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise DataError(f"{path}: not a readable JSON file ({error})") from None
+        content = parse_json(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: not a readable JSON file ({reason(error)})") from None
     if not isinstance(content, dict):
         raise DataError(f"{path}: one JSON object expected, got {type(content).__name__}")
     return compile_game(content, name=str(path))

@@ -26,6 +26,7 @@ from himac.envs.alfworld.oracle import shortest_win
 from himac.envs.alfworld.problem import NEEDS, Layout, Plan, Receptacle, game_content
 from himac.envs.alfworld.vocabulary import ROOMS, Stock, attributes, contains, layouts, p_openable, stocks
 from himac.errors import ConfigError, closest
+from himac.files import make_folder, write_text
 from himac.types import Json
 
 KINDS = {"pick": 790, "look": 308, "clean": 650, "heat": 459, "cool": 533, "pick2": 813}
@@ -174,9 +175,9 @@ def write_games(
         content = make_content(settings, split, index, kind)
         trajectory = content.pop("traj_data")
         home = Path(folder) / split / trajectory["folder"] / trajectory["task_id"]
-        home.mkdir(parents=True, exist_ok=True)
-        (home / GAME_FILE).write_text(json.dumps(content), encoding="utf-8")
-        (home / "traj_data.json").write_text(json.dumps(trajectory, indent=1), encoding="utf-8")
+        make_folder(home)
+        write_text(home / GAME_FILE, json.dumps(content), durable=False)
+        write_text(home / "traj_data.json", json.dumps(trajectory, indent=1), durable=False)
         written.append(home / GAME_FILE)
     return written
 

@@ -14,14 +14,14 @@ from typing import Annotated, Literal
 from himac.envs.sokoban.env import SokobanEnv
 from himac.envs.sokoban.levels import FileLevels, GeneratedLevels, LevelSource, find_levels
 from himac.envs.splits import SPLITS
-from himac.toml import Positive, at_least
+from himac.toml import Number, Positive, at_least
 
 __all__ = ["SokobanEnv", "SokobanSettings", "make"]
 
 _SIZES = {"train": 10_000, "val": 256, "test": 512}
 
 
-Side = Annotated[int, at_least(5)]
+Side = Annotated[int, at_least(5, 30)]  # generated in seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,17 +29,17 @@ class SokobanSettings:
     """Sokoban's settings; the defaults are the published agents'."""
 
     size: tuple[Side, Side] = (6, 6)  # rows and columns of generated levels, walls included
-    boxes: Positive = 1  # boxes of generated levels
-    search_depth: Annotated[int, at_least(2)] = 30  # of the reverse search that generates them
+    boxes: Annotated[int, at_least(1, 12)] = 1  # boxes of generated levels
+    search_depth: Annotated[int, at_least(2, 1000)] = 30  # of the reverse search that generates them
     max_steps: Positive = 15  # environment steps until the episode is truncated
     # form of the text; "image": none, the agent sees a picture alone
     observation: Literal["grid", "coord", "grid_coord", "near", "words", "published", "image"] = "grid"
     image: bool = False  # whether observations carry a picture that viewers may show, beside their text
     cell_pixels: Annotated[int, at_least(4, 256)] = 16  # of a picture's cell, both ways
     levels: str | None = None  # level file or folder (XSB, Boxoban), in place of generated levels
-    train: Positive | None = None  # tasks; left out: 10,000, or all that the level files hold
-    val: Positive | None = None  # left out: 256
-    test: Positive | None = None  # left out: 512
+    train: Number | None = None  # tasks; left out: 10,000, or all that the level files hold
+    val: Number | None = None  # left out: 256
+    test: Number | None = None  # left out: 512
 
 
 def make(settings: SokobanSettings) -> SokobanEnv:

@@ -10,6 +10,7 @@ one box: about one in four of 2,000).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -19,10 +20,12 @@ import numpy as np
 
 from himac.envs.sokoban.generate import generate_level
 from himac.envs.sokoban.rules import Level
-from himac.envs.sokoban.text import cell_codes, parse_level
+from himac.envs.sokoban.text import cell_codes, is_of_symbols, parse_level
 from himac.envs.splits import SPLITS, rng_from, split_of
 from himac.errors import ConfigError, DataError, MissingFileError
+from himac.files import reason
 
+_ENDINGS = (".txt", ".xsb", ".sok", ".sokoban")
 _FOLDERS = {"train": ("train",), "val": ("val", "valid"), "test": ("test",)}
 
 
@@ -94,22 +97,27 @@ def board_identity(level: Level) -> bytes:
 
 
 def read_levels(path: Path) -> list[Level]:
-    """Read a level file: boards in XSB, apart by empty lines, comments after ";".
+    """Read a level file as people have them: boards in XSB, whatever stands between them, with or without a mark.
+
+    A line is a row of a board when it holds a wall and nothing but symbols, or begins with a wall and is no sentence;
+    titles, comments and empty lines end a board.
 
     Raises:
         MissingFileError: no such file.
         DataError: a level that cannot be read, named by file and line.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError:
         raise MissingFileError(f"no Sokoban level file {path}") from None
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {reason(error)}") from None
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not a text file: {error.reason} at byte {error.start}") from None
     levels: list[Level] = []
     block: list[str] = []
     for number, line in enumerate([*lines, ""], start=1):
-        if line.strip() and not line.startswith(";"):
+        if _is_row(line):
             block.append(line.rstrip())
         elif block:
             try:
@@ -122,6 +130,13 @@ def read_levels(path: Path) -> list[Level]:
             f"{path} holds no Sokoban level", hint="expected boards made of # . $ * @ + and spaces"
         )
     return levels
+
+
+def _is_row(line: str) -> bool:
+    """Whether a line is a row of a board."""
+    if "#" not in line or line.startswith(";"):
+        return False
+    return is_of_symbols(line) or (line.lstrip().startswith("#") and not re.search(r"[a-z]{3}", line[:200]))
 
 
 @lru_cache(maxsize=16)
@@ -149,8 +164,10 @@ def find_levels(path: Path) -> dict[str, tuple[Level, ...]]:
 
 
 def _read_all(path: Path) -> Sequence[Level]:
-    files = sorted(path.rglob("*.txt")) if path.is_dir() else [path]
-    files = [file for file in files if file.name.lower() not in ("license.txt", "readme.txt")]
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    if path.is_dir():
+        files = [file for file in files if file.suffix.lower() in _ENDINGS and file.is_file()]
+        files = [file for file in files if file.stem.lower() not in ("license", "licence", "readme")]
     if not files:
-        raise MissingFileError(f"no .txt level file in {path}")
+        raise MissingFileError(f"no level file in {path}", hint=f"they end in {', '.join(_ENDINGS)}")
     return [level for file in files for level in read_levels(file)]

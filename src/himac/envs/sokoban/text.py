@@ -19,6 +19,9 @@ SYMBOLS = ("#", "_", "O", "√", "X", "P", "S")
 """By cell code: wall, floor, target, box on target, box, player, player on target (gym-sokoban's codes)."""
 
 _XSB = {"#": "#", " ": "_", "-": "_", "_": "_", ".": "O", "$": "X", "*": "√", "@": "P", "+": "S"}
+_SYMBOLS = frozenset([*SYMBOLS, *_XSB])
+MAX_SIDE = 64
+"""Rows and columns of a level; larger ones take minutes to read and no model reads them."""
 
 
 def cell_codes(level: Level, state: State) -> list[list[int]]:
@@ -115,6 +118,15 @@ FORMS: dict[str, Callable[[Level, State], str]] = {
 """Name of `observation` -> what writes it."""
 
 
+def is_of_symbols(line: str) -> bool:
+    """Whether a line holds nothing but a board's symbols.
+
+    >>> is_of_symbols("#@$ .#"), is_of_symbols("Level #1")
+    (True, False)
+    """
+    return set(line.rstrip()) <= _SYMBOLS
+
+
 def parse_level(lines: list[str]) -> Level:
     """Read a board in XSB (`#$.@*+`) or in this package's symbols without spaces between them.
 
@@ -124,6 +136,8 @@ def parse_level(lines: list[str]) -> Level:
         DataError: an unknown symbol, no or two players, a board that is not closed, ...
     """
     height, width = len(lines), max((len(line) for line in lines), default=0)
+    if max(height, width) > MAX_SIDE:
+        raise DataError(f"a level has at most {MAX_SIDE} rows and columns, got {height} x {width}")
     masks = dict.fromkeys("#_OX√PS", 0)
     for r, line in enumerate(lines):
         for c, symbol in enumerate(line.ljust(width)):

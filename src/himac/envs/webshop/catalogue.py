@@ -165,13 +165,16 @@ def from_products(products: Iterable[Product], report: Report, *, source: str) -
     return Catalogue(blob, arrays, header)
 
 
+_MANY = 2**62  # a catalogue of nonsense may have more
+
+
 def _num_combinations(product: Product) -> int:
     if product.instruction is None:
         return -1
     count = 1
     for values in product.options.values():
         count *= len(values)
-    return count
+    return min(count, _MANY)
 
 
 def _decode(record: bytes) -> Product:
@@ -232,7 +235,7 @@ def _read_cache(folder: Path) -> Catalogue | None:
         arrays = {name: np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r")) for name in names}
         records = np.memmap(folder / "records.bin", dtype=np.uint8, mode="r")
         return Catalogue(records, arrays, header)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

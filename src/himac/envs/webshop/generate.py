@@ -24,6 +24,7 @@ from himac.envs.webshop.catalogue import Catalogue, from_products
 from himac.envs.webshop.records import Report, clean
 from himac.envs.webshop.vocabulary import BRANDS, OPENERS, OPTIONS, STYLES, TYPES
 from himac.errors import ConfigError
+from himac.files import make_folder, write_text
 
 MAX_PRODUCTS = 10_000_000
 _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -101,10 +102,10 @@ def write_catalogue(folder: Path, n: int, seed: int, recipe: Recipe | None = Non
     """
     recipe = replace(recipe or Recipe(), num_products=n)
     items, instructions = files(recipe, seed)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     paths = folder / f"items_shuffle_{n}.json", folder / f"items_ins_v2_{n}.json"
     for path, content in zip(paths, (items, instructions)):
-        path.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        write_text(path, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
     return paths
 
 

@@ -90,7 +90,7 @@ def read_objects(path: Path, report: Report) -> Iterator[dict[str, Json]]:
                 continue
             try:
                 value, end = decode(text, at)
-            except (json.JSONDecodeError, RecursionError):
+            except (ValueError, RecursionError):
                 if not ended:
                     more = file.read(_CHUNK)
                     text, at, ended = text[at:] + more, 0, not more
@@ -118,7 +118,7 @@ def read_mapping(path: Path) -> dict[str, Json]:
     try:
         with _open(path) as file:
             value = json.load(file)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is not valid JSON: {error}", hint="download the file again") from None
     if not isinstance(value, dict):
         raise DataError(f"{path} must hold a JSON object keyed by product id, got a {type(value).__name__}")
