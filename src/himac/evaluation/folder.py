@@ -45,7 +45,7 @@ from himac.runs.formats import load_saved
 from himac.toml import flat
 from himac.train.components import EvalComponents, trials_of
 from himac.train.run import new_run
-from himac.types import Episode, Row, Task
+from himac.types import Episode, Row, StopReason, Task
 
 EVALUATION, USAGE, MODELS = "evaluation.json", "usage.json", "models.json"
 _SECTIONS = ("model", "env", "agent", "eval")  # of the config, that a result depends on whole
@@ -266,4 +266,6 @@ def _say_failures(console: Console, episodes: list[Episode]) -> None:
     if failed:
         lines = failed[0].error.strip().splitlines()
         reason = lines[-1] if lines else failed[0].stop.value
+        if failed[0].stop is StopReason.PROMPT_TOO_LONG:
+            reason = "its first prompt alone is longer than model.max_prompt, or than the model takes"
         console.say(f"{len(failed)} of {len(episodes)} episodes could not be run (first: {reason})")

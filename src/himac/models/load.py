@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -209,6 +210,11 @@ def _loading(name: str) -> Iterator[None]:
         raise
     except Exception as error:
         is_path = Path(name).exists() or name.startswith((".", "/", "~"))
+        if re.match(r"[\w.-]+:\d+(/|$)|[^/]+/v\d+(#|$)", name):
+            raise ModelError(
+                f"cannot load the model {name!r}: it looks like an endpoint's address",
+                hint=f"an address begins with http:// or https://: http://{name}",
+            ) from error
         hint = (
             "a model folder holds config.json, weights as safetensors and a tokenizer, each whole"
             if is_path

@@ -22,6 +22,7 @@ from himac.errors import DataError
 from himac.files import write_text
 from himac.images import data_url
 from himac.report.reading import (
+    finite,
     read_evaluations,
     read_machine,
     read_metrics,
@@ -31,7 +32,7 @@ from himac.report.reading import (
 from himac.report.vocabulary import find_tokenizer, token_texts
 from himac.runs.folder import read_images
 from himac.runs.rows import Broken
-from himac.types import Json, Row
+from himac.types import Row
 
 _SCRIPTS = (
     "dom.js", "charts.js", "worlds.js", "household.js", "shop.js", "curves.js", "run_page.js", "episodes_page.js", "tokens.js",
@@ -149,18 +150,9 @@ def _inert(data: Any) -> str:
     try:
         text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     except ValueError:
-        text = json.dumps(_finite(data), ensure_ascii=False, separators=(",", ":"))
+        text = json.dumps(finite(data), ensure_ascii=False, separators=(",", ":"))
     text = text.encode("utf-8", "replace").decode()
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-
-
-def _finite(value: Json) -> Any:
-    if isinstance(value, dict):
-        return {k: _finite(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(v) for v in value]
-    is_odd = isinstance(value, float) and (value != value or value in (float("inf"), float("-inf")))
-    return None if is_odd else value
 
 
 def _hash(text: str) -> str:

@@ -11,6 +11,7 @@ import base64
 import contextlib
 import gzip
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -207,7 +208,20 @@ def _squeezed(texts: list[str]) -> str:
 
 
 def _dumps(value: Json) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    """Return JSON as a browser reads it: NaN and infinities become null."""
+    try:
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    except ValueError:
+        return json.dumps(finite(value), ensure_ascii=False, separators=(",", ":"))
+
+
+def finite(value: Json) -> Any:
+    """Return a value whose numbers all have an end; the others become None."""
+    if isinstance(value, dict):
+        return {key: finite(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _shown(tree: Row, key: str) -> str:

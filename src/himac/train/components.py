@@ -18,6 +18,7 @@ from himac.engines.by_role import EngineByRole
 from himac.engines.endpoint import Usage
 from himac.engines.openai import OpenAIEngine
 from himac.engines.padded import PaddedEngine
+from himac.engines.rows import positions_of
 from himac.engines.transformers import TransformersEngine
 from himac.envs.base import Env, make_env
 from himac.errors import ConfigError, ModelError
@@ -57,7 +58,13 @@ class Components:
         check_eyes(self.env, self.policy, str(model))
         self.engine = local_engine(config, self.policy)
         self.collector = build_collector(
-            config, self.env, self.engine, self.policy.chat, album=self.album, ranks=ranks
+            config,
+            self.env,
+            self.engine,
+            self.policy.chat,
+            positions=positions_of(self.policy.model),
+            album=self.album,
+            ranks=ranks,
         )
         self.estimator: Any = make_estimator(config.algo.estimator, config.algo.estimator_settings)
 
@@ -137,6 +144,7 @@ class EvalComponents:
         set_threads()
         self.env, self.album = build_env(config), Album()
         self.usage = Usage.within(endpoint.budget)
+        self._positions: list[int] = []
         engine, chat = self._engine_for(executor)
         planner_chat: Format | None = None
         self._engines = [engine]
@@ -148,7 +156,14 @@ class EvalComponents:
         if is_endpoint(planner) or is_endpoint(executor):  # what is under way is lost when the budget ends
             max_live = min(max_live, endpoint.concurrency)
         self.collector = build_collector(
-            config, self.env, engine, chat, planner_chat=planner_chat, max_live=max_live, album=self.album
+            config,
+            self.env,
+            engine,
+            chat,
+            planner_chat=planner_chat,
+            positions=min(self._positions, default=None),
+            max_live=max_live,
+            album=self.album,
         )
 
     def close(self) -> None:
@@ -167,6 +182,8 @@ class EvalComponents:
         think = self.config.agent.think
         policy = Policy.load(name, self.config.model, device=device, think=think, album=self.album)
         check_eyes(self.env, policy, name)
+        if (positions := positions_of(policy.model)) is not None:
+            self._positions.append(positions)
         return local_engine(self.config, policy), policy.chat
 
 
@@ -266,18 +283,34 @@ def build_collector(
     chat: Format,
     *,
     planner_chat: Format | None = None,
+    positions: int | None = None,
     max_live: int = 0,
     album: Album | None = None,
     ranks: Ranks = ALONE,
 ) -> LocalCollector:
-    """Build what runs episodes of the configured method; `max_live` 0 takes the config's."""
+    """Build what runs episodes of the configured method.
+
+    Args:
+        config: the settings.
+        env: the world.
+        engine: what generates.
+        chat: how it is talked to.
+        planner_chat: how the planner is, where it is another model.
+        positions: of the model; a prompt leaves room for an answer in them. None: no limit.
+        max_live: episodes in flight; 0 takes the config's.
+        album: of the pictures.
+        ranks: the processes of the run.
+    """
+    max_prompt = config.model.max_prompt
+    if positions is not None:
+        max_prompt = min(max_prompt, positions - min(config.agent.executor_tokens, positions // 4))
     runner = EpisodeRunner(
         lambda: build_env(config),
         engine,
         chat=chat,
         cfg=config.agent,
         max_live=max_live or config.rollout.max_live,
-        max_prompt=config.model.max_prompt,
+        max_prompt=max_prompt,
         planner_chat=planner_chat,
         album=album,
     )

@@ -16,13 +16,20 @@ from __future__ import annotations
 
 import json
 import random
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 from himac.envs.splits import seed_from
 from himac.envs.webshop.goals import Goal
-from himac.envs.webshop.pages import RESULTS_PER_PAGE, SUB_PAGES, Card, ObservationMode, Pages
+from himac.envs.webshop.pages import (
+    ACTION,
+    RESULTS_PER_PAGE,
+    SUB_PAGES,
+    Card,
+    ObservationMode,
+    Pages,
+    can_be_clicked,
+)
 from himac.envs.webshop.reward import Verdict
 from himac.envs.webshop.shop import Shop
 from himac.errors import EnvError
@@ -34,7 +41,6 @@ if TYPE_CHECKING:
 SEARCH = "search[<your query>]"  # how the published agents' prompt announces the search bar
 SEARCH_RETURNS = 50  # products a search finds at most
 
-_ACTION = re.compile(r"(.+)\[(.+)\]")
 PageKind = Literal["start", "search_results", "item_page", "item_sub_page", "done"]
 
 
@@ -145,7 +151,7 @@ class WebShopEnv:
     # ---- actions -------------------------------------------------------------------------------------
 
     def _act(self, action: str) -> bool:
-        match = _ACTION.match(action)
+        match = ACTION.match(action)
         if match is None:
             return False
         name, argument = match.group(1), match.group(2).lower()
@@ -245,7 +251,7 @@ class WebShopEnv:
         if self._kind == "item_page" and self._item is not None:
             actions = self._item.actions
         else:
-            actions = tuple([f"click[{name}]" for name in self._clickables])
+            actions = tuple([f"click[{name}]" for name in self._clickables if can_be_clicked(name)])
         if self._kind == "start":
             actions = (SEARCH, *actions)
         return Observation(text=self._text(), admissible=actions)

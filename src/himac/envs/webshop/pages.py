@@ -13,6 +13,7 @@ original's HTML parser does that.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -25,6 +26,8 @@ SEPARATOR = " [SEP] "
 SUB_PAGES = ("description", "features", "reviews", "attributes")
 ITEM_BUTTONS = ("back to search", "< prev", "description", "features", "reviews", "buy now")
 _SHOWN_BUTTONS = ("Description", "Features", "Reviews", "Buy Now")
+ACTION = re.compile(r"(.+)\[(.+)\]")
+"""An action, as the original reads it."""
 _BLANKS = " \n\t\f\r"
 
 
@@ -44,6 +47,16 @@ class Card:
     item_rich: str  # the same in rich mode with nothing chosen
 
 
+def can_be_clicked(name: str) -> bool:
+    """Whether `click[name]` is read as a click on it: a value with brackets or line breaks, or an empty one, is not.
+
+    >>> can_be_clicked("blue"), can_be_clicked("[size] x"), can_be_clicked("")
+    (True, False, False)
+    """
+    match = ACTION.match(f"click[{name}]")
+    return match is not None and match[1] == "click" and match[2].lower() == name
+
+
 def make_card(product: Product, number: int) -> Card:
     """Prepare a product for display."""
     option_of = {value: name for name, values in product.options.items() for value in values}
@@ -56,7 +69,7 @@ def make_card(product: Product, number: int) -> Card:
         listing=_plain(product.asin, title, tag),
         listing_rich="".join(f"{node}\n" for node in _nodes(title, tag)),
         clickables=clickables,
-        actions=tuple(f"click[{name}]" for name in clickables),
+        actions=tuple(f"click[{name}]" for name in clickables if can_be_clicked(name)),
         option_of=option_of,
         item=_plain(
             *(part for name, values in product.options.items() for part in (name, *values)),
