@@ -14,7 +14,7 @@ from himac.types import Blueprint
 
 SUB_DONE = "<sub_done>"
 _BLUEPRINT = re.compile(r"<blueprint>(.*?)(</blueprint>|\Z)", re.DOTALL | re.IGNORECASE)
-_ACTION = re.compile(r"<action>(.*?)</action>", re.DOTALL | re.IGNORECASE)
+_ACTION = re.compile(r"<(/?)action>", re.IGNORECASE)
 _SUB_DONE = re.compile(r"<sub_done\s*/?>|</sub_done>", re.IGNORECASE)
 _ITEM = re.compile(r"^\s*(?:(?:step|sub-?goal)\s*)?(?:\d{1,3}\s*[.):-]|[-*\u2022+])\s*(.*)$", re.IGNORECASE)
 _MAX_SUBGOAL_CHARS = 300
@@ -93,13 +93,25 @@ def read_turn(text: str, *, both: bool = False) -> tuple[str | None, bool]:
     (('go east', False), ('go east', True))
     """
     body = _answer(text)
-    action, done = _ACTION.search(body), _SUB_DONE.search(body)
-    if done and (action is None or done.start() < action.start()):
+    action, done = _find_action(body), _SUB_DONE.search(body)
+    if done and (action is None or done.start() < action[0]):
         return None, True
     if action is None:
         return None, False
-    words = _printable(action.group(1)).strip()
+    words = _printable(action[1]).strip()
     return (words, both and done is not None) if words else (None, False)
+
+
+def _find_action(body: str) -> tuple[int, str] | None:
+    """Return (where it begins, its words) of the first action that is closed.
+
+    Two searches and no pattern over both tags: of a thousand tags that nothing closes, such a pattern tries each.
+    """
+    begin = next((tag for tag in _ACTION.finditer(body) if not tag[1]), None)
+    if begin is None:
+        return None
+    end = next((tag for tag in _ACTION.finditer(body, begin.end()) if tag[1]), None)
+    return None if end is None else (begin.start(), body[begin.end() : end.start()])
 
 
 def read_note(text: str) -> str:

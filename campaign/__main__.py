@@ -1,0 +1,64 @@
+"""`python -m campaign [--short] [--only NAME ...]`: one table, saved as JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from campaign import fuzz, inputs, kills
+from campaign.sections import Section
+from himac.report.tables import markdown
+from himac.runs.machine import describe_machine
+
+SECTIONS: dict[str, Callable[[Path, bool], Section]] = {
+    "kills": lambda home, short: kills.kills(home, trials=4 if short else 120),
+    "disk": lambda home, short: kills.full_disk(
+        home,
+        limits=[1, 20_000] if short else [1, 500, 3000, 8000, 20_000, 40_000, 60_000, 90_000, 120_000, 200_000, 250_000, 300_000, 400_000, 600_000, 900_000],  # fmt: skip
+    ),
+    "settings": lambda home, short: inputs.settings(home, every=20 if short else 1),
+    "recipes": lambda home, short: inputs.recipes(home),
+    "models": lambda home, short: inputs.models(home),
+    "worlds": lambda home, short: inputs.worlds(home),
+    "readers": lambda home, short: inputs.readers(home, every=6 if short else 1),
+    "endpoints": lambda home, short: inputs.endpoints(home),
+    "streams": lambda home, short: inputs.streams(home),
+    "words": lambda home, short: fuzz.words(count=2_000 if short else 100_000),
+    "tokens": lambda home, short: fuzz.tokens(home, episodes=100 if short else 2_000),
+    "reading": lambda home, short: fuzz.reading(),
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m campaign", description=__doc__)
+    parser.add_argument("--short", action="store_true", help="a few trials of each: what CI runs")
+    parser.add_argument("--only", nargs="+", choices=list(SECTIONS), default=list(SECTIONS))
+    parser.add_argument("--out", type=Path, help="save the table as JSON here; sections that are there are kept")
+    args = parser.parse_args()
+    told: dict[str, object] = json.loads(args.out.read_text()) if args.out and args.out.is_file() else {}
+    rows: list[list[str]] = []
+    faults = 0
+    for name in args.only:
+        began = time.monotonic()
+        with tempfile.TemporaryDirectory(prefix="himac-campaign-") as folder:
+            section = SECTIONS[name](Path(folder), args.short)
+        took = time.monotonic() - began
+        faults += len(section.faults)
+        rows.append([section.name, str(section.trials), str(section.good), f"{took:.0f} s"])
+        told[name] = {"what": section.name, "trials": section.trials, "good": section.good, "faults": section.faults, "took_s": round(took, 1)}  # fmt: skip
+        print(f"{name}: {section.good} of {section.trials}, {took:.0f} s", file=sys.stderr, flush=True)
+        for fault in section.faults[:20]:
+            print(f"  {fault}", file=sys.stderr, flush=True)
+        if args.out:
+            args.out.write_text(json.dumps(told | {"machine": describe_machine()}, indent=1) + "\n")
+    print(markdown(["what", "trials", "good", "time"], rows))
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,219 @@
+"""Kills and full disks: whatever was killed is started again and must end byte for byte as if nothing had been."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from campaign.sections import Section
+from himac.runs.folder import METRICS, read_rows
+
+RECIPE = """
+[run]
+iterations = 3
+save_every = 1
+[env]
+name = "toy"
+doors = 1
+val = 40
+[model]
+name = "tiny"
+tiny = [32, 2, 400]
+[agent]
+planner_tokens = 48
+executor_tokens = 12
+max_steps = 6
+think = false
+[rollout]
+tasks = 2
+group_size = 3
+executor_group_size = 3
+[optimizer]
+lr = 1e-3
+[sft]
+demonstrations = 24
+epochs = 2.0
+batch = 8
+[eval]
+every = 2
+tasks = 4
+final = "val"
+"""
+_TIMES = frozenset([
+    "collect_s", "generate_s", "env_s", "train_s", "learn_s", "seconds", "total_train_s", "total_processor_s",
+    "processor_s",
+])  # fmt: skip
+_UNLIKE = frozenset([METRICS, "state.json", "usage.json", "evaluation.json", "curve.png", ".lock", "machine.json", "models.json", "config.toml"])  # fmt: skip
+_ENOUGH = 40  # starts of one trial: more is a program that does not get on
+
+
+def run(words: list[str], *, deadly: int = 0, counted: Path, most_bytes: int = 0) -> tuple[int, str]:
+    """Run himac in a process of its own; return (status, stderr)."""
+
+    def limited() -> None:
+        if most_bytes:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes))
+
+    done = subprocess.run(
+        [sys.executable, "-m", "campaign.victim", str(deadly), str(counted), "--", *words],
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False, preexec_fn=limited,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    return done.returncode, done.stderr
+
+
+def look(folder: Path) -> dict[str, Any]:
+    """Return {file: what must be the same} of a run's folder."""
+    found: dict[str, Any] = {}
+    for path in sorted(p for p in folder.rglob("*") if p.is_file() and "__pycache__" not in p.parts):
+        name = str(path.relative_to(folder))
+        found[name] = None if path.name in _UNLIKE else path.read_bytes()
+    if (folder / METRICS).is_file():
+        rows = [{k: v for k, v in row.items() if k not in _TIMES} for row in read_rows(folder / METRICS)]
+        found["rows"] = [{k: v for k, v in row.items() if k != "usage"} for row in rows]
+    return found
+
+
+def unlike(folder: Path, whole: dict[str, Any]) -> str:
+    """Return the first way in which a folder is not as the undisturbed one."""
+    found = look(folder)
+    if found.keys() != whole.keys():
+        return f"other files: {sorted(found.keys() ^ whole.keys())[:4]}"
+    return next((f"{name} differs" for name, held in found.items() if held != whole[name]), "")
+
+
+def killed(
+    section: Section, name: str, folder: Path, begin: list[str], go_on: Callable[[Path], list[str]], prepare: Callable[[Path], None], *, trials: int, seed: int
+) -> None:  # fmt: skip
+    """Kill one command at operations on files, one to three times, and at random moments; go on; compare."""
+    rng, whole, counted = random.Random(seed), folder / "whole", folder / "count"
+    prepare(whole)
+    status, told = run([*begin, f"run.dir={folder}", "run.name=whole"] if begin else go_on(whole), counted=counted)
+    if status:
+        section.add(f"{name}: the undisturbed one failed: {told.strip()[-200:]}")
+        return
+    operations, wanted = int(counted.read_text()), look(whole)
+    for trial in range(trials):
+        home = folder / f"trial-{trial}"
+        prepare(home)
+        kills, fault = rng.choice((1, 1, 2, 3)), ""
+        for start in range(_ENOUGH):
+            is_begun = (home / "config.toml").is_file()
+            words = go_on(home) if is_begun or not begin else [*begin, f"run.dir={folder}", f"run.name={home.name}"]
+            deadly = rng.randint(1, operations) if start < kills else 0
+            status, told = run(words, deadly=deadly, counted=counted)
+            if status == 0:
+                break
+            if status != -signal.SIGKILL:
+                fault = f"{name} {trial}: status {status}: {told.strip()[-200:]}"
+                break
+        section.add(fault or (f"{name} {trial}: {what}" if (what := unlike(home, wanted)) else ""))
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def kills(folder: Path, *, trials: int) -> Section:
+    """`himac train`, `sft` and `eval`, local and on an endpoint."""
+    section = Section("kills: ended as if there had been none")
+    recipe = folder / "recipe.toml"
+    folder.mkdir(parents=True, exist_ok=True)
+    recipe.write_text(RECIPE)
+    nothing: Callable[[Path], None] = lambda home: None
+    made = folder / "made"
+    run(["sft", str(recipe), f"run.dir={folder}", "run.name=made"], counted=folder / "count")
+
+    def started(home: Path) -> None:
+        from himac.config import load_config
+        from himac.train.run import new_run
+
+        new_run(home, load_config(recipe))
+        shutil.copytree(made / "start", home / "start")
+
+    killed(section, "train", folder / "train", [], lambda home: ["train", "--resume", str(home)], started, trials=trials, seed=1)  # fmt: skip
+    killed(section, "sft", folder / "sft", ["sft", str(recipe)], lambda home: ["sft", "--resume", str(home)], nothing, trials=trials // 4, seed=2)  # fmt: skip
+    local = ["eval", str(made), "split=val", "eval.tasks=8"]
+    killed(section, "eval", folder / "eval", local, lambda home: [*local, f"run.dir={home.parent}", f"run.name={home.name}"], nothing, trials=trials // 4, seed=3)  # fmt: skip
+    with server(lambda body: says("<action>go east</action>")) as url:
+        asked = ["eval", f"{url}#m", "env=toy", "split=val", "eval.tasks=8", "agent.max_steps=3", "endpoint.concurrency=1"]
+        killed(section, "endpoint", folder / "endpoint", asked, lambda home: [*asked, f"run.dir={home.parent}", f"run.name={home.name}"], nothing, trials=trials // 4, seed=4)  # fmt: skip
+    return section
+
+
+def full_disk(folder: Path, *, limits: list[int]) -> Section:
+    """No file may grow beyond a limit: one line, and with room again the run ends as it would have."""
+    section = Section("full disk: one line, and the run goes on exactly")
+    folder.mkdir(parents=True, exist_ok=True)
+    recipe, counted = folder / "recipe.toml", folder / "count"
+    recipe.write_text(RECIPE)
+    run(["train", str(recipe), f"run.dir={folder}", "run.name=whole"], counted=counted)
+    wanted = look(folder / "whole")
+    for limit in limits:
+        home = folder / f"limit-{limit}"
+        words = ["train", str(recipe), f"run.dir={folder}", f"run.name={home.name}"]
+        status, told = run(words, counted=counted, most_bytes=limit)
+        lines = [line for line in told.splitlines() if line.startswith(("himac:", "Traceback"))]
+        fault = "" if status == 2 and len(lines) == 1 and lines[0].startswith("himac:") else f"status {status}: {told.strip()[-200:]}"  # fmt: skip
+        parts = [p.name for p in home.rglob(".part-iteration*")]
+        fault = fault or (f"left over: {parts}" if parts else "")
+        if not fault:
+            again = ["train", "--resume", str(home)] if (home / "config.toml").is_file() else words
+            status, told = run(again, counted=counted)
+            fault = told.strip()[-200:] if status else unlike(home, wanted)
+        section.add(f"{limit} bytes: {fault}" if fault else "")
+        shutil.rmtree(home, ignore_errors=True)
+    return section
+
+
+def says(text: Any, **more: Any) -> tuple[int, dict[str, str], bytes]:
+    """A chat completion, as an endpoint words it."""
+    message = {"role": "assistant", "content": text, **more}
+    choice = {"index": 0, "finish_reason": "stop", "message": message}
+    usage = {"prompt_tokens": 10, "completion_tokens": 3, "total_tokens": 13}
+    body = {"id": "x", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice], "usage": usage}
+    return 200, {"content-type": "application/json"}, json.dumps(body).encode()
+
+
+class server:  # noqa: N801 - used like a function
+    """An endpoint on a port of its own, while the block lasts; its value is the address."""
+
+    def __init__(self, answer: Callable[[dict[str, Any]], tuple[int, dict[str, str], bytes]]) -> None:
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                sent = self.rfile.read(int(self.headers["content-length"]))
+                if not sent:  # whoever asked was killed while he did
+                    return
+                body = json.loads(sent)
+                status, headers, said = answer(body)
+                time.sleep(0.005)
+                self.send_response(status)
+                for key, value in {**headers, "content-length": str(len(said))}.items():
+                    self.send_header(key, value)
+                with contextlib.suppress(OSError):
+                    self.end_headers()
+                    self.wfile.write(said)
+
+            def log_message(self, *_: Any) -> None: ...
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def __enter__(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_address[1]}/v1"
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
