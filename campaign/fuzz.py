@@ -38,7 +38,9 @@ def words(*, count: int) -> Section:
             read_note(text), answer_of(text), until_stop(text, ("</action>", "<sub_done>"))
             fault = "" if 1 <= len(blueprint.subgoals) <= 8 and action != "" else f"odd: {text!r}"
             shown = clean(text)
-            fault = fault or ("" if not any(c in shown for c in "\x1b\x00\u202e\ud800") else f"shown: {shown!r}")
+            fault = fault or (
+                "" if not any(c in shown for c in "\x1b\x00\u202e\ud800") else f"shown: {shown!r}"
+            )
         except Exception as error:
             fault = f"{type(error).__name__} on {text!r}"
         section.add(fault)
@@ -81,13 +83,19 @@ def tokens(folder: Path, *, episodes: int) -> Section:
         build_start(config, folder / method)
         parts = Components(config, folder / method)
         engine = stepping(_Noise(len(parts.policy.tokenizer), 1))
-        runner = EpisodeRunner(lambda: parts.env, engine, chat=parts.chat, cfg=config.agent, max_live=1, max_prompt=512)
+        runner = EpisodeRunner(
+            lambda env=parts.env: env, engine, chat=parts.chat, cfg=config.agent, max_live=1, max_prompt=512
+        )
         tasks = parts.env.tasks("train")
         for number in range(episodes // 3):
-            job = Job(task=tasks[number % len(tasks)], replica=0, agent=parts.collector.agent(GREEDY), seed=number)
+            job = Job(
+                task=tasks[number % len(tasks)], replica=0, agent=parts.collector.agent(GREEDY), seed=number
+            )
             try:
                 (episode,) = runner.run([job])
-                back = read_episode(episode_row(episode, iteration=0, phase="eval", group=0, chosen=False, advantages=None))
+                back = read_episode(
+                    episode_row(episode, iteration=0, phase="eval", group=0, chosen=False, advantages=None)
+                )
                 good = isinstance(episode.stop, StopReason) and back.turns == episode.turns
                 section.add("" if good else f"{method} {number}: not the same when read back")
             except Exception as error:

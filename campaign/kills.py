@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -101,7 +101,9 @@ def killed(
     """Kill one command at operations on files, one to three times, and at random moments; go on; compare."""
     rng, whole, counted = random.Random(seed), folder / "whole", folder / "count"
     prepare(whole)
-    status, told = run([*begin, f"run.dir={folder}", "run.name=whole"] if begin else go_on(whole), counted=counted)
+    status, told = run(
+        [*begin, f"run.dir={folder}", "run.name=whole"] if begin else go_on(whole), counted=counted
+    )
     if status:
         section.add(f"{name}: the undisturbed one failed: {told.strip()[-200:]}")
         return
@@ -112,7 +114,11 @@ def killed(
         kills, fault = rng.choice((1, 1, 2, 3)), ""
         for start in range(_ENOUGH):
             is_begun = (home / "config.toml").is_file()
-            words = go_on(home) if is_begun or not begin else [*begin, f"run.dir={folder}", f"run.name={home.name}"]
+            words = (
+                go_on(home)
+                if is_begun or not begin
+                else [*begin, f"run.dir={folder}", f"run.name={home.name}"]
+            )
             deadly = rng.randint(1, operations) if start < kills else 0
             status, told = run(words, deadly=deadly, counted=counted)
             if status == 0:
@@ -130,7 +136,6 @@ def kills(folder: Path, *, trials: int) -> Section:
     recipe = folder / "recipe.toml"
     folder.mkdir(parents=True, exist_ok=True)
     recipe.write_text(RECIPE)
-    nothing: Callable[[Path], None] = lambda home: None
     made = folder / "made"
     run(["sft", str(recipe), f"run.dir={folder}", "run.name=made"], counted=folder / "count")
 
@@ -142,16 +147,24 @@ def kills(folder: Path, *, trials: int) -> Section:
         shutil.copytree(made / "start", home / "start")
 
     killed(section, "train", folder / "train", [], lambda home: ["train", "--resume", str(home)], started, trials=trials, seed=1)  # fmt: skip
-    killed(section, "sft", folder / "sft", ["sft", str(recipe)], lambda home: ["sft", "--resume", str(home)], nothing, trials=trials // 4, seed=2)  # fmt: skip
+    killed(section, "sft", folder / "sft", ["sft", str(recipe)], lambda home: ["sft", "--resume", str(home)], lambda home: None, trials=trials // 4, seed=2)  # fmt: skip
     local = ["eval", str(made), "split=val", "eval.tasks=8"]
-    killed(section, "eval", folder / "eval", local, lambda home: [*local, f"run.dir={home.parent}", f"run.name={home.name}"], nothing, trials=trials // 4, seed=3)  # fmt: skip
+    killed(section, "eval", folder / "eval", local, lambda home: [*local, f"run.dir={home.parent}", f"run.name={home.name}"], lambda home: None, trials=trials // 4, seed=3)  # fmt: skip
     with server(lambda body: says("<action>go east</action>")) as url:
-        asked = ["eval", f"{url}#m", "env=toy", "split=val", "eval.tasks=8", "agent.max_steps=3", "endpoint.concurrency=1"]
-        killed(section, "endpoint", folder / "endpoint", asked, lambda home: [*asked, f"run.dir={home.parent}", f"run.name={home.name}"], nothing, trials=trials // 4, seed=4)  # fmt: skip
+        asked = [
+            "eval",
+            f"{url}#m",
+            "env=toy",
+            "split=val",
+            "eval.tasks=8",
+            "agent.max_steps=3",
+            "endpoint.concurrency=1",
+        ]
+        killed(section, "endpoint", folder / "endpoint", asked, lambda home: [*asked, f"run.dir={home.parent}", f"run.name={home.name}"], lambda home: None, trials=trials // 4, seed=4)  # fmt: skip
     return section
 
 
-def full_disk(folder: Path, *, limits: list[int]) -> Section:
+def full_disk(folder: Path, *, limits: Sequence[int]) -> Section:
     """No file may grow beyond a limit: one line, and with room again the run ends as it would have."""
     section = Section("full disk: one line, and the run goes on exactly")
     folder.mkdir(parents=True, exist_ok=True)
@@ -181,11 +194,18 @@ def says(text: Any, **more: Any) -> tuple[int, dict[str, str], bytes]:
     message = {"role": "assistant", "content": text, **more}
     choice = {"index": 0, "finish_reason": "stop", "message": message}
     usage = {"prompt_tokens": 10, "completion_tokens": 3, "total_tokens": 13}
-    body = {"id": "x", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice], "usage": usage}
+    body = {
+        "id": "x",
+        "object": "chat.completion",
+        "created": 0,
+        "model": "m",
+        "choices": [choice],
+        "usage": usage,
+    }
     return 200, {"content-type": "application/json"}, json.dumps(body).encode()
 
 
-class server:  # noqa: N801 - used like a function
+class server:
     """An endpoint on a port of its own, while the block lasts; its value is the address."""
 
     def __init__(self, answer: Callable[[dict[str, Any]], tuple[int, dict[str, str], bytes]]) -> None:

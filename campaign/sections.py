@@ -59,7 +59,7 @@ def fault_of(words: Sequence[str], *, allowed: tuple[int, ...] = (0, 2), expecte
         return f"{what}: {len(told)} lines of error"
     if expected and expected not in f"{out}{err}":
         return f"{what}: {expected!r} is not said: {err.strip()[:200]}"
-    odd = [c for c in out + err if ord(c) < 32 and c not in "\n\t\r" or 127 <= ord(c) < 160]
+    odd = [c for c in out + err if (ord(c) < 32 and c not in "\n\t\r") or 127 <= ord(c) < 160]
     return f"{what}: control characters {odd[:5]}" if odd else ""
 
 

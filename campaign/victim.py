@@ -6,6 +6,7 @@ made and removed, before they happen; the kill is SIGKILL, so nothing of the pro
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -16,6 +17,7 @@ _EVENTS = frozenset(["os.rename", "os.remove", "os.mkdir", "os.rmdir", "shutil.r
 
 
 def main() -> int:
+    """Run himac, or die."""
     deadly, target, words = int(sys.argv[1]), Path(sys.argv[2]), sys.argv[4:]
     count = 0
 
@@ -31,7 +33,8 @@ def main() -> int:
 
     sys.addaudithook(hook)
     status = himac(words)
-    target.write_text(str(count), encoding="utf-8")
+    with contextlib.suppress(OSError):  # the disk may be full
+        target.write_text(str(count), encoding="utf-8")
     return status
 
 

@@ -84,6 +84,11 @@ def add_current_folder() -> None:
 
 def _load(kind: str, name: str, path: str) -> Any:
     module, _, attribute = path.partition(":")
+    if not all(part.isidentifier() for part in (*module.split("."), *attribute.split("."))):
+        raise ConfigError(
+            f"{kind.removesuffix('s')} {name!r} is no import path",
+            hint="package.module:Object, both dotted names",
+        )
     add_current_folder()
     try:
         found = importlib.import_module(module)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import importlib
 import string
-import tomllib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 
 from himac.agents.grammar import SUB_DONE, read_turn, write_blueprint
 from himac.errors import ConfigError, closest
+from himac.files import parse_toml, reason
 from himac.plugins import add_current_folder
 from himac.types import EnvSpec, Message, Observation
 
@@ -271,15 +271,17 @@ def _example_action(spec: EnvSpec) -> str:
 
 def _of_file(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return parse_toml(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise ConfigError(f"agent.prompts: no file at {str(path)!r}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise ConfigError(f"agent.prompts: {path} is not valid TOML: {error}") from error
+    except (ValueError, OSError) as error:
+        raise ConfigError(f"agent.prompts: {path} is not valid TOML: {reason(error)}") from error
 
 
 def _of_module(name: str) -> dict[str, Any]:
     add_current_folder()
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise ConfigError(f"agent.prompts: {name!r} is neither a .toml file nor a dotted module")
     try:
         module = importlib.import_module(name)
     except ModuleNotFoundError as error:

@@ -15,6 +15,7 @@ from himac.report.plot_style import COLOURS, LINES, LOOK, pyplot, save
 from himac.report.reading import read_metrics
 from himac.runs.folder import CURVE
 from himac.runs.rows import Broken
+from himac.text import line
 from himac.types import Row
 
 _PHASES = {
@@ -37,7 +38,7 @@ def plot_run(folder: Path, broken: Broken | None = None) -> Path:
     with plt.rc_context(LOOK):
         figure, axes = plt.subplots(figsize=(7.2, 4.2), dpi=150)
         _draw_run(axes, _rows(folder, broken))
-        axes.set(title=folder.resolve().name)
+        axes.set(title=line(folder.resolve().name))
         target = folder / CURVE
         save(plt, figure, [target])
     return target
@@ -55,7 +56,7 @@ def plot_runs(folders: Sequence[Path], stem: Path, broken: Broken | None = None)
         DataError: a run has nothing to draw yet.
     """
     plt = pyplot()
-    runs = [(folder.resolve().name, _rows(folder, broken)) for folder in folders]
+    runs = [(line(folder.resolve().name), _rows(folder, broken)) for folder in folders]
     with plt.rc_context(LOOK):
         figure, axes_row = plt.subplots(1, 3, figsize=(12, 3.9), dpi=150)
         for axes, (key, label) in zip(axes_row, _PANELS):
@@ -77,7 +78,7 @@ def _draw_run(axes: Any, rows: list[Row], *, key: str = "success", label: str = 
     splits = list(dict.fromkeys(r["split"] for r in rows if r["phase"] == "eval"))
     for split, (marker, colour) in zip(splits, _MARKERS):
         own = [r for r in rows if r["phase"] == "eval" and r["split"] == split]
-        _draw_evaluations(axes, own, key, marker=marker, colour=colour, label=f"evaluation on {split}")
+        _draw_evaluations(axes, own, key, marker=marker, colour=colour, label=f"evaluation on {line(split)}")
     _finish(axes, key, label)
     if key == "success":
         axes.legend(loc="best")
@@ -93,7 +94,9 @@ def _draw_runs(axes: Any, runs: Sequence[tuple[str, list[Row]]], *, key: str, la
         own = own or [r for r in rows if r["phase"] == rows[-1]["phase"]]
         dash, marker = LINES[index % len(LINES)]
         colour = COLOURS[index % len(COLOURS)]
-        _draw_evaluations(axes, own, key, marker=marker, colour=colour, label=f"{name} ({where})", dash=dash)
+        _draw_evaluations(
+            axes, own, key, marker=marker, colour=colour, label=f"{name} ({line(where)})", dash=dash
+        )
     _finish(axes, key, label)
 
 
