@@ -1,6 +1,8 @@
 # make demo    set everything up and run the main job: Sokoban, warm start, HiMAC, evaluation before and after
 # make test    set everything up and run the tests
 # make check   lint, types, tests, docs: what CI runs, without the small demo
+# make campaign   kills, full disks, damaged files, broken servers: an hour; SHORT=1 for the minutes that CI gives it
+# make audit   known holes in what is installed
 # make parity  ALFWorld against the real TextWorld, every game at hand (needs the extra `textworld`)
 #
 # Nothing is needed but Python 3.11 or newer and make. Everything is installed into .venv.
@@ -10,7 +12,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test check lint types parity clean
+.PHONY: setup demo test check lint types campaign audit parity clean
 
 setup: $(STAMP)
 
@@ -34,6 +36,13 @@ types: setup
 	$(BIN)/mypy
 
 check: lint types test
+
+campaign: setup
+	$(BIN)/python -m campaign $(if $(SHORT),--short) $(if $(OUT),--out $(OUT))
+
+audit: setup
+	$(BIN)/pip install --quiet pip-audit
+	$(BIN)/pip-audit --skip-editable
 
 parity: setup
 	$(BIN)/python benchmarks/alfworld_parity.py

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -322,7 +323,7 @@ def endpoints(folder: Path) -> Section:
     return section
 
 
-def streams(folder: Path) -> Section:
+def streams(folder: Path, *, every: int) -> Section:
     """Consoles of other encodings, closed and full outputs, readers that leave early: no traceback."""
     section = Section("odd consoles: no traceback")
     words = ["env=toy", "env.doors=1", "model=tiny", "model.tiny=[32,1,400]", "agent.think=false", "sft.demonstrations=8", "sft.batch=8", "run.iterations=1", "rollout.tasks=1",
@@ -332,25 +333,19 @@ def streams(folder: Path) -> Section:
             section.add(fault)
             return section
         himac = f"{sys.executable} -m himac"
-        for odd in (
-            "LC_ALL=C PYTHONUTF8=0 PYTHONIOENCODING=ascii",
-            "PYTHONIOENCODING=latin-1",
-            "PYTHONIOENCODING=cp1252",
-            "NO_COLOR=1",
-            "TERM=dumb",
-            "COLUMNS=1",
-            "",
-        ):
-            for verb in ("show r", "watch r --once", "compare r r", "play env=sokoban </dev/null", "play env=sokoban <&-", "show r | head -1", "show r >/dev/full", "--help | head -1",
-                         "config >/dev/full", "show r >&-", "show r 2>&-", "nosuch 2>/dev/full", "watch r --once >&- 2>&-"):  # fmt: skip
-                done = subprocess.run(
-                    ["bash", "-c", f"set -o pipefail; {odd} {himac} {verb}"],
-                    capture_output=True,
-                    text=True,
-                    errors="replace",
-                    check=False,
-                )
-                told = done.stdout + done.stderr
-                bad = "Traceback" in told or "Exception ignored" in told or done.returncode not in (0, 2)
-                section.add(f"{odd} {verb}: status {done.returncode}: {told.strip()[-200:]}" if bad else "")
+        odds = (
+            "LC_ALL=C PYTHONUTF8=0 PYTHONIOENCODING=ascii", "PYTHONIOENCODING=latin-1", "PYTHONIOENCODING=cp1252", "NO_COLOR=1", "TERM=dumb", "COLUMNS=1", "",
+        )  # fmt: skip
+        verbs = (
+            "show r", "watch r --once", "compare r r", "play env=sokoban </dev/null", "play env=sokoban <&-", "show r | head -1", "show r >/dev/full", "--help | head -1",
+            "config >/dev/full", "show r >&-", "show r 2>&-", "nosuch 2>/dev/full", "watch r --once >&- 2>&-",
+        )  # fmt: skip
+        for odd, verb in list(itertools.product(odds, verbs))[::every]:
+            command = f"set -o pipefail; {odd} {himac} {verb}"
+            done = subprocess.run(
+                ["bash", "-c", command], capture_output=True, text=True, errors="replace", check=False
+            )
+            told = done.stdout + done.stderr
+            bad = "Traceback" in told or "Exception ignored" in told or done.returncode not in (0, 2)
+            section.add(f"{odd} {verb}: status {done.returncode}: {told.strip()[-200:]}" if bad else "")
     return section
