@@ -27,11 +27,12 @@ from transformers import (
 
 from himac.config import ModelConfig, vision_settings
 from himac.errors import ConfigError, DataError, HimacError, ModelError, missing_extra
-from himac.files import read_json, reason, write_text, writing
+from himac.files import read_json, write_text, writing
 from himac.images import Album
 from himac.models.attention import why_padded
 from himac.models.reading import check_sight
 from himac.models.vision import Vision, sees, unwrapped
+from himac.text import line
 from himac.types import LanguageModel, Tokenizer
 
 ROLES_1 = {"macro": "planner", "micro": "executor"}
@@ -221,7 +222,8 @@ def _loading(name: str) -> Iterator[None]:
             else "check the name and the network, or give the path of a local folder"
         )
         raise ModelError(
-            f"cannot load the model {name!r}: {_pointer(name) or reason(error)}", hint=hint
+            f"cannot load the model {name!r}: {_pointer(name) or line(str(error))[:300] or type(error).__name__}",
+            hint=hint,
         ) from error
 
 
