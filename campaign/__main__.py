@@ -12,6 +12,7 @@ from pathlib import Path
 
 from campaign import fuzz, inputs, kills
 from campaign.sections import Section
+from himac.files import write_text
 from himac.report.tables import markdown
 from himac.runs.machine import describe_machine
 
@@ -58,7 +59,8 @@ def main() -> int:
         "--out", type=Path, help="save the table as JSON here; sections that are there are kept"
     )
     args = parser.parse_args()
-    told: dict[str, object] = json.loads(args.out.read_text()) if args.out and args.out.is_file() else {}
+    held = json.loads(args.out.read_text(encoding="utf-8")) if args.out and args.out.is_file() else {}
+    told: dict[str, object] = held.get("sections", {})
     rows: list[list[str]] = []
     faults = 0
     for name in args.only:
@@ -73,7 +75,8 @@ def main() -> int:
         for fault in section.faults[:20]:
             print(f"  {fault}", file=sys.stderr, flush=True)
         if args.out:
-            args.out.write_text(json.dumps(told | {"machine": describe_machine()}, indent=1) + "\n")
+            machine = describe_machine() | {"date": time.strftime("%Y-%m-%d")}
+            write_text(args.out, json.dumps({"machine": machine, "sections": told}, indent=1) + "\n")
     print(markdown(["what", "trials", "good", "time"], rows))
     return 1 if faults else 0
 
