@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, StoppingCriteria
 
 from himac.engines.rows import Ending, Row, end_ids, positions_of, row_of
-from himac.engines.sampling import draw
+from himac.engines.sampling import draw, exact
 from himac.models.modes import evaluating
 from himac.types import Completion, LanguageModel, Request, Tokenizer, Weights
 
@@ -112,7 +112,7 @@ class _Drawing(LogitsProcessor):
             scores[live].float(),
             torch.tensor([row.sampling.temperature for row in rows], device=device),
             torch.tensor([row.sampling.top_p for row in rows], device=device),
-            torch.tensor([row.uniforms.random() for row in rows], dtype=torch.float64, device=device),
+            torch.tensor([row.uniforms.random() for row in rows], dtype=torch.float64, device=exact(device)),
         )
         for row, token, logp in zip(rows, ids.tolist(), logps.tolist(), strict=True):
             row.ids.append(token)

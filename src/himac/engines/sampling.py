@@ -54,6 +54,15 @@ def draw(
     return ids, logp_BV.gather(-1, ids[:, None])[:, 0]
 
 
+def exact(device: torch.device) -> torch.device:
+    """Return where float64 exists for tensors of a device: Apple's GPUs have none.
+
+    >>> exact(torch.device("mps")), exact(torch.device("cuda", 1))
+    (device(type='cpu'), device(type='cuda', index=1))
+    """
+    return torch.device("cpu") if device.type == "mps" else device
+
+
 def _nucleus(logp_BV: Tensor, top_p_B: Tensor) -> Tensor:
     """Keep each row's likeliest tokens up to a mass of top_p, and scale them to sum to 1; rows at 1 stay as they are."""
     sorted_BV, order_BV = logp_BV.exp().sort(-1, descending=True)
@@ -64,6 +73,7 @@ def _nucleus(logp_BV: Tensor, top_p_B: Tensor) -> Tensor:
 
 def _invert(p_BV: Tensor, uniform_B: Tensor) -> Tensor:
     """Return for each row the first token at which the cumulative probability exceeds its uniform number."""
-    cumulative_BV = p_BV.cumsum(-1, dtype=torch.float64)
+    cumulative_BV = p_BV.to(exact(p_BV.device)).cumsum(-1, dtype=torch.float64)
     point_B1 = (uniform_B * cumulative_BV[:, -1])[:, None]
-    return torch.searchsorted(cumulative_BV, point_B1, right=True)[:, 0].clamp(max=p_BV.shape[-1] - 1)
+    found_B = torch.searchsorted(cumulative_BV, point_B1, right=True)[:, 0].clamp(max=p_BV.shape[-1] - 1)
+    return found_B.to(p_BV.device)

@@ -31,7 +31,7 @@ from himac.engines.kv import (
 )
 from himac.engines.prefixes import Placement, place
 from himac.engines.rows import Ending, Row, end_ids, positions_of, row_of
-from himac.engines.sampling import draw
+from himac.engines.sampling import draw, exact
 from himac.errors import ModelError
 from himac.models.attention import use_packed_attention
 from himac.models.reading import read
@@ -333,7 +333,7 @@ class TransformersEngine(Engine):
         temperatures = torch.tensor([row.sampling.temperature for row in rows], device=self._device)
         top_ps = torch.tensor([row.sampling.top_p for row in rows], device=self._device)
         uniforms = torch.tensor(
-            [row.uniforms.random() for row in rows], dtype=torch.float64, device=self._device
+            [row.uniforms.random() for row in rows], dtype=torch.float64, device=exact(self._device)
         )
         ids, logps = draw(logits_BV, temperatures, top_ps, uniforms)
         for row, token, logp in zip(rows, ids.tolist(), logps.tolist()):
