@@ -267,7 +267,7 @@ def readers(folder: Path, *, every: int) -> Section:
 def endpoints(folder: Path) -> Section:
     """Servers that fail in every known way: one line, or an episode's own error; never the key."""
     section = Section("broken servers: one line, no key told")
-    key = "sk-campaign-0123456789"
+    key = "sk-Zq7Xw0123456789"
     os.environ["OPENAI_API_KEY"] = key
     jsonish = {"content-type": "application/json"}
 

@@ -28,6 +28,7 @@ from himac.config import Config, differences
 from himac.errors import RunError
 from himac.files import make_folder, owned
 from himac.report.reading import read_metrics
+from himac.report.tables import TABLE
 from himac.runs.folder import CONFIG
 from himac.runs.formats import load_saved
 from himac.types import Row
@@ -70,7 +71,8 @@ def state_of(run: PlannedRun) -> str:
     rows = read_metrics(run.folder)
     last = rows[-1] if rows else {}
     is_judged = last.get("phase") == "eval" and last.get("split") == run.config.eval.final
-    return "done" if is_judged and last["iteration"] > 0 else "begun"
+    is_drawn = (run.folder / TABLE).is_file()  # the last thing that a run writes
+    return "done" if is_judged and is_drawn and last["iteration"] > 0 else "begun"
 
 
 def carry_out(plan: Comparison, out: Path, *, jobs: int, console: Console) -> list[Failure]:

@@ -10,6 +10,7 @@ from himac.files import write_text
 from himac.runs.folder import METRICS, read_rows
 from himac.types import Row
 
+TABLE = "table.md"  # of a run
 OVERLAP = "Careful: under this protocol the splits overlap; goals of the evaluation are also trained on."
 _NAMES = {
     "iteration": "iteration",
@@ -50,7 +51,7 @@ def evaluation_table(rows: Sequence[Row]) -> str:
 def run_table(folder: Path) -> str:
     """Write and return a run's evaluations as a table (table.md)."""
     table = evaluation_table([row for row in read_rows(folder / METRICS) if row["phase"] == "eval"])
-    write_text(folder / "table.md", table + "\n")
+    write_text(folder / TABLE, table + "\n")
     return table
 
 
