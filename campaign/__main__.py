@@ -35,7 +35,11 @@ LIMITS = (
 )
 """Bytes that no file may have more of; the largest files of these runs are a little larger."""
 SECTIONS: dict[str, Callable[[Path, bool], Section]] = {
-    "kills": lambda home, short: kills.kills(home, trials=4 if short else 120),
+    "train": lambda home, short: kills.train(home, trials=4 if short else 120),
+    "sft": lambda home, short: kills.sft(home, trials=1 if short else 30),
+    "eval": lambda home, short: kills.evaluate(home, trials=1 if short else 20),
+    "endpoint": lambda home, short: kills.endpoint(home, trials=1 if short else 20),
+    "compare": lambda home, short: kills.compare(home, trials=1 if short else 10),
     "disk": lambda home, short: kills.full_disk(home, limits=LIMITS[::7] if short else LIMITS),
     "settings": lambda home, short: inputs.settings(home, every=20 if short else 1),
     "recipes": lambda home, short: inputs.recipes(home),

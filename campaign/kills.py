@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from campaign.sections import Section
-from himac.runs.folder import METRICS, read_rows
+from himac.runs.folder import EPISODES, METRICS, read_rows
 
 RECIPE = """
 [run]
@@ -29,6 +29,7 @@ save_every = 1
 name = "toy"
 doors = 1
 val = 40
+test = 40
 [model]
 name = "tiny"
 tiny = [32, 2, 400]
@@ -50,7 +51,7 @@ batch = 8
 [eval]
 every = 2
 tasks = 4
-final = "val"
+final = "test"
 """
 _TIMES = frozenset([
     "collect_s", "generate_s", "env_s", "train_s", "learn_s", "seconds", "total_train_s", "total_processor_s",
@@ -81,6 +82,12 @@ def look(folder: Path) -> dict[str, Any]:
     for path in sorted(p for p in folder.rglob("*") if p.is_file() and "__pycache__" not in p.parts):
         name = str(path.relative_to(folder))
         found[name] = None if path.name in _UNLIKE else path.read_bytes()
+    if (
+        folder / "evaluation.json"
+    ).is_file():  # episodes stand as they ended, and a resumed one has others beside it
+        keys = ("task", "success", "stop", "env_return", "env_steps", "calls", "blueprint")
+        rows = ({key: row[key] for key in keys} for row in read_rows(folder / EPISODES))
+        found[EPISODES] = sorted(json.dumps(row) for row in rows)
     if (folder / METRICS).is_file():
         rows = [{k: v for k, v in row.items() if k not in _TIMES} for row in read_rows(folder / METRICS)]
         found["rows"] = [{k: v for k, v in row.items() if k != "usage"} for row in rows]
@@ -96,62 +103,117 @@ def unlike(folder: Path, whole: dict[str, Any]) -> str:
 
 
 def killed(
-    section: Section, name: str, folder: Path, begin: list[str], go_on: Callable[[Path], list[str]], prepare: Callable[[Path], None], *, trials: int, seed: int
-) -> None:  # fmt: skip
-    """Kill one command at operations on files, one to three times, and at random moments; go on; compare."""
-    rng, whole, counted = random.Random(seed), folder / "whole", folder / "count"
+    what: str,
+    folder: Path,
+    begin: list[str],
+    go_on: Callable[[Path], list[str]],
+    *,
+    trials: int,
+    prepare: Callable[[Path], object] = lambda home: None,
+    inner: Sequence[str] = (".",),
+) -> Section:
+    """Kill one command at operations on files, one to three times; go on; compare.
+
+    Args:
+        what: is killed.
+        folder: everything lies in it.
+        begin: the command that begins, without where; [] where `prepare` begins.
+        go_on: the command that goes on in a folder.
+        trials: how many.
+        prepare: makes a folder in which the command goes on.
+        inner: the folders within it that are compared.
+    """
+    section = Section(f"kills of {what}: ended as if there had been none")
+    rng, whole, counted = random.Random(what), folder / "whole", folder / "count"
     prepare(whole)
-    status, told = run(
-        [*begin, f"run.dir={folder}", "run.name=whole"] if begin else go_on(whole), counted=counted
-    )
+    status, told = run(begin_in(whole, begin) if begin else go_on(whole), counted=counted)
     if status:
-        section.add(f"{name}: the undisturbed one failed: {told.strip()[-200:]}")
-        return
-    operations, wanted = int(counted.read_text()), look(whole)
+        section.add(f"the undisturbed one failed: {told.strip()[-200:]}")
+        return section
+    operations, wanted = int(counted.read_text()), [look(whole / name) for name in inner]
     for trial in range(trials):
         home = folder / f"trial-{trial}"
         prepare(home)
-        kills, fault = rng.choice((1, 1, 2, 3)), ""
-        for start in range(_ENOUGH):
-            is_begun = (home / "config.toml").is_file()
-            words = (
-                go_on(home)
-                if is_begun or not begin
-                else [*begin, f"run.dir={folder}", f"run.name={home.name}"]
+        kills, fault, start = rng.choice((1, 1, 2, 3)), f"not done after {_ENOUGH} starts", 0
+        while start < _ENOUGH:
+            is_begun = (home / "config.toml").is_file() or not begin
+            words = go_on(home) if is_begun else begin_in(home, begin)
+            status, told = run(
+                words, deadly=rng.randint(1, operations) if start < kills else 0, counted=counted
             )
-            deadly = rng.randint(1, operations) if start < kills else 0
-            status, told = run(words, deadly=deadly, counted=counted)
+            if (
+                status == 2 and "is in use" in told
+            ):  # by what a killed comparison left behind: it ends by itself
+                time.sleep(1.0)
+                continue
+            start += 1
             if status == 0:
+                fault = next((f"trial {trial}: {how}" for name, held in zip(inner, wanted, strict=True) if (how := unlike(home / name, held))), "")  # fmt: skip
                 break
             if status != -signal.SIGKILL:
-                fault = f"{name} {trial}: status {status}: {told.strip()[-200:]}"
+                fault = f"trial {trial}: status {status}: {told.strip()[-200:]}"
                 break
-        section.add(fault or (f"{name} {trial}: {what}" if (what := unlike(home, wanted)) else ""))
+        section.add(fault)
         shutil.rmtree(home, ignore_errors=True)
+    return section
 
 
-def kills(folder: Path, *, trials: int) -> Section:
-    """`himac train`, `sft` and `eval`, local and on an endpoint."""
-    section = Section("kills: ended as if there had been none")
-    recipe = folder / "recipe.toml"
+def begin_in(home: Path, begin: list[str]) -> list[str]:
+    """Return the command that begins in a folder."""
+    return [*begin, f"run.dir={home.parent}", f"run.name={home.name}"]
+
+
+def _recipe(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    recipe.write_text(RECIPE)
-    made = folder / "made"
-    run(["sft", str(recipe), f"run.dir={folder}", "run.name=made"], counted=folder / "count")
+    (folder / "recipe.toml").write_text(RECIPE)
+    return folder / "recipe.toml"
+
+
+def _made(folder: Path) -> Path:
+    """Return a run of `himac sft`."""
+    run(["sft", str(_recipe(folder)), f"run.dir={folder}", "run.name=made"], counted=folder / "count")
+    return folder / "made"
+
+
+def train(folder: Path, *, trials: int) -> Section:
+    """`himac train`, from a start that is there, and killed in its warm start."""
+    from himac.config import load_config
+    from himac.train.run import new_run
+
+    made, recipe = _made(folder), load_config(folder / "recipe.toml")
 
     def started(home: Path) -> None:
-        from himac.config import load_config
-        from himac.train.run import new_run
+        new_run(home, recipe)
+        if not home.name.endswith(("1", "4", "7")):
+            shutil.copytree(made / "start", home / "start")
 
-        new_run(home, load_config(recipe))
-        shutil.copytree(made / "start", home / "start")
+    return killed(
+        "himac train",
+        folder,
+        [],
+        lambda home: ["train", "--resume", str(home)],
+        trials=trials,
+        prepare=started,
+    )
 
-    killed(section, "train", folder / "train", [], lambda home: ["train", "--resume", str(home)], started, trials=trials, seed=1)  # fmt: skip
-    killed(section, "sft", folder / "sft", ["sft", str(recipe)], lambda home: ["sft", "--resume", str(home)], lambda home: None, trials=trials // 4, seed=2)  # fmt: skip
-    local = ["eval", str(made), "split=val", "eval.tasks=8"]
-    killed(section, "eval", folder / "eval", local, lambda home: [*local, f"run.dir={home.parent}", f"run.name={home.name}"], lambda home: None, trials=trials // 4, seed=3)  # fmt: skip
+
+def sft(folder: Path, *, trials: int) -> Section:
+    """`himac sft`."""
+    begin = ["sft", str(_recipe(folder))]
+    return killed("himac sft", folder, begin, lambda home: ["sft", "--resume", str(home)], trials=trials)
+
+
+def evaluate(folder: Path, *, trials: int) -> Section:
+    """`himac eval` of a local model."""
+    begin = ["eval", str(_made(folder)), "split=val", "eval.tasks=8"]
+    return killed("himac eval", folder, begin, lambda home: begin_in(home, begin), trials=trials)
+
+
+def endpoint(folder: Path, *, trials: int) -> Section:
+    """`himac eval` of an endpoint."""
+    folder.mkdir(parents=True, exist_ok=True)
     with server(lambda body: says("<action>go east</action>")) as url:
-        asked = [
+        begin = [
             "eval",
             f"{url}#m",
             "env=toy",
@@ -160,16 +222,29 @@ def kills(folder: Path, *, trials: int) -> Section:
             "agent.max_steps=3",
             "endpoint.concurrency=1",
         ]
-        killed(section, "endpoint", folder / "endpoint", asked, lambda home: [*asked, f"run.dir={home.parent}", f"run.name={home.name}"], lambda home: None, trials=trials // 4, seed=4)  # fmt: skip
-    return section
+        return killed(
+            "himac eval on an endpoint", folder, begin, lambda home: begin_in(home, begin), trials=trials
+        )
+
+
+def compare(folder: Path, *, trials: int) -> Section:
+    """`himac compare`, whose parent alone is killed: the run that it leaves behind goes on."""
+    _recipe(folder)
+    plan = folder / "compare-toy.toml"
+    plan.write_text(
+        'seeds = [0]\n[budget]\niterations = 2\n[environments.toy]\nrecipe = "recipe.toml"\n'
+        '[methods.himac]\n[methods.grpo]\nalgo.method = "flat"\n'
+    )
+    return killed(
+        "himac compare", folder, [], lambda home: ["compare", str(plan), "--out", str(home)], trials=trials,
+        inner=["toy-himac-0", "toy-grpo-0"],
+    )  # fmt: skip
 
 
 def full_disk(folder: Path, *, limits: Sequence[int]) -> Section:
     """No file may grow beyond a limit: one line, and with room again the run ends as it would have."""
     section = Section("full disk: one line, and the run goes on exactly")
-    folder.mkdir(parents=True, exist_ok=True)
-    recipe, counted = folder / "recipe.toml", folder / "count"
-    recipe.write_text(RECIPE)
+    recipe, counted = _recipe(folder), folder / "count"
     run(["train", str(recipe), f"run.dir={folder}", "run.name=whole"], counted=counted)
     wanted = look(folder / "whole")
     for limit in limits:

@@ -107,7 +107,7 @@ def save(run: Path, state: TrainState, learner: Saves, *, is_best: bool) -> Path
     if is_best:
         write_text(root / "best", final.name)
     write_text(root / "last", final.name)
-    _drop_old(root)
+    drop_old(run)
     return final
 
 
@@ -257,7 +257,9 @@ def _pointed(pointer: Path) -> str:
     return name if re.fullmatch(r"iteration-\d+", name) else ""
 
 
-def _drop_old(root: Path) -> None:
+def drop_old(run: Path) -> None:
+    """Drop the checkpoints of a run that are no longer wanted: all but the two newest and the best."""
+    root = run / CHECKPOINTS
     best = _pointed(root / "best")
     for path in sorted(root.glob("iteration-*"))[:-KEPT]:
         if path.name != best:

@@ -193,6 +193,8 @@ def _take_up(folder: Path, learner: Learner, console: Console, ranks: Ranks) -> 
                 state = ckpt.read_state(saved)
                 learner.load(saved)
                 console.say(f"resuming {folder.name} after iteration {state.iteration}")
+                if ranks.is_first:
+                    ckpt.drop_old(folder)  # a kill may have come between a save and its tidying
                 return state, True
         except (DataError, ModelError) as error:
             if ckpt.is_sealed(saved):  # it is what was written: something else is wrong
