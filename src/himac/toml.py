@@ -364,7 +364,7 @@ def _parameters(factory: Callable[..., Any]) -> Table:
 
 
 def _key(name: str) -> str:
-    return name if name.replace("_", "").replace("-", "").isalnum() and name.isascii() else json.dumps(name)
+    return name if name.replace("_", "").replace("-", "").isalnum() and name.isascii() else write_value(name)
 
 
 __all__ = [

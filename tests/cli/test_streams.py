@@ -41,5 +41,7 @@ def test_a_name_with_escapes_reaches_the_terminal_harmless(tmp_path: Path) -> No
     path = tmp_path / "run" / "metrics.jsonl"
     path.write_text(path.read_text().replace('"split":"val"', '"split":"\\u001b]0;PWN\\u0007\\u001b[2J"'))
     for words in (["watch", "run", "--once"], ["compare", "run", "run"], ["nosuch\x1b[2J"]):
-        done = subprocess.run([sys.executable, "-m", "himac", *words], cwd=tmp_path, capture_output=True, check=False)
+        done = subprocess.run(
+            [sys.executable, "-m", "himac", *words], cwd=tmp_path, capture_output=True, check=False
+        )
         assert b"\x1b" not in done.stdout + done.stderr and b"\x07" not in done.stdout + done.stderr

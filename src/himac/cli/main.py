@@ -92,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _refuse(message: str, hint: str) -> int:
-    if int(os.environ.get("RANK") or 0) > 0:
+    if os.environ.get("RANK", "0").strip("0"):
         # what all ranks refuse the first one says, and its end is theirs; what only this one met is said a moment later
         time.sleep(3)
     try:

@@ -217,7 +217,9 @@ def engine_class(config: Config) -> Callable[..., Engine | BatchEngine]:
 
 def set_threads() -> None:
     """Compute with as many threads as OMP_NUM_THREADS says; one where it says nothing: small models lose by more."""
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or 1))
+    told = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()  # "8,4" is for nested ones
+    wanted = int(told) if told.isascii() and told.isdigit() else 1
+    torch.set_num_threads(min(max(wanted, 1), 4 * (os.cpu_count() or 1)))  # a hundred thousand end in a crash
 
 
 def trials_of(config: Config) -> int:
