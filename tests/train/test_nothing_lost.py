@@ -221,3 +221,23 @@ def test_a_killed_sft_goes_on_by_its_own_verb_alone(
     assert "was made by himac sft" in capfd.readouterr().err
     assert main(["sft", "--resume", str(run)]) == 0
     assert (run / START / "model.safetensors").read_bytes() == (start / "model.safetensors").read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_who_is_asked_to_end_says_how_to_go_on(short: Path, tmp_path: Path, number: signal.Signals) -> None:
+    run = tmp_path / "short"
+    shutil.copytree(short, run)
+    (run / "config.toml").write_text(
+        to_toml(override(load_saved(run / "config.toml"), run={"iterations": 500}))
+    )
+    command = [sys.executable, "-m", "himac", "train", "--resume", str(run)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        while "step 3/500" not in process.stderr.readline():
+            assert process.poll() is None
+        process.send_signal(number)
+        told = process.stderr.read()
+    assert process.returncode == 128 + number and "Traceback" not in told
+    assert "himac: interrupted; himac train --resume RUN goes on from the last checkpoint" in told
+    assert (run / ".lock").read_text() == ""

@@ -65,7 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     streams.make_fit()
     words = list(sys.argv[1:] if argv is None else argv)
     try:
-        status = app.main(words, prog_name="himac", standalone_mode=False)
+        with streams.interruptible():
+            status = app.main(words, prog_name="himac", standalone_mode=False)
         sys.stdout.flush()  # a full disk behind a pipe says so here, not after the last word
         return status if isinstance(status, int) else 0
     except HimacError as error:
@@ -76,10 +77,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else "himac"
         return _refuse(error.format_message(), f"{path} --help shows what it takes")
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, click.Abort) as error:
         verb = words[0] if words else ""
         print(f"himac: interrupted; {_GO_ON.get(verb, 'no partial files were left')}", file=sys.stderr)
-        return 130
+        cause = error.__cause__ or error  # click has its own word for it
+        return cause.status if isinstance(cause, streams.Ended) else 130
     except BrokenPipeError:  # whoever reads has seen enough
         streams.drop("stdout")
         return 0

@@ -1,4 +1,4 @@
-"""The standard streams, fit for anything: consoles of any encoding, closed ones, full ones, pipes that end early."""
+"""What a process is given: streams of any encoding, closed, full or ending early, and signals that end it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import codecs
 import contextlib
 import io
 import os
+import signal
 import sys
+import threading
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -32,6 +35,35 @@ def make_fit() -> None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
         elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="himac")
+
+
+class Ended(KeyboardInterrupt):
+    """The process was asked to end: by a scheduler, a shutdown, a terminal that closed."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.status = 128 + number
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end a command as Ctrl-C does, in order and with a word; who ignores them (nohup) still does."""
+    taken = []
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        is_ours = threading.current_thread() is threading.main_thread()
+        if number is not None and is_ours and signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _end)
+            taken.append(number)
+    try:
+        yield
+    finally:
+        for number in taken:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _end(number: int, frame: object) -> None:
+    raise Ended(number)
 
 
 def drop(name: str) -> None:
