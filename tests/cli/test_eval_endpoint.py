@@ -123,7 +123,7 @@ def test_a_killed_evaluation_goes_on_to_the_same_result(tmp_path: Path) -> None:
         process = subprocess.Popen(
             [sys.executable, "-m", "himac", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
-        _wait_for(lambda: Path("runs").is_dir() and len(_rows(_only_run())) >= 3, process)
+        _wait_for(lambda: any(Path("runs").glob("*")) and len(_rows(_only_run())) >= 3, process)
         process.send_signal(signal.SIGKILL)
         process.communicate()
     folder = _only_run()
