@@ -186,8 +186,8 @@ def _open_folder(config: Config, folder: Path) -> list[Episode]:
     """Make the folder, or check that it holds this evaluation; return the episodes that are there."""
     models = json.dumps(_models(config)) + "\n"
     if not (folder / CONFIG).exists():
-        new_run(folder, config)
-        write_text(folder / MODELS, models)
+        write_text(folder / MODELS, models)  # before the config, which says that the folder is whole
+        new_run(folder, config, verb="himac eval")
         return []
     held = flat(_identity(load_saved(folder / CONFIG)))
     wanted = flat(_identity(config))
