@@ -41,6 +41,7 @@ SECTIONS: dict[str, Callable[[Path, bool], Section]] = {
     "endpoint": lambda home, short: kills.endpoint(home, trials=1 if short else 20),
     "compare": lambda home, short: kills.compare(home, trials=1 if short else 10),
     "disk": lambda home, short: kills.full_disk(home, limits=LIMITS[::7] if short else LIMITS),
+    "memory": lambda home, short: kills.memory(home, iterations=40 if short else 200),
     "settings": lambda home, short: inputs.settings(home, every=20 if short else 1),
     "recipes": lambda home, short: inputs.recipes(home),
     "models": lambda home, short: inputs.models(home),

@@ -312,3 +312,32 @@ class server:
     def __exit__(self, *_: object) -> None:
         self._server.shutdown()
         self._server.server_close()
+
+
+def memory(folder: Path, *, iterations: int) -> Section:
+    """A long run's memory and open files: what it holds at its end is what it held at its beginning."""
+    section = Section(f"{iterations} iterations: memory and open files do not grow")
+    words = ["train", str(_recipe(folder)), f"run.dir={folder}", "run.name=long", f"run.iterations={iterations}", "run.save_every=5", "eval.every=0", "eval.final="]  # fmt: skip
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    found: dict[int, tuple[float, int]] = {}
+    with subprocess.Popen([sys.executable, "-m", "himac", *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=env) as process:  # fmt: skip
+        while process.poll() is None:
+            time.sleep(0.2)
+            rows = (
+                (folder / "long" / METRICS).read_bytes().count(b"\n") // 2
+                if (folder / "long" / METRICS).is_file()
+                else 0
+            )
+            with contextlib.suppress(OSError, IndexError):
+                pages = int(Path(f"/proc/{process.pid}/statm").read_text().split()[1])
+                files = len(os.listdir(f"/proc/{process.pid}/fd"))
+                found[rows] = (pages * os.sysconf("SC_PAGE_SIZE") / 2**20, files)
+    early = [held for at, held in found.items() if iterations // 10 <= at <= iterations // 5]
+    late = [held for at, held in found.items() if at >= iterations * 9 // 10]
+    if process.returncode or not early or not late:
+        section.add(f"status {process.returncode}, {len(found)} looks")
+        return section
+    grown = max(mib for mib, _ in late) - max(mib for mib, _ in early)
+    section.add("" if grown < 0.15 * iterations else f"memory grew by {grown:.0f} MiB")
+    section.add("" if max(n for _, n in late) <= max(n for _, n in early) + 2 else "open files grew")
+    return section
