@@ -289,7 +289,7 @@ def test_a_key_that_is_none_is_refused_unsent_and_untold(key: str, monkeypatch: 
     else:
         monkeypatch.setenv("OPENAI_API_KEY", key)
     with pytest.raises(ConfigError, match=r"the key in \$OPENAI_API_KEY holds") as caught:
-        OpenAIEngine("http://127.0.0.1:9/v1#m", EndpointConfig())
+        OpenAIEngine("http://127.0.0.1:9/v1#m", EndpointConfig()).generate([_request()])
     told = f"{caught.value} {caught.value.hint}"
     assert not any(part in told for part in key.split() if len(part) > 2)
 

@@ -104,7 +104,6 @@ class OpenAIEngine(Engine):
         self._settings, self._album = settings, album or Album()
         self._key_env = key_env or settings.key_env
         self._key = os.environ.get(self._key_env, "").strip()
-        check_key(self._key, self._key_env)
         self._model = self.address.model
         self._length_field = "max_tokens"  # newer models of OpenAI's want max_completion_tokens
         self._dropped: set[str] = set()  # fields that this endpoint does not take and we can do without
@@ -122,7 +121,9 @@ class OpenAIEngine(Engine):
 
         Raises:
             ModelError: it carries token ids instead of messages.
+            ConfigError: the key is none that a header can carry.
         """
+        check_key(self._key, self._key_env)
         if not request.messages:
             raise ModelError(
                 "an endpoint takes messages, got token ids",

@@ -15,7 +15,7 @@ from himac.chat import ChatFormat, Format, MessageFormat
 from himac.config import Config, is_endpoint
 from himac.engines.base import BatchEngine, Engine, stepping
 from himac.engines.by_role import EngineByRole
-from himac.engines.endpoint import Usage
+from himac.engines.endpoint import Usage, check_key
 from himac.engines.openai import OpenAIEngine
 from himac.engines.padded import PaddedEngine
 from himac.engines.rows import positions_of
@@ -175,6 +175,8 @@ class EvalComponents:
     def _engine_for(self, name: str, *, key_env: str = "") -> tuple[Engine, Format]:
         """Return what generates for a model's name, and how it is talked to."""
         if is_endpoint(name):
+            variable = key_env or self.config.endpoint.key_env  # looked at before a folder is made
+            check_key(os.environ.get(variable, "").strip(), variable)
             return OpenAIEngine(
                 name, self.config.endpoint, usage=self.usage, key_env=key_env, album=self.album
             ), MessageFormat()
