@@ -130,6 +130,7 @@ _BAD_STARTS = {
     'sft.kinds=["x"]': "sft.kinds has 'x'",
     "env=frozen": "unknown env 'frozen'",
     "run.name=../x": "run.name names a folder in run.dir",
+    "run.dir=. run.name=../x": "run.name names a folder in run.dir",
     "run.name=.": "run.name names a folder in run.dir",
     "run.name=/tmp/x": "run.name names a folder in run.dir",
     "run.name=a\0b": "run.name names a folder in run.dir",

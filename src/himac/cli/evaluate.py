@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from himac.cli.given import checkpoint_option, complete_runs, examples, quiet_libraries
+from himac.cli.given import checkpoint_option, complete_runs, examples, quiet_libraries, run_folder
 from himac.errors import ConfigError
 from himac.text import clean
 from himac.types import Row
@@ -44,7 +44,6 @@ def evaluate(given: tuple[str, ...], checkpoint: Which, planner: str, executor: 
 
 def _folder_of(config: Config, run: Path | None, given: tuple[str, ...]) -> Path:
     """Return where the evaluation is kept: with its run, where it is one run's; else among the runs."""
-    from himac.cli.given import run_folder
     from himac.evaluation.folder import folder_name
     from himac.runs.folder import EVALUATIONS
 

@@ -92,11 +92,8 @@ def run_folder(config: Config, name: str) -> Path:
         ConfigError: it does not.
     """
     folder = Path(config.run.dir) / name
-    inside = Path(os.path.normpath(folder)).parts[: len(Path(os.path.normpath(config.run.dir)).parts)]
-    is_inside = Path(*inside) == Path(os.path.normpath(config.run.dir)) and len(inside) < len(
-        Path(os.path.normpath(folder)).parts
-    )
-    if Path(name).is_absolute() or not is_inside or not name.isprintable():
+    home, place = (Path(os.path.abspath(path)) for path in (config.run.dir, folder))
+    if Path(name).is_absolute() or home not in place.parents or not name.isprintable():
         raise ConfigError(
             f"run.name names a folder in run.dir = {config.run.dir!r}, got {name!r}",
             hint="for another place set run.dir",
