@@ -112,16 +112,16 @@ def sample_episodes(
     packed = pack_episodes(folder, choose_sample(lines, min(most, _PROBE)))
     count, shown = min(most, _fitting(packed, most_bytes)), -1
     while True:
-        sampled = choose_sample(lines, count)
-        packed = pack_episodes(folder, sampled)
+        sampled, missed = choose_sample(lines, count), Broken()
+        packed = pack_episodes(folder, sampled, missed)
         fitting = _fitting(packed, most_bytes)
         if (
             fitting >= len(packed["rows"]) or len(packed["rows"]) == shown
         ):  # fits, or cannot be thinned further
             break
         count, shown = min(fitting, count - 1), len(packed["rows"])
-    for _ in read_lines(folder, sampled.lines, broken) if broken is not None else ():
-        pass  # counted once, for the sample that is shown
+    if broken is not None:  # of the sample that is shown, not of those that were too large
+        broken.lines += missed.lines
     if count < most:
         sampled = replace(
             sampled, rule=f"{sampled.rule} More would make them larger than {most_bytes / 1e6:.3g} MB."
