@@ -128,6 +128,12 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
+def sync_tree(folder: Path) -> None:
+    """Bring all that lies in a folder to the disk, and the folder itself."""
+    for path in (*folder.rglob("*"), folder):
+        sync(path)
+
+
 @contextlib.contextmanager
 def writing(target: Path, *, hint: str = "", also: tuple[type[Exception], ...] = ()) -> Iterator[None]:
     """Say in one line whatever the operating system raises while a file or folder is written.

@@ -23,7 +23,7 @@ from safetensors import SafetensorError
 
 from himac.config import BudgetConfig
 from himac.errors import ConfigError, DataError, HimacError
-from himac.files import read_json, reason, sync, write_text, writing
+from himac.files import read_json, reason, sync, sync_tree, write_text, writing
 from himac.runs.folder import CHECKPOINTS
 from himac.toml import build
 from himac.types import Row
@@ -133,8 +133,7 @@ def seal(final: Path, write: Callable[[Path], None], told: Row) -> None:
             files = {str(path.relative_to(part).as_posix()): _sum(path) for path in _files(part)}
             tree = {**told, _FILES: files}
             (part / _STATE).write_text(json.dumps({**tree, _SUM: _sum_of(tree)}, indent=1), encoding="utf-8")
-            for path in (*_files(part), *(p for p in part.rglob("*") if p.is_dir()), part):
-                sync(path)
+            sync_tree(part)
             if final.exists():
                 shutil.rmtree(final)
             os.replace(part, final)

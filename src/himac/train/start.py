@@ -16,7 +16,7 @@ import torch
 from himac.config import Config, override, vision_settings
 from himac.envs.base import make_expert
 from himac.errors import ConfigError
-from himac.files import sync, writing
+from himac.files import sync, sync_tree, writing
 from himac.learner import checkpoint as ckpt
 from himac.learner.learner import Learner
 from himac.learner.policy import Policy
@@ -65,8 +65,7 @@ def starting_model(
         _save_merged(Policy.load(config.model.name, config.model, device=torch.device("cpu")), model)
     if ranks.is_first:
         with writing(made):
-            for path in (*(p for p in model.rglob("*") if p.is_file()), model):
-                sync(path)
+            sync_tree(model)
             model.rename(made)
             sync(folder)
         shutil.rmtree(work, ignore_errors=True)
