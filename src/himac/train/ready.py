@@ -10,7 +10,6 @@ from himac.errors import ConfigError, closest
 from himac.learner.optimizer import check_optimizer
 from himac.models.load import check_dtype, check_loadable
 from himac.plugins import resolve
-from himac.train.checks import check
 from himac.train.components import build_env, pick_device
 from himac.train.warm_start import demonstrated
 
@@ -19,13 +18,12 @@ def check_ready(config: Config, *, evaluates: bool = True) -> None:
     """Refuse a run that would end before it has begun: data, splits, expert, sinks, device, model, optimizer.
 
     Args:
-        config: the run's.
+        config: the run's, checked (`himac.train.checks`).
         evaluates: whether it trains and evaluates; a warm start alone does neither.
 
     Raises:
         HimacError: one line about the first thing that is not there.
     """
-    check(config)
     device = pick_device(config.run.device)
     check_dtype(config.model.dtype, device)
     check_optimizer(config.optimizer)
