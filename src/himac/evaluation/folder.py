@@ -28,7 +28,7 @@ from himac.envs.base import provenance
 from himac.errors import DataError, EndpointError, RunError
 from himac.files import owned, read_json, write_text
 from himac.images import Album
-from himac.rollout.evaluate import evaluate, subset
+from himac.rollout.evaluate import subset
 from himac.rollout.summary import FAILED, conclude
 from himac.runs.console import Console
 from himac.runs.episodes import evaluation_row, read_episode
@@ -43,7 +43,8 @@ from himac.runs.folder import (
 )
 from himac.runs.formats import load_saved
 from himac.toml import flat
-from himac.train.components import EvalComponents, trials_of
+from himac.train.components import EvalComponents
+from himac.train.evaluate import evaluate_tasks
 from himac.train.run import new_run
 from himac.types import Episode, Row, StopReason, Task
 
@@ -84,16 +85,7 @@ def _evaluate(
         console.say(f"going on: {len(kept.episodes)} episodes are there")
     stopped: EndpointError | None = None
     try:
-        evaluate(
-            parts.collector,
-            tasks,
-            temperature=config.eval.temperature,
-            seed=config.run.seed,
-            trials=trials_of(config),
-            progress=console.collecting(f"evaluating {config.eval.split}", len(tasks)),
-            known=tuple(kept.episodes),
-            keep=kept.keep,
-        )
+        evaluate_tasks(config, parts, tasks, console, known=tuple(kept.episodes), keep=kept.keep)
     except EndpointError as error:
         stopped = error
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from himac.config import Config, overlay
@@ -13,21 +14,35 @@ from himac.runs.console import Console
 from himac.runs.folder import CHECKPOINTS, CONFIG, START, find_run
 from himac.runs.formats import load_saved
 from himac.train.components import EvalComponents, trials_of
-from himac.types import Episode, Row
+from himac.types import Episode, Row, Task
 
 
-def evaluate_model(config: Config, parts: EvalComponents, console: Console) -> tuple[Row, list[Episode]]:
-    """Run the split's tasks; return (the summary as its JSON has it, the episodes)."""
-    whole = parts.env.tasks(config.eval.split)
-    tasks = subset(whole, config.eval.tasks)
-    summary, episodes = evaluate(
+def evaluate_tasks(
+    config: Config,
+    parts: EvalComponents,
+    tasks: Sequence[Task],
+    console: Console,
+    *,
+    known: Sequence[Episode] = (),
+    keep: Callable[[Episode], None] | None = None,
+) -> tuple[Row, list[Episode]]:
+    """Run tasks as the config evaluates; `known` and `keep` are those of `himac.rollout.evaluate`."""
+    return evaluate(
         parts.collector,
         tasks,
         temperature=config.eval.temperature,
         seed=config.run.seed,
         trials=trials_of(config),
         progress=console.collecting(f"evaluating {config.eval.split}", len(tasks)),
+        known=known,
+        keep=keep,
     )
+
+
+def evaluate_model(config: Config, parts: EvalComponents, console: Console) -> tuple[Row, list[Episode]]:
+    """Run the split's tasks; return (the summary as its JSON has it, the episodes)."""
+    whole = parts.env.tasks(config.eval.split)
+    summary, episodes = evaluate_tasks(config, parts, subset(whole, config.eval.tasks), console)
     row = {
         "model": config.eval.executor,
         "env": config.env.name,
