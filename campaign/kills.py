@@ -82,9 +82,8 @@ def look(folder: Path) -> dict[str, Any]:
     for path in sorted(p for p in folder.rglob("*") if p.is_file() and "__pycache__" not in p.parts):
         name = str(path.relative_to(folder))
         found[name] = None if path.name in _UNLIKE else path.read_bytes()
-    if (
-        folder / "evaluation.json"
-    ).is_file():  # episodes stand as they ended, and a resumed one has others beside it
+    # an evaluation's episodes stand as they ended, and a resumed one has others beside it
+    if (folder / "evaluation.json").is_file():
         keys = ("task", "success", "stop", "env_return", "env_steps", "calls", "blueprint")
         rows = ({key: row[key] for key in keys} for row in read_rows(folder / EPISODES))
         found[EPISODES] = sorted(json.dumps(row) for row in rows)
@@ -141,9 +140,8 @@ def killed(
             status, told = run(
                 words, deadly=rng.randint(1, operations) if start < kills else 0, counted=counted
             )
-            if (
-                status == 2 and "is in use" in told
-            ):  # by what a killed comparison left behind: it ends by itself
+            # by what a killed comparison left behind: it ends by itself
+            if status == 2 and "is in use" in told:
                 time.sleep(1.0)
                 continue
             start += 1

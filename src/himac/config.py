@@ -31,7 +31,7 @@ from himac.toml import (
     read_toml,
     read_value,
     write_tables,
-)  # fmt: skip
+)
 
 FORMAT = 2
 """Of run folders; written into each run's config. Format 1 is that of himac 0.1.0, which wrote none."""

@@ -116,9 +116,8 @@ def sync(path: Path) -> None:
             return
         handle = os.open(path, os.O_RDONLY)
     else:
-        handle = os.open(
-            path, os.O_RDWR | getattr(os, "O_BINARY", 0)
-        )  # Windows syncs only what may be written
+        # Windows syncs only what may be written
+        handle = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))
     try:
         os.fsync(handle)
     except OSError as error:

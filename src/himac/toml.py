@@ -35,9 +35,8 @@ _FIELD = re.compile(r"^    (\w+): [^=#]+=.*?(?:  # (.*))?$")
 # Ranges, for annotations of settings.
 Count = Annotated[int, msgspec.Meta(ge=0)]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
-Number = Annotated[
-    int, msgspec.Meta(ge=1, le=1_000_000)
-]  # of tasks, games, levels: each costs memory or time
+# of tasks, games, levels: each costs memory or time
+Number = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 NonNegative = Annotated[float, msgspec.Meta(ge=0)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Beta = Annotated[float, msgspec.Meta(ge=0, le=0.999999)]  # of a running mean: at 1 it never moves

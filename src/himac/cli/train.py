@@ -153,7 +153,7 @@ def _to_resume(name: str, words: tuple[str, ...], verb: str) -> tuple[Path, Conf
 def _run(config: Config, folder: Path, ranks: Ranks) -> None:
     """Train the run in a folder, draw its curve, and say where everything lies."""
     from himac.report.curves import plot_run
-    from himac.report.tables import run_table
+    from himac.report.tables import TABLE, run_table
     from himac.runs.console import Terminal
     from himac.train.run import train
 
@@ -169,7 +169,7 @@ def _run(config: Config, folder: Path, ranks: Ranks) -> None:
         return
     curve = plot_run(folder)
     print(clean(run_table(folder)))
-    print(f"\nrun    {folder}\ncurve  {curve}\ntable  {folder / 'table.md'}")
+    print(f"\nrun    {folder}\ncurve  {curve}\ntable  {folder / TABLE}")
     print(f"took   {(time.monotonic() - began) / 60:.1f} minutes")
 
 
