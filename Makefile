@@ -23,7 +23,7 @@ $(STAMP): pyproject.toml constraints-cpu.txt
 	touch $(STAMP)
 
 demo: setup
-	$(BIN)/himac train configs/demo.toml
+	$(BIN)/himac train demo
 
 test: setup
 	$(BIN)/pytest

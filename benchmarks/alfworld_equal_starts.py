@@ -1,4 +1,4 @@
-"""From how many demonstrations flat agent and HiMAC start equally high, in configs/alfworld-demo.toml.
+"""From how many demonstrations flat agent and HiMAC start equally high, in recipes/alfworld-demo.toml.
 
     python benchmarks/alfworld_equal_starts.py OUT [--seeds 0 1] [--variants himac 3000 ...] [--missing skip]
 
@@ -18,7 +18,7 @@ from statistics import fmean
 from _machine import save
 from _runs import himac, outcome
 
-RECIPE = "configs/alfworld-demo.toml"
+RECIPE = "alfworld-demo"
 FLAT = ["algo.method=flat"]
 PLANS = ["sft.planner_weight=1.0"]
 VARIANTS = {

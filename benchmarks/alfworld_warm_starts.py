@@ -3,7 +3,7 @@
     python benchmarks/alfworld_warm_starts.py OUT [--seeds 2 4] [--variants base twice ...] [--missing skip]
 
 In the comparison from natural starts two of HiMAC's five warm starts (seeds 2 and 4) solve nearly nothing before training,
-and nothing after. Each variant changes one thing of configs/alfworld-demo.toml; its start is evaluated greedily on all 256
+and nothing after. Each variant changes one thing of recipes/alfworld-demo.toml; its start is evaluated greedily on all 256
 tasks of valid_seen. Then the planner of seed 2's bad start works with the executor of a good one, and the other way
 round. What is in OUT already is read, so that a benchmark that was stopped goes on; `--missing skip` runs nothing.
 """
@@ -20,7 +20,7 @@ from _runs import himac, outcome
 
 from himac.runs.folder import read_rows
 
-RECIPE = "configs/alfworld-demo.toml"
+RECIPE = "alfworld-demo"
 VARIANTS = {
     "base": [],
     "lr2": ["sft.lr=2e-3"],

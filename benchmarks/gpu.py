@@ -1,11 +1,11 @@
-"""What a GPU makes of it: decoding, learning, one iteration of configs/sokoban.toml, SmolLM2 in training.
+"""What a GPU makes of it: decoding, learning, one iteration of recipes/sokoban.toml, SmolLM2 in training.
 
     python benchmarks/gpu.py [decode learn iteration smollm2 hours] [--toy] [--minutes 2.0] [--smollm2 models/smollm2]
 
 decode      Qwen2.5-1.5B's architecture with random weights in bfloat16: 256 sequences after prompts of 512 tokens in
             groups of 8, step by step in shapes as they come, and in fixed shapes recorded as CUDA graphs.
 learn       one packed row of such episodes forward and backward, piece by piece and in one call of flash attention.
-iteration   `configs/sokoban.toml` with that architecture, 4 of its 32 tasks: where the time goes, peak memory, moved, gap.
+iteration   `recipes/sokoban.toml` with that architecture, 4 of its 32 tasks: where the time goes, peak memory, moved, gap.
             Random weights never end an answer: each has as many tokens as is allowed, here 128 and 64 (the recipe: 512).
 smollm2     SmolLM2-135M-Instruct: a warm start of all its weights on demonstrations, then HiMAC and flat GRPO from it
             for `--minutes` each.
@@ -247,7 +247,7 @@ def learn(toy: bool) -> dict[str, Any]:
 def iteration(toy: bool) -> dict[str, Any]:
     """Run one iteration of the recipe on some of its tasks."""
     config = override(
-        load_config("configs/sokoban.toml"), rollout={"tasks": 1 if toy else 4}, agent={"planner_tokens": 128, "executor_tokens": 64},
+        load_config("sokoban"), rollout={"tasks": 1 if toy else 4}, agent={"planner_tokens": 128, "executor_tokens": 64},
     )  # fmt: skip
     if toy:
         config = override(
@@ -317,7 +317,7 @@ def smollm2(toy: bool, folder: str, minutes: float) -> dict[str, Any]:
         "eval.every=10", "run.iterations=1000", f"budget.minutes={minutes}", "env.test=256", *(few if toy else []),
     ]  # fmt: skip
     with tempfile.TemporaryDirectory() as out:
-        recipe = ["configs/sokoban-smollm2.toml", *settings, f'run.dir="{out}"']
+        recipe = ["sokoban-smollm2", *settings, f'run.dir="{out}"']
         began = time.perf_counter()
         himac("sft", *recipe, 'run.name="start"')
         found["warm_start_s"] = time.perf_counter() - began
@@ -356,7 +356,7 @@ def hours(told: dict[str, Any]) -> dict[str, Any]:
     learned = told["learn"]["pieces in one call"]["tokens_per_s"]
     found = {}
     for recipe, turns in (("sokoban", 15), ("alfworld", 50)):
-        config = load_config(f"configs/{recipe}.toml")
+        config = load_config(recipe)
         episodes = config.rollout.tasks * config.rollout.group_size
         sampled = 2 * episodes * turns * 100  # both phases
         packed = 2 * episodes * turns * (100 + 60)

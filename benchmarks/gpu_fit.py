@@ -4,7 +4,7 @@
 
 Nothing here ran on a GPU. Weights, masters, gradients, moments and cache are counted on models without storage; what a pass
 keeps of each token is measured on the processor with one and with two layers of the true width, and extrapolated to
-all of them. 128 episodes of configs/alfworld.toml's length are in flight. An allocator's losses, CUDA's own memory
+all of them. 128 episodes of recipes/alfworld.toml's length are in flight. An allocator's losses, CUDA's own memory
 (about 1 GB) and other processes come on top; "fits" leaves a tenth of a card free.
 """
 
@@ -68,7 +68,7 @@ def kept_per_token(name: str, config: Config) -> tuple[float, float]:
 
 def main() -> None:
     base = override(
-        load_config("configs/alfworld.toml"),
+        load_config("alfworld"),
         model={"gradient_checkpointing": True, "dtype": "bfloat16"}, rollout={"max_live": 128},
     )  # fmt: skip
     results = []

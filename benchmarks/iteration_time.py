@@ -31,7 +31,7 @@ def measured(checkout: Path, start: Path, *words: str) -> tuple[float, float]:
             "eval.final=''", f"run.dir={folder}", "run.name=timed", *words,
         ]  # fmt: skip
         subprocess.run(
-            [sys.executable, "-m", "himac", "train", "configs/demo.toml", *given],
+            [sys.executable, "-m", "himac", "train", "demo", *given],
             cwd=checkout,
             env={**os.environ, "PYTHONPATH": str(checkout / "src"), "OMP_NUM_THREADS": "1"},
             stdout=subprocess.DEVNULL,

@@ -5,7 +5,7 @@
 The same engine plays the same made-up episodes (groups of 8 with a common prompt, ten turns) twice: in rounds, where
 `generate` is asked for everybody's next answer at once, and without, by `submit` and `step`. Lengths of answers: "short"
 5 to 20 tokens, "thoughts" 10 to 500, evenly on a logarithmic scale, as the lengths of thoughts are skewed; each answer is
-as long in both. Given a run of configs/demo.toml, also what phase A and phase B of an iteration collect from its start.
+as long in both. Given a run of recipes/demo.toml, also what phase A and phase B of an iteration collect from its start.
 Times are CPU seconds of the process, one thread; ways alternate, and the best of the repetitions counts.
 """
 
@@ -129,7 +129,7 @@ def main() -> None:
     )
     parser.add_argument("--kinds", nargs="+", default=list(KINDS))
     parser.add_argument("--name", default="no_rounds", help="of the result's file")
-    parser.add_argument("--run", type=Path, help="a run of configs/demo.toml")
+    parser.add_argument("--run", type=Path, help="a run of recipes/demo.toml")
     parser.add_argument("--quick", action="store_true", help="do not save")
     args = parser.parse_args()
     torch.set_num_threads(1)

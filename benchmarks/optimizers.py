@@ -19,7 +19,7 @@ from typing import Any
 from _machine import save
 from _runs import evaluations, himac
 
-RECIPE = "configs/demo.toml"
+RECIPE = "demo"
 SMALL = [  # the demo as it was when this was measured: smaller rooms, the board shown, careful demonstrations alone
     "env.size=[6,6]",
     "env.observation=near",

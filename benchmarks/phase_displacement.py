@@ -1,6 +1,6 @@
 """How far each phase moves each role: the planner in phase A and, where something leaks, in phase B; the executor likewise.
 
-    python benchmarks/phase_displacement.py configs/compare-alfworld-phases.toml runs/compare-alfworld-phases/starts
+    python benchmarks/phase_displacement.py src/himac/recipes/compare-alfworld-phases.toml runs/compare-alfworld-phases/starts
 
 For every method and seed of the plan, some iterations from its start. Before the first and after every phase the same
 episodes, greedy ones of the start, are scored again. A role's displacement in a phase is the root mean square change of

@@ -2,7 +2,7 @@
 
     python benchmarks/ranks_speed.py [--start runs/NAME/start] [--iterations 3]
 
-Iterations of configs/demo.toml (32 tasks of 8) from a warm start, by one process and by two that torchrun starts, one thread each,
+Iterations of recipes/demo.toml (32 tasks of 8) from a warm start, by one process and by two that torchrun starts, one thread each,
 alternating. Reads the run's own clocks: wall seconds, so the machine has to be quiet. Writes results/ranks_speed.json.
 """
 
@@ -29,7 +29,7 @@ def played(size: int, start: str, iterations: int, folder: Path) -> dict[str, fl
         else ["-m", "himac"]
     )
     words = [
-        "train", "configs/demo.toml", f'model.name="{start}"', "sft.demonstrations=0", f"run.iterations={iterations}",
+        "train", "demo", f'model.name="{start}"', "sft.demonstrations=0", f"run.iterations={iterations}",
         "budget.env_steps=0", "eval.every=0", 'eval.final=""', f'run.dir="{folder}"', f'run.name="r{size}"', "run.device=cpu",
         "run.save_every=1000",
     ]  # fmt: skip
@@ -50,9 +50,7 @@ def played(size: int, start: str, iterations: int, folder: Path) -> dict[str, fl
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--start", required=True, help="a warm-started model, `himac sft configs/demo.toml` makes one"
-    )
+    parser.add_argument("--start", required=True, help="a warm-started model, `himac sft demo` makes one")
     parser.add_argument("--iterations", type=int, default=3)
     parser.add_argument("--repetitions", type=int, default=2)
     parser.add_argument("--quick", action="store_true", help="do not save")

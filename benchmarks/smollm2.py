@@ -3,7 +3,7 @@
     python benchmarks/smollm2.py OUT [--missing skip]
 
 Needs `himac model fetch smollm2`. The untrained model is asked by HiMAC's prompts, the flat agent's, ReAct's and Reflexion's
-(48 validation levels, greedy); then `himac compare configs/compare-smollm2.toml --out OUT/cmp` makes the warm start and trains from it. What
+(48 validation levels, greedy); then `himac compare compare-smollm2 --out OUT/cmp` makes the warm start and trains from it. What
 is in OUT is read and gone on with; `--missing skip` runs nothing and reads what is there, unfinished runs too.
 """
 
@@ -20,7 +20,7 @@ from _runs import himac, outcome
 
 from himac.runs.folder import METRICS, read_rows
 
-RECIPE = "configs/sokoban-smollm2.toml"
+RECIPE = "sokoban-smollm2"
 ASKED = {
     "himac": ["method=himac"],
     "flat": ["method=flat"],
@@ -57,7 +57,7 @@ def untrained(out: Path, skip: bool) -> dict[str, Any]:
 def trained(out: Path, skip: bool) -> dict[str, Any]:
     """Return each method's evaluations, from its start on."""
     if not skip:
-        himac("compare", "configs/compare-smollm2.toml", "--jobs", "1", "--out", str(out / "cmp"))
+        himac("compare", "compare-smollm2", "--jobs", "1", "--out", str(out / "cmp"))
     found = {}
     for run in sorted(out.glob("cmp/sokoban-*-0")):
         rows = [row for row in read_rows(run / METRICS) if row["phase"] == "eval"]

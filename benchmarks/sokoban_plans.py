@@ -17,7 +17,7 @@ from himac.config import load_config
 from himac.envs.base import make_env, make_expert
 from himac.types import Task
 
-RECIPE = "configs/demo.toml"
+RECIPE = "demo"
 
 
 @cache

@@ -2,7 +2,7 @@
 
     python benchmarks/time_split.py runs/NAME/start --iterations 3
 
-Runs iterations of configs/demo.toml from a given model and reads the loop's own clock. Rates are tokens that
+Runs iterations of recipes/demo.toml from a given model and reads the loop's own clock. Rates are tokens that
 passed through the model a second, and the floating-point operations those need (2 a parameter and token
 forward, 6 forward and backward, attention left out) over the rate of a large matrix product measured in
 the same process just before. Writes results/time_split.json.
@@ -72,7 +72,7 @@ class _Rows(RunLog):
 
 def measure(model: str, iterations: int, overrides: list[str]) -> dict[str, Any]:
     """Run iterations and return sums of seconds and tokens, and the rates they make."""
-    config = load_config("configs/demo.toml", [f"model.name={model}", "sft.demonstrations=0", *overrides])
+    config = load_config("demo", [f"model.name={model}", "sft.demonstrations=0", *overrides])
     parts = Components(config, model)
     learner = parts.learner()
     if config.algo.has_kl:

@@ -4,7 +4,7 @@
 
 Two kinds of made-up work in groups of 8: multi-turn episodes (prompts of about 250 tokens that a group shares, 10
 turns of 5-20 sampled and about 45 observed tokens) and single-turn ones (prompts of 100-400 tokens, 32 sampled);
-and, given a run of configs/demo.toml, what both phases of its tenth iteration collected. Every sampled token counts
+and, given a run of recipes/demo.toml, what both phases of its tenth iteration collected. Every sampled token counts
 once in a sum of log-probabilities. Two baselines through transformers' own "sdpa" attention, both sorted by
 length and right-padded in mini-batches of about as many tokens as a packed row, with logits only where a
 token is asked for:
@@ -163,7 +163,7 @@ def main() -> None:
     parser.add_argument(
         "--row-tokens", type=int, default=ROW_TOKENS, help="of a padded mini-batch and of a pack"
     )
-    parser.add_argument("--run", type=Path, help="a run of configs/demo.toml with its episodes.jsonl")
+    parser.add_argument("--run", type=Path, help="a run of recipes/demo.toml with its episodes.jsonl")
     args = parser.parse_args()
     globals()["ROW_TOKENS"] = args.row_tokens
     torch.set_num_threads(1)

@@ -3,7 +3,7 @@
     python benchmarks/vision_describing.py [--seeds 0 1 2] [--pictures 8000] [--demonstrations 1200]
 
 For each seed and each order of lines (the world's own, with targets first, and with targets behind everything else) a tiny
-model of configs/sokoban-vision-demo.toml is built and describes pictures, and is then asked about 128 held-out levels: the share of which a line is right to
+model of recipes/sokoban-vision-demo.toml is built and describes pictures, and is then asked about 128 held-out levels: the share of which a line is right to
 the letter. Writes results/vision_describing.json.
 """
 
@@ -29,7 +29,7 @@ from himac.train.describing import QUESTION, describe
 from himac.train.warm_start import demo_texts, demonstrations
 from himac.types import Message, Request, Sampling
 
-RECIPE = "configs/sokoban-vision-demo.toml"
+RECIPE = "sokoban-vision-demo"
 
 
 def last(text: str) -> str:

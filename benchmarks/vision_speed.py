@@ -2,7 +2,7 @@
 
     python benchmarks/vision_speed.py [--groups 8] [--turns 10] [--repetitions 2] [--quick]
 
-Multi-turn episodes in groups of 8 with the tiny model of configs/sokoban-vision-demo.toml (random weights): a prompt of 120
+Multi-turn episodes in groups of 8 with the tiny model of recipes/sokoban-vision-demo.toml (random weights): a prompt of 120
 words and a picture that the group shares, then at each turn 10 to 40 sampled tokens and a picture of 36 tokens; half of the
 pictures are seen by two episodes of a group, for peers pass the same states. `generate` and padded rows get every context
 whole, padded, with the patches of all its pictures, as the published visual trainers do it. Times are CPU seconds of the

@@ -42,8 +42,8 @@ A recipe is a sparse TOML laid over these defaults, and `section.key=value` word
 over the recipe:
 
 ```console
-$ himac train configs/sokoban.toml optimizer.lr=5e-6 agent.context=full
-$ himac config configs/sokoban.toml --diff
+$ himac train sokoban optimizer.lr=5e-6 agent.context=full
+$ himac config sokoban --diff
 ```
 
 Values are TOML; what is not valid TOML is taken as a string. Some words are short for a dotted key: {short}.

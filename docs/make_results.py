@@ -62,7 +62,7 @@ UNFAIR = {
     "compare_webshop": "the flat methods read one growing stream; the start has a made-up habit, which phase A happens to repair; one seed",
 }
 """What a reader has to know before the table of a comparison; the head says it at length."""
-NOTHING = """No comparison over seeds has been recorded yet. `himac compare configs/compare-sokoban.toml` makes one;
+NOTHING = """No comparison over seeds has been recorded yet. `himac compare compare-sokoban` makes one;
 [the diary](diary.md) has what single runs looked like. Until then this project shows no success rate of its own.
 """
 PUBLISHED_HEAD = """## Published by the paper: other models, other machines
@@ -251,7 +251,7 @@ def _gpu(told: Json) -> Iterator[str]:
     for name, r in told.get("hours", {}).items():
         if isinstance(r, dict):
             yield (
-                f"from these rates, not run: configs/{name}.toml, {r['turns']} turns of 100 tokens: {r['collect_s']:.0f} s to collect and "
+                f"from these rates, not run: recipes/{name}.toml, {r['turns']} turns of 100 tokens: {r['collect_s']:.0f} s to collect and "
                 f"{r['learn_s']:.0f} s to learn an iteration, {r['hours']:.1f} hours for {r['iterations']}"
             )
 

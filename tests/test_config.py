@@ -12,14 +12,11 @@ import pytest
 from himac.cli.main import main
 from himac.config import Config, config_from_dict, differences, load_config, overlay, to_toml
 from himac.errors import ConfigError, HimacError, MissingFileError
+from himac.recipes import HOME
 from himac.toml import flat
 from himac.train.checks import check
 
-RECIPES = [
-    p
-    for p in sorted((Path(__file__).resolve().parents[1] / "configs").glob("*.toml"))
-    if not p.stem.startswith("compare-")
-]  # those are plans
+RECIPES = [p for p in sorted(HOME.glob("*.toml")) if not p.stem.startswith("compare-")]  # those are plans
 
 
 def test_the_resolved_config_reads_back_to_itself() -> None:

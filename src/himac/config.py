@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from himac.errors import ConfigError, closest
+from himac.recipes import find
 from himac.renamed import refuse_renamed
 from himac.toml import (
     Beta,
@@ -274,7 +275,7 @@ def load_config(recipe: str | Path | None = None, overrides: list[str] | tuple[s
     """Read a recipe and lay the overrides over it.
 
     Args:
-        recipe: TOML file; None starts from the defaults.
+        recipe: TOML file, or the name of one that comes with himac; None starts from the defaults.
         overrides: words like "optimizer.lr=1e-5", "env.boxes=2", "env=toy".
 
     Raises:
@@ -283,7 +284,7 @@ def load_config(recipe: str | Path | None = None, overrides: list[str] | tuple[s
     """
     tree: Table = {}
     if recipe is not None:
-        tree = read_toml(Path(recipe))
+        tree = read_toml(find(recipe))
     for word in overrides:
         _lay(tree, word)
     return config_from_dict(tree)

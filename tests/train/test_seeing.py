@@ -21,7 +21,7 @@ from himac.train.components import Components
 from himac.train.run import new_run, train
 from himac.train.start import build_start
 
-RECIPE = "configs/sokoban-vision-demo.toml"
+RECIPE = "sokoban-vision-demo"
 SMALL = [
     "sft.demonstrations=6", "sft.describe=8", "sft.batch=2", "rollout.tasks=2", "rollout.group_size=3",
     "rollout.executor_group_size=3", "run.iterations=2", "run.save_every=1", "eval.tasks=3", "eval.every=1", "env.test=3",

@@ -40,8 +40,8 @@ class Asked:
 
 @click.command(
     epilog=examples(
-        "himac compare configs/compare-sokoban.toml --jobs 2",
-        "himac compare configs/compare-sokoban.toml --dry-run",
+        "himac compare compare-sokoban --jobs 2",
+        "himac compare compare-sokoban --dry-run",
         "himac compare runs/run-a runs/run-b --reference flat",
     )
 )
@@ -57,7 +57,7 @@ class Asked:
 def compare(given: tuple[str, ...], out: str, dry_run: bool, jobs: int, **judging: Any) -> None:
     """Run a plan (.toml) of methods, or set runs side by side."""
     asked = Asked(jobs=jobs, **judging)
-    paths = [Path(word) for word in given]
+    paths = [_plan_or_folder(word) for word in given]
     if paths[0].suffix != ".toml":
         folders, criteria, beside = _gather(paths)
         _judge(asked, folders, criteria, Path(out) if out else beside)
@@ -77,6 +77,17 @@ def compare(given: tuple[str, ...], out: str, dry_run: bool, jobs: int, **judgin
         _say_plan(plan, where)
     else:
         _run_and_judge(asked, plan, where)
+
+
+def _plan_or_folder(word: str) -> Path:
+    """Return what a word names: a folder of the user's, else a plan, his own or one that comes with himac; else a run."""
+    from himac.errors import closest
+    from himac.recipes import find, names
+
+    if Path(word).is_dir():
+        return Path(word)
+    is_plan = word.endswith(".toml") or word in (known := names(plan=True)) or closest(word, known)
+    return find(word, plan=True) if is_plan and not (Path("runs") / word).is_dir() else Path(word)
 
 
 def _run_and_judge(asked: Asked, plan: Comparison, out: Path) -> None:

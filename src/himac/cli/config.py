@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 @click.command(
     "config",
     epilog=examples(
-        "himac config configs/sokoban.toml optimizer.lr=2e-6",
-        "himac config configs/sokoban.toml --diff",
+        "himac config sokoban optimizer.lr=2e-6",
+        "himac config sokoban --diff",
         "himac config --schema > himac.schema.json",
     ),
 )

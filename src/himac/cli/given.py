@@ -27,14 +27,15 @@ Which = Literal["last", "best", "start"]
 
 
 def complete_words(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
-    """Return what a word may become: a recipe's file name, or `section.key=`."""
+    """Return what a word may become: a recipe's name or file, or `section.key=`."""
     from dataclasses import asdict
 
     from himac.config import SHORT, Config
+    from himac.recipes import names
     from himac.toml import flat
 
     keys = [f"{key}=" for key in (*SHORT, *flat(asdict(Config())))]
-    recipes = [str(path) for path in (*Path().glob("*.toml"), *Path("configs").glob("*.toml"))]
+    recipes = (*names(), *(str(path) for path in Path().glob("*.toml")))
     return [word for word in (*recipes, *keys) if word.startswith(incomplete)]
 
 

@@ -43,7 +43,7 @@ class _InOrder(click.Group):
 @click.group(
     cls=_InOrder,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="\b\nStart with:\n  himac train configs/demo.toml\n\n"
+    epilog="\b\nStart with:\n  himac train demo\n\n"
     'Tab completion: eval "$(_HIMAC_COMPLETE=bash_source himac)" (or zsh_source, fish_source).',
 )
 @click.version_option(__version__, message="himac %(version)s")

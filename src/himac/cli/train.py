@@ -40,10 +40,10 @@ resume_option = click.option(
 
 @click.command(
     epilog=examples(
-        "himac train configs/demo.toml",
-        "himac train configs/sokoban.toml env.size=[7,7] optimizer.lr=2e-6",
+        "himac train demo",
+        "himac train sokoban env.size=[7,7] optimizer.lr=2e-6",
         "himac train env=my_world:MyEnv model=tiny agent.think=false sft.demonstrations=2000",
-        "himac train configs/alfworld.toml --check",
+        "himac train alfworld --check",
         "himac train --resume demo-20260301-101500",
     )
 )
@@ -84,7 +84,7 @@ def train(words: tuple[str, ...], resume: str, rehearsal: bool, dry_run: bool) -
     _run(config, folder, ranks)
 
 
-@click.command(epilog=examples("himac sft configs/demo.toml sft.demonstrations=500"))
+@click.command(epilog=examples("himac sft demo sft.demonstrations=500"))
 @words_argument
 @resume_option
 @dry_run_option

@@ -31,8 +31,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from himac.config import BudgetConfig, Config, load_config
-from himac.errors import ConfigError, HimacError, MissingFileError, closest
+from himac.errors import ConfigError, HimacError, closest
 from himac.plugins import resolve
+from himac.recipes import find
 from himac.toml import flat, read_toml, write_value
 from himac.types import Json, Row
 
@@ -131,8 +132,6 @@ def read_comparison(path: Path, *, check: Callable[[Config], object] | None = No
         MissingFileError: no such plan, or a recipe it names is absent.
         ConfigError: unknown key, wrong type, or a setting that would make the comparison unfair.
     """
-    if not path.is_file():
-        raise MissingFileError(f"no plan at {str(path)!r}", hint="configs/compare-*.toml are plans")
     tree = read_toml(path)
     known = ("name", "seeds", "reference", "target", "budget", "starts", "environments", "methods")
     _refuse_unknown(tree, known, "of the plan")
@@ -319,11 +318,17 @@ def _world(name: str, table: Json, folder: Path) -> ComparedEnv:
     _refuse_of_plan(settings, f"environment {name!r}", allowed=("model.name",))
     return ComparedEnv(
         name=name,
-        recipe=folder / table["recipe"] if "recipe" in table else None,
+        recipe=_recipe(table["recipe"], folder) if "recipe" in table else None,
         settings=settings,
         start=table.get("start", ""),
         target=_share(table.get("target", 0.0), f"environments.{name}.target"),
     )
+
+
+def _recipe(given: str, folder: Path) -> Path:
+    """Return the recipe that a plan names: one beside it, or one that comes with himac."""
+    beside = folder / given
+    return beside if beside.is_file() else find(given)
 
 
 def _check_names(plan: Comparison) -> None:
