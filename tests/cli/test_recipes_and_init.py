@@ -76,3 +76,18 @@ def test_nothing_is_written_over(tmp_path: Path, capsys) -> None:
     assert main(["init", str(tmp_path)]) == 2
     assert "there already" in capsys.readouterr().err
     assert (tmp_path / "recipe.toml").read_text() == "mine" and not (tmp_path / "world.py").exists()
+
+
+@pytest.mark.slow
+def test_a_run_by_name_keeps_the_recipe_it_came_from(tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    small = (
+        "sft.demonstrations=16 run.iterations=1 rollout.tasks=1 rollout.group_size=2 rollout.executor_group_size=2 "
+        'eval.every=0 eval.final="" run.name=a model.tiny=[64,1,300] env.size=[5,5]'
+    )
+    assert main(["train", "demo", *small.split()]) == 0
+    assert Path("runs/a/recipe.toml").read_text() == (HOME / "demo.toml").read_text(encoding="utf-8")
+    told = capsys.readouterr().out
+    assert "report a" in told and "play --model a" in told
+    assert main(["runs"]) == 0
+    assert "done 1/1" in capsys.readouterr().out

@@ -25,6 +25,7 @@ from himac.cli.given import (
 )
 from himac.errors import ConfigError
 from himac.files import read_text
+from himac.recipes import find
 from himac.text import clean
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def train(words: tuple[str, ...], resume: str, rehearsal: bool, dry_run: bool) -
     ranks = from_environment()
     folder = run_folder(config, ranks.first(config.run.name or run_name(recipe, config)))
     if ranks.is_first:
-        text = read_text(Path(recipe)) if recipe else ""
+        text = read_text(find(recipe)) if recipe else ""
         new_run(folder, config, recipe=text, ranks=ranks.size)
     _run(config, folder, ranks)
 
