@@ -9,6 +9,7 @@ nothing is fetched. Pictures that an agent saw lie in the page itself, each once
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
 import time
@@ -21,6 +22,7 @@ from himac import __version__
 from himac.errors import DataError
 from himac.files import write_text
 from himac.images import data_url
+from himac.report.boards import Boards
 from himac.report.reading import (
     finite,
     read_evaluations,
@@ -35,9 +37,10 @@ from himac.runs.rows import Broken
 from himac.types import Row
 
 _SCRIPTS = (
-    "dom.js", "charts.js", "worlds.js", "household.js", "shop.js", "curves.js", "run_page.js", "episodes_page.js", "tokens.js",
-    "stage.js", "episode_page.js", "app.js",
+    "dom.js", "charts.js", "worlds.js", "household.js", "shop.js", "curves.js", "run_page.js", "episodes_page.js", "group_page.js",
+    "beside.js", "task_page.js", "tokens.js", "stage.js", "episode_page.js", "app.js",
 )  # fmt: skip
+_STYLES = ("page.css", "board.css")
 
 
 def build_report(
@@ -47,6 +50,7 @@ def build_report(
     most: int = 5000,
     most_bytes: int = 8_000_000,
     broken: Broken | None = None,
+    imports: bool = False,
 ) -> Path:
     """Write the report of some runs.
 
@@ -56,6 +60,7 @@ def build_report(
         most: episodes to show, shared by the runs.
         most_bytes: how large the episodes may make the file, shared by the runs.
         broken: counts the lines that cannot be read.
+        imports: whether worlds that the runs name by import path may be imported, to draw them.
 
     Returns:
         `target`.
@@ -65,7 +70,7 @@ def build_report(
         "made": time.strftime("%Y-%m-%d %H:%M"),
         "himac": __version__,
         "runs": [
-            run_data(folder, max(most // share, 1), most_bytes // share, broken or Broken())
+            run_data(folder, max(most // share, 1), most_bytes // share, broken or Broken(), imports=imports)
             for folder in folders
         ],
     }
@@ -73,10 +78,12 @@ def build_report(
     return target
 
 
-def run_data(folder: Path, most: int, most_bytes: int, broken: Broken) -> Row:
+def run_data(folder: Path, most: int, most_bytes: int, broken: Broken, *, imports: bool = False) -> Row:
     """Return everything the page shows of one run."""
-    mine = Broken()
-    sampled, packed = sample_episodes(folder, most, most_bytes, mine)
+    mine, boards = Broken(), Boards(folder, imports=imports)
+    with contextlib.closing(boards):
+        sampled, packed = sample_episodes(folder, most, most_bytes, mine, boards)
+        goal = boards.goal
     metrics = read_metrics(folder, mine)
     broken.lines += mine.lines
     ids = packed.pop("ids")
@@ -84,6 +91,7 @@ def run_data(folder: Path, most: int, most_bytes: int, broken: Broken) -> Row:
     return {
         "name": folder.resolve().name,
         "world": packed.pop("world"),
+        "goal": goal,
         "settings": read_settings(folder),
         "machine": read_machine(folder),
         "metrics": [_summary(row) for row in metrics],
@@ -132,7 +140,7 @@ def render(data: Row) -> str:
     here = files("himac.report") / "web"
     script = "\n".join((here / name).read_text(encoding="utf-8") for name in _SCRIPTS)
     script = f'(() => {{\n"use strict";\n{script}}})();\n'
-    style = (here / "page.css").read_text(encoding="utf-8")
+    style = "\n".join((here / name).read_text(encoding="utf-8") for name in _STYLES)
     parts = {
         "POLICY": f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; "
         "img-src data:; base-uri 'none'; form-action 'none'",

@@ -20,6 +20,7 @@ from himac.config import Config, to_toml
 from himac.errors import DataError
 from himac.files import parse_toml, read_json, read_text
 from himac.images import FIRST_ID, TAG
+from himac.report.boards import Boards, Replay
 from himac.report.episode_index import Sampled, choose_sample, find_lines, read_lines
 from himac.runs.folder import CONFIG, EVALUATIONS, MACHINE, METRICS, RECIPE, read_rows
 from himac.runs.rows import Broken, is_result
@@ -89,7 +90,7 @@ def read_settings(folder: Path) -> list[tuple[str, str, str, str]]:
 
 
 def sample_episodes(
-    folder: Path, most: int, most_bytes: int, broken: Broken | None = None
+    folder: Path, most: int, most_bytes: int, broken: Broken | None = None, boards: Boards | None = None
 ) -> tuple[Sampled, Row]:
     """Choose episodes and pack them, so that what is packed stays near `most_bytes`.
 
@@ -101,6 +102,7 @@ def sample_episodes(
         most: episodes to show at most.
         most_bytes: how large the packed episodes may be.
         broken: counts the lines that cannot be read, of those that would be shown.
+        boards: where things stood at each step; None leaves that out.
 
     Returns:
         (the sample, `pack_episodes` of it).
@@ -108,12 +110,12 @@ def sample_episodes(
     lines = find_lines(folder, broken)
     sampled = choose_sample(lines, most)
     if sum(line.length for line in sampled.lines) <= most_bytes:
-        return sampled, pack_episodes(folder, sampled, broken)
-    packed = pack_episodes(folder, choose_sample(lines, min(most, _PROBE)))
+        return sampled, pack_episodes(folder, sampled, broken, boards)
+    packed = pack_episodes(folder, choose_sample(lines, min(most, _PROBE)), None, boards)
     count, shown = min(most, _fitting(packed, most_bytes)), -1
     while True:
         sampled, missed = choose_sample(lines, count), Broken()
-        packed = pack_episodes(folder, sampled, missed)
+        packed = pack_episodes(folder, sampled, missed, boards)
         fitting = _fitting(packed, most_bytes)
         if (
             fitting >= len(packed["rows"]) or len(packed["rows"]) == shown
@@ -134,7 +136,9 @@ def _fitting(packed: Row, most_bytes: int) -> int:
     return max(len(packed["rows"]) * most_bytes // max(sum(map(len, packed["chunks"])), 1), 1)
 
 
-def pack_episodes(folder: Path, sampled: Sampled, broken: Broken | None = None) -> Row:
+def pack_episodes(
+    folder: Path, sampled: Sampled, broken: Broken | None = None, boards: Boards | None = None
+) -> Row:
     """Read the sampled episodes, one at a time, into an index and compressed chunks.
 
     Returns:
@@ -155,7 +159,7 @@ def pack_episodes(folder: Path, sampled: Sampled, broken: Broken | None = None) 
             open_chunk = []
         last, world = here, row["task"]["env"]
         rows.append([*_index_of(row), len(chunks), len(open_chunk)])
-        open_chunk.append(_dumps({name: row[name] for name in _DETAIL}))
+        open_chunk.append(_dumps({name: row[name] for name in _DETAIL} | _drawn(row, boards)))
         pictures |= dict.fromkeys(TAG.findall(open_chunk[-1]))
         for context in row["contexts"]:
             ids.update(number for number in context["ids"] if number < FIRST_ID)
@@ -169,6 +173,12 @@ def pack_episodes(folder: Path, sampled: Sampled, broken: Broken | None = None) 
         "pictures": list(pictures),
         "world": world,
     }
+
+
+def _drawn(row: Row, boards: Boards | None) -> Row:
+    """Return what the page needs to draw an episode's world: its boards, or why there are none."""
+    found = boards.of(row) if boards else Replay()
+    return {"boards": found.boards} if found.boards else {"unboarded": found.why} if found.why else {}
 
 
 def mean_advantage(row: Row) -> float | None:

@@ -4,7 +4,12 @@ let current = null; // the stage of the open episode
 
 const ROUTES = [
   [/^episodes(?:\?(.*))?$/, (main, query) => episodesPage(main, query ?? "")],
-  [/^group\/(\d+)\/(\d+)$/, (main, run, id) => groupPage(main, Number(run), Number(id))],
+  [
+    /^group\/(\d+)\/(\d+)(?:\?(.*))?$/,
+    (main, run, id, query) => groupPage(main, Number(run), Number(id), query ?? ""),
+  ],
+  [/^tasks$/, (main) => tasksPage(main)],
+  [/^task\/(\d+)\/(\d+)$/, (main, run, id) => taskPage(main, Number(run), Number(id))],
   [
     /^episode\/(\d+)\/(\d+)$/,
     async (main, run, id) => {
@@ -22,7 +27,7 @@ async function show() {
   main.replaceChildren();
   markNav(address);
   const [pattern, page] = ROUTES.find(([pattern]) => pattern.test(address));
-  const known = address.match(/^(?:group|episode)\/(\d+)\/(\d+)$/);
+  const known = address.match(/^(?:group|episode|task)\/(\d+)\/(\d+)(?:\?.*)?$/);
   if (known && !RUNS[known[1]]?.episodes.rows[known[2]])
     main.append(el("p.empty", "This report has no such episode."));
   else
@@ -46,8 +51,9 @@ function markNav(address) {
   const links = [
     ["run", RUNS.length > 1 ? "Runs" : "Run"],
     ["episodes", "Episodes"],
+    ...(RUNS.some((_, run) => careersOf(run).length) ? [["tasks", "Tasks"]] : []),
   ];
-  const open = /^(episode|group)/.test(address) ? "episodes" : "run";
+  const open = /^(episode|group)/.test(address) ? "episodes" : /^task/.test(address) ? "tasks" : "run";
   document
     .getElementById("nav")
     .replaceChildren(

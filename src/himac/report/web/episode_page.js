@@ -82,8 +82,12 @@ function crumbs(e) {
     "p.crumbs",
     el("a", { href: "#episodes" }, "episodes"),
     " / ",
-    el("a", { href: `#group/${e.run}/${e.id}` }, `iteration ${e.iteration}, ${phaseName(e.phase)}, group ${e.group}`),
-    ` / attempt ${e.replica + 1}`,
+    e.phase === "eval"
+      ? [el("a", { href: `#task/${e.run}/${e.id}` }, `task ${e.index} of ${e.split}`), ` / iteration ${e.iteration}, evaluation`]
+      : [
+          el("a", { href: `#group/${e.run}/${e.id}` }, `iteration ${e.iteration}, ${phaseName(e.phase)}, group ${e.group}`),
+          ` / attempt ${e.replica + 1}`,
+        ],
     el(
       "span.pager",
       el("a", { href: go(-1), rel: "prev" }, "‹ previous"),

@@ -1,5 +1,5 @@
-// The list of episodes, grouped with their peers, and a group side by side. The filters live in the address,
-// so a view can be linked and "back" works.
+// The list of episodes, grouped with their peers. The filters live in the address, so a view can be linked and "back"
+// works.
 
 const FILTERS = {
   run: "run",
@@ -165,84 +165,3 @@ function mark(e, isMatching = true) {
     isNumber(e.return) ? e.return.toFixed(1).replace("-", "−") : "?",
   );
 }
-
-// A group side by side; of a phase A group also the executions of its best blueprint.
-async function groupPage(main, run, id) {
-  const first = episodeAt(run, id),
-    all = episodesOf(run);
-  const same = (e, phase) =>
-    e.iteration === first.iteration && e.phase === phase && e.split === first.split && e.index === first.index;
-  const peers = all.filter((e) => groupKey(e) === groupKey(first));
-  const { instruction } = await detailOf(first);
-  main.append(
-    el(
-      "p.crumbs",
-      el("a", { href: "#episodes" }, "episodes"),
-      ` / iteration ${first.iteration} / ${first.split} ${first.index}`,
-    ),
-    el("h1", `Task ${first.index} of ${first.split}, iteration ${first.iteration}`),
-    goalOf(run, instruction) ?? "",
-  );
-  if (["planner", "executor"].includes(first.phase)) {
-    await side(
-      main,
-      "Phase A: the blueprints",
-      "Each was run greedily by the executor; compared with one another.",
-      all.filter((e) => same(e, "planner")),
-    );
-    await side(
-      main,
-      "Phase B: executions of z*",
-      "The best blueprint, sampled; compared with one another.",
-      all.filter((e) => same(e, "executor")),
-    );
-  } else await side(main, `${PHASES[first.phase]?.long ?? first.phase}`, "Compared with one another.", peers);
-}
-
-async function side(main, name, note, peers) {
-  if (!peers.length) return;
-  const most = Math.max(...peers.map((e) => Math.abs(e.advantage ?? 0)), 1e-9);
-  const cards = await Promise.all(peers.map((e) => card(e, most)));
-  main.append(el("section", el("h2", name), el("p.note", note), el("div.cards", cards)));
-}
-
-async function card(e, most) {
-  const detail = await detailOf(e);
-  const plan = planOf(e, detail).filter((part) => part.asked);
-  return el(
-    e.chosen ? "article.card.best" : "article.card",
-    el(
-      "h3",
-      el("a", { href: `#episode/${e.run}/${e.id}` }, `attempt ${e.replica + 1}`),
-      e.chosen ? el("span.tag", "z*") : null,
-      e.copy ? el("span.tag", "same plan, run once") : null,
-    ),
-    el("p", verdict(e), ` · return ${brief(e.return)} · ${plural(e.env_steps, "step")}`),
-    advantageBar(e.advantage, most),
-    plan.length
-      ? el(
-          "ol.plan",
-          plan.map((part) => el("li", statusOf(part.status), el("span", part.subgoal))),
-        )
-      : el("p.note", "no blueprint"),
-  );
-}
-
-const verdict = (e) => el(e.success ? "b.won" : "b.lost", e.success ? "✓ success" : `✗ ${words(e.stop)}`);
-
-function advantageBar(value, most) {
-  if (!isNumber(value)) return el("p.note", "not trained");
-  const share = Math.abs(value) / most / 2;
-  return el(
-    "p.adv",
-    el("span", `advantage ${signed(value)}`),
-    el(
-      "span.scale",
-      { "aria-hidden": "true" },
-      el(value < 0 ? "i.neg" : "i.pos", {
-        css: { width: percentCss(share), left: percentCss(value < 0 ? 0.5 - share : 0.5) },
-      }),
-    ),
-  );
-}
-const percentCss = (x) => `${(100 * x).toFixed(2)}%`;
