@@ -16,6 +16,11 @@ _run_argument = click.argument("name", metavar="RUN", shell_complete=complete_ru
 _runs_argument = click.argument(
     "runs", nargs=-1, required=True, metavar="RUN...", shell_complete=complete_runs
 )
+_import_option = click.option(
+    "--import-world",
+    is_flag=True,
+    help="Import the run's own world (env.name is a module's) to draw its boards: for runs you trust.",
+)
 
 
 @click.command(epilog=examples("himac report demo-20260301-101500", "himac report run-a run-b --out ab.html"))
@@ -25,7 +30,8 @@ _runs_argument = click.argument(
 @click.option(
     "--megabytes", type=float, default=8, show_default=True, help="How large they may make the file."
 )
-def report(runs: tuple[str, ...], out: str, episodes: int, megabytes: float) -> None:
+@_import_option
+def report(runs: tuple[str, ...], out: str, episodes: int, megabytes: float, import_world: bool) -> None:
     """Write one HTML file about one run or several."""
     from himac.report.page import build_report
     from himac.runs.folder import find_run
@@ -38,7 +44,8 @@ def report(runs: tuple[str, ...], out: str, episodes: int, megabytes: float) -> 
     folders = [find_run(name) for name in runs]
     target = Path(out) if out else folders[0] / "report.html"
     broken = Broken()
-    build_report(folders, target, most=episodes, most_bytes=int(megabytes * 1e6), broken=broken)
+    size = int(megabytes * 1e6)
+    build_report(folders, target, most=episodes, most_bytes=size, broken=broken, imports=import_world)
     tell_broken(broken)
     print(f"{target}  ({target.stat().st_size / 1e6:.1f} MB; open it in a browser)")
 
@@ -47,6 +54,7 @@ def report(runs: tuple[str, ...], out: str, episodes: int, megabytes: float) -> 
     epilog=examples(
         "himac show demo-20260301-101500 --phase planner --no-success",
         "himac show demo-20260301-101500 --iteration 10 --count 3",
+        "himac show demo-20260301-101500 --boards step",
     )
 )
 @_run_argument
@@ -58,9 +66,18 @@ def report(runs: tuple[str, ...], out: str, episodes: int, megabytes: float) -> 
 @click.option("--stop", help="Only those that ended so: success, max_steps, ...")
 @click.option("--skip", type=click.IntRange(min=0), default=0, help="Pass over so many.")
 @click.option("--count", type=click.IntRange(min=1), default=1, show_default=True, help="Show so many.")
-def show(name: str, skip: int, count: int, **filters: Any) -> None:
+@click.option(
+    "--boards",
+    type=click.Choice(["start", "subgoal", "step", "none"]),
+    default="subgoal",
+    show_default=True,
+    help="Draw the world at the start, also after each sub-goal, or after each step.",
+)
+@_import_option
+def show(name: str, skip: int, count: int, boards: str, import_world: bool, **filters: Any) -> None:
     """Print episodes of a run, readably."""
     from himac.cli.streams import screen
+    from himac.report.boards import Boards
     from himac.report.query import EpisodeFilter, find_episodes
     from himac.report.show import show_episode
     from himac.runs.folder import find_run, read_images
@@ -73,10 +90,11 @@ def show(name: str, skip: int, count: int, **filters: Any) -> None:
     wanted = EpisodeFilter(**filters)
     out, shown, folder = screen(), 0, find_run(name)
     album = read_images(folder)
-    broken = Broken()
+    broken, worlds = Broken(), Boards(folder, imports=import_world)
     for row in find_episodes(folder, wanted, skip=skip, count=count, broken=broken):
-        show_episode(row, out, album)
+        show_episode(row, out, album, worlds.of(row) if boards != "none" else None, boards=boards)
         shown += 1
+    worlds.close()
     tell_broken(broken)
     if not shown:
         out.print("no episode matches", markup=False)

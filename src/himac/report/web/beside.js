@@ -164,7 +164,7 @@ function stepCell(run, { e, moments, parts }, step) {
         "p",
         el("code", turn.action),
         turn.reward ? el("span.note", ` ${signed(turn.reward)}`) : null,
-        moments[step].board && moments[step].board === moments[step - 1].board ? el("span.note", " nothing moved") : null,
+        moments[step].board && moments[step].board === moments[step - 1].board ? el("span.note", " nothing changed") : null,
         turn.admissible ? null : el("span.tag.warn", "inadmissible"),
       ),
     ),
