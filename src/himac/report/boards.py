@@ -10,6 +10,7 @@ reading a run of somebody else execute what its config names: a world by import 
 
 from __future__ import annotations
 
+import contextlib
 import time
 import warnings
 from dataclasses import dataclass
@@ -27,6 +28,9 @@ from himac.types import Observation, Row, Task
 
 TOLD = ("alfworld", "webshop")
 """Worlds that the page draws from their own words: what the agent knew is more to the point than what was so."""
+
+REPLAYS_S = 8.0
+"""Seconds that the replays of one report may take; thousands of episodes take one or two."""
 
 _MOST_KEPT = 30_000_000  # characters of boards that are remembered for episodes that are asked for again
 
@@ -48,7 +52,7 @@ class Boards:
         most_s: seconds that all replays may take together; episodes after that have no boards.
     """
 
-    def __init__(self, folder: Path, *, imports: bool = False, most_s: float = 8.0) -> None:
+    def __init__(self, folder: Path, *, imports: bool = False, most_s: float = REPLAYS_S) -> None:
         self._folder, self._imports, self._left_s, self._most_s = folder, imports, most_s, most_s
         self._env: Env | None = None
         self._is_open = False
@@ -78,7 +82,8 @@ class Boards:
     def close(self) -> None:
         """Release the world."""
         if self._env is not None:
-            self._env.close()
+            with contextlib.suppress(Exception):  # a world of somebody's own
+                self._env.close()
             self._env = None
 
     def _of(self, row: Row) -> Replay:

@@ -22,7 +22,7 @@ from himac import __version__
 from himac.errors import DataError
 from himac.files import write_text
 from himac.images import data_url
-from himac.report.boards import Boards
+from himac.report.boards import REPLAYS_S, Boards
 from himac.report.reading import (
     finite,
     read_evaluations,
@@ -70,7 +70,13 @@ def build_report(
         "made": time.strftime("%Y-%m-%d %H:%M"),
         "himac": __version__,
         "runs": [
-            run_data(folder, max(most // share, 1), most_bytes // share, broken or Broken(), imports=imports)
+            run_data(
+                folder,
+                max(most // share, 1),
+                most_bytes // share,
+                broken or Broken(),
+                Boards(folder, imports=imports, most_s=REPLAYS_S / share),
+            )
             for folder in folders
         ],
     }
@@ -78,9 +84,9 @@ def build_report(
     return target
 
 
-def run_data(folder: Path, most: int, most_bytes: int, broken: Broken, *, imports: bool = False) -> Row:
-    """Return everything the page shows of one run."""
-    mine, boards = Broken(), Boards(folder, imports=imports)
+def run_data(folder: Path, most: int, most_bytes: int, broken: Broken, boards: Boards | None = None) -> Row:
+    """Return everything the page shows of one run; `boards` is closed after."""
+    mine, boards = Broken(), boards or Boards(folder)
     with contextlib.closing(boards):
         sampled, packed = sample_episodes(folder, most, most_bytes, mine, boards)
         goal = boards.goal

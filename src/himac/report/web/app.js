@@ -4,10 +4,7 @@ let current = null; // the stage of the open episode
 
 const ROUTES = [
   [/^episodes(?:\?(.*))?$/, (main, query) => episodesPage(main, query ?? "")],
-  [
-    /^group\/(\d+)\/(\d+)(?:\?(.*))?$/,
-    (main, run, id, query) => groupPage(main, Number(run), Number(id), query ?? ""),
-  ],
+  [/^group\/(\d+)\/(\d+)(?:\?(.*))?$/, (main, run, id, query) => groupPage(main, Number(run), Number(id), query ?? "")],
   [/^tasks$/, (main) => tasksPage(main)],
   [/^task\/(\d+)\/(\d+)$/, (main, run, id) => taskPage(main, Number(run), Number(id))],
   [
@@ -28,8 +25,7 @@ async function show() {
   markNav(address);
   const [pattern, page] = ROUTES.find(([pattern]) => pattern.test(address));
   const known = address.match(/^(?:group|episode|task)\/(\d+)\/(\d+)(?:\?.*)?$/);
-  if (known && !RUNS[known[1]]?.episodes.rows[known[2]])
-    main.append(el("p.empty", "This report has no such episode."));
+  if (known && !RUNS[known[1]]?.episodes.rows[known[2]]) main.append(el("p.empty", "This report has no such episode."));
   else
     try {
       await page(main, ...address.match(pattern).slice(1));

@@ -15,9 +15,7 @@ async function besideSection(run, id, attempts, query) {
   const draw = () => {
     const sides = all.filter(({ e }) => picked.has(e.id));
     for (const chip of chips.children) chip.setAttribute("aria-pressed", picked.has(Number(chip.dataset.id)));
-    box.replaceChildren(
-      sides.length < 2 ? el("p.empty", "Choose two or more attempts.") : besideTable(run, sides, by),
-    );
+    box.replaceChildren(sides.length < 2 ? el("p.empty", "Choose two or more attempts.") : besideTable(run, sides, by));
   };
   const change = () => {
     history.replaceState(null, "", `#group/${run}/${id}?${new URLSearchParams({ with: [...picked].join(","), by })}`);
@@ -74,7 +72,10 @@ function twoOf(sides) {
     order = [...sides].sort((a, b) => b.e.return - a.e.return || a.e.replica - b.e.replica),
     first = order.find((side) => own.includes(side)) ?? order[0];
   const others = order.filter((side) => side !== first && partingOf([first, side]));
-  return [first, others.findLast((side) => own.includes(side)) ?? others.at(-1) ?? order.find((side) => side !== first)];
+  return [
+    first,
+    others.findLast((side) => own.includes(side)) ?? others.at(-1) ?? order.find((side) => side !== first),
+  ];
 }
 
 // An attempt with its moments, and its sub-goals with the moments that fall under each.
@@ -98,7 +99,14 @@ function besideTable(run, sides, by) {
     { tabindex: "0", role: "region", "aria-label": `attempts side by side, a row for each ${ALIGNED[by]}` },
     el(
       "table.sides",
-      el("thead", el("tr", el("th", { scope: "col" }, ALIGNED[by]), sides.map(({ e }) => el("th", { scope: "col" }, sideName(e))))),
+      el(
+        "thead",
+        el(
+          "tr",
+          el("th", { scope: "col" }, ALIGNED[by]),
+          sides.map(({ e }) => el("th", { scope: "col" }, sideName(e))),
+        ),
+      ),
       el("tbody", rows),
     ),
   );
@@ -164,7 +172,9 @@ function stepCell(run, { e, moments, parts }, step) {
         "p",
         el("code", turn.action),
         turn.reward ? el("span.note", ` ${signed(turn.reward)}`) : null,
-        moments[step].board && moments[step].board === moments[step - 1].board ? el("span.note", " nothing changed") : null,
+        moments[step].board && moments[step].board === moments[step - 1].board
+          ? el("span.note", " nothing changed")
+          : null,
         turn.admissible ? null : el("span.tag.warn", "inadmissible"),
       ),
     ),

@@ -14,7 +14,11 @@ function makeStage(e, detail, turns) {
   }
   const view = el("div.view"),
     label = el("p.label", { role: "status" }),
-    shown = el("details.shown", { open: /<image:/.test(detail.instruction) }, el("summary", "what the model was shown")),
+    shown = el(
+      "details.shown",
+      { open: /<image:/.test(detail.instruction) },
+      el("summary", "what the model was shown"),
+    ),
     slider = el("input", { type: "range", min: 0, max: moments.length - 1, value: 0, "aria-label": "step" });
   let step = 0,
     timer = null,

@@ -65,8 +65,15 @@ function careerLine(run, task) {
   const [, [first]] = task.at[0];
   return el(
     "li",
-    el("span", el("a", { href: `#task/${run}/${first.id}` }, `${task.split} ${task.index}`), task.kind ? el("span.kind", ` ${task.kind}`) : null),
-    el("span.marks", task.at.flatMap(([iteration, episodes]) => episodes.map((e) => point(e, iteration)))),
+    el(
+      "span",
+      el("a", { href: `#task/${run}/${first.id}` }, `${task.split} ${task.index}`),
+      task.kind ? el("span.kind", ` ${task.kind}`) : null,
+    ),
+    el(
+      "span.marks",
+      task.at.flatMap(([iteration, episodes]) => episodes.map((e) => point(e, iteration))),
+    ),
   );
 }
 
@@ -99,7 +106,11 @@ async function taskPage(main, run, id) {
       "p.crumbs",
       el("a", { href: "#tasks" }, "tasks"),
       ` / ${task.split} ${task.index}`,
-      el("span.pager", el("a", { href: go(-1), rel: "prev" }, "‹ previous"), el("a", { href: go(1), rel: "next" }, "next ›")),
+      el(
+        "span.pager",
+        el("a", { href: go(-1), rel: "prev" }, "‹ previous"),
+        el("a", { href: go(1), rel: "next" }, "next ›"),
+      ),
     ),
     el("h1", `Task ${task.index} of ${task.split}`, task.kind ? `, ${task.kind}` : null),
     taskHead(run, evaluations[0].detail),
@@ -111,7 +122,10 @@ async function taskPage(main, run, id) {
         ? `${whole(new Set(texts).size)} different blueprints: what changed since the evaluation before is marked.`
         : "The blueprint was always the same.",
     ),
-    el("ol.career", evaluations.map((one, i) => stationOf(run, one, evaluations[i - 1]))),
+    el(
+      "ol.career",
+      evaluations.map((one, i) => stationOf(run, one, evaluations[i - 1])),
+    ),
   );
 }
 
@@ -120,7 +134,10 @@ function stationOf(run, { iteration, episodes, detail }, before) {
   const [e, ...others] = episodes,
     plan = planOf(e, detail).filter((part) => part.asked);
   const lines = before
-    ? changes(before.detail.blueprint?.subgoals ?? [], plan.map((part) => part.subgoal))
+    ? changes(
+        before.detail.blueprint?.subgoals ?? [],
+        plan.map((part) => part.subgoal),
+      )
     : plan.map(({ subgoal }) => ({ now: [[subgoal, ""]] }));
   const isSame = before && lines.every((line) => line.now?.every(([, mark]) => !mark));
   const moments = momentsOf(detail, turnsOf(e, detail));
@@ -133,13 +150,21 @@ function stationOf(run, { iteration, episodes, detail }, before) {
       el("a", { href: `#episode/${run}/${e.id}` }, `iteration ${iteration}`),
       el("p", verdict(e)),
       el("p.note", `return ${brief(e.return)} · ${plural(e.env_steps, "step")}`),
-      others.length ? el("span.marks", others.map((other) => point(other, iteration))) : null,
+      others.length
+        ? el(
+            "span.marks",
+            others.map((other) => point(other, iteration)),
+          )
+        : null,
     ),
     el(
       "div",
       isSame ? el("p.note", "the same blueprint") : null,
       plan.length
-        ? el("ol.plan", lines.map((line) => planLine(line, line.now ? plan[at++] : null)))
+        ? el(
+            "ol.plan",
+            lines.map((line) => planLine(line, line.now ? plan[at++] : null)),
+          )
         : el("p.note", "no blueprint"),
       e.malformed ? el("span.tag.warn", "could not be read: the task itself") : null,
     ),
@@ -152,7 +177,10 @@ function planLine({ now, gone }, part) {
   return el(
     "li",
     statusOf(part.status),
-    el("span", now.map(([text, mark]) => (mark ? el(mark, text) : text))),
+    el(
+      "span",
+      now.map(([text, mark]) => (mark ? el(mark, text) : text)),
+    ),
   );
 }
 
@@ -173,16 +201,27 @@ function reworded(before, after) {
   const [old, young] = [before, after].map((text) => text.match(/\s*\S+/g) ?? []),
     parts = aligned(old, young);
   if (2 * sum(parts, (part) => part.same?.length ?? 0) < Math.max(old.length, young.length))
-    return [[before, "del"], [" ", ""], [after, "ins"]];
+    return [
+      [before, "del"],
+      [" ", ""],
+      [after, "ins"],
+    ];
   return parts.flatMap((part) =>
-    part.same ? [[part.same.join(""), ""]] : [...marked(part.gone.join(""), "del"), ...marked(part.come.join(""), "ins")],
+    part.same
+      ? [[part.same.join(""), ""]]
+      : [...marked(part.gone.join(""), "del"), ...marked(part.come.join(""), "ins")],
   );
 }
 
 // The space before a marked word is not marked.
 function marked(text, mark) {
   const words = text.trimStart();
-  return words ? [[text.slice(0, text.length - words.length), ""], [words, mark]] : [];
+  return words
+    ? [
+        [text.slice(0, text.length - words.length), ""],
+        [words, mark],
+      ]
+    : [];
 }
 
 // The longest common subsequence of two lists as runs: {same: [...]} or {gone: [...], come: [...]}, in order.
@@ -195,7 +234,8 @@ function aligned(a, b) {
   let i = 0,
     j = 0;
   const open = (kind) => {
-    if (!runs.length || kind in runs.at(-1) === false) runs.push(kind === "same" ? { same: [] } : { gone: [], come: [] });
+    if (!runs.length || kind in runs.at(-1) === false)
+      runs.push(kind === "same" ? { same: [] } : { gone: [], come: [] });
     return runs.at(-1);
   };
   while (i < a.length || j < b.length) {

@@ -159,7 +159,14 @@ function taskHead(run, detail) {
     { goal, world } = RUNS[run],
     asked = goal ? el("p.lead", `${goal[0].toUpperCase()}${goal.slice(1).replace(/\.$/, "")}.`) : null;
   if (!start.board)
-    return el("div.task", el("div.first", readBoard(start.text) ? el("div.thumb", drawBoard(readBoard(start.text))) : scene(run, [start], 0)), el("div", asked, noBoard(detail)));
+    return el(
+      "div.task",
+      el(
+        "div.first",
+        readBoard(start.text) ? el("div.thumb", drawBoard(readBoard(start.text))) : scene(run, [start], 0),
+      ),
+      el("div", asked, noBoard(detail)),
+    );
   return el(
     "div.task",
     el(world === "sokoban" ? "div.first.thumb" : "div.first", drawRows(run, start.board)),
@@ -173,7 +180,8 @@ function scene(run, moments, step) {
     world = RUNS[run].world,
     seen = pictured(run, text);
   if (board) return drawRows(run, board);
-  if (seen.names.length) return el("div.pictures", seen.nodes, seen.rest.trim() ? el("pre.world", seen.rest.trim()) : null);
+  if (seen.names.length)
+    return el("div.pictures", seen.nodes, seen.rest.trim() ? el("pre.world", seen.rest.trim()) : null);
   if (world === "webshop") return drawShop(readShop(moments[0].text).goal, text);
   if (world === "alfworld") {
     const home = household(
