@@ -197,7 +197,7 @@ def draw(layout: Layout, state: State) -> str:
     def add(room: str, depth: int, locked: str) -> None:
         drawn.add(room)
         things = ", ".join(item for item, at in layout.items if at == room and item not in state.taken)
-        branch = "|  " * (depth - 1) + "|- " if depth else ""
+        branch = "| " * (depth - 1) + "|- " if depth else ""
         here = "@" if room == state.room else " "
         rows.append(f"{here} {branch}{locked}{room}{': ' if things else ''}{things}")
         for door, other in near.get(room, ()):
