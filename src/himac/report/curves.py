@@ -27,6 +27,7 @@ _PHASES = {
     "flat": ("flat agent (sampled)", "#6a6a6a", "-."),
 }
 _SPLITS = (("o", "-", "#1a1a1a"), ("s", ":", "#8a2d86"), ("^", "--", "#187a43"), ("D", "-.", "#7d7100"))
+_LEGEND = 150  # characters that a line of the legend holds
 _PANELS = (
     ("success", "success rate"),
     ("return", "return of an episode"),
@@ -75,8 +76,9 @@ def plot_runs(folders: Sequence[Path], stem: Path, broken: Broken | None = None)
         for axes in axes_row:
             if axes.get_legend() is not None:
                 axes.get_legend().remove()
-        figure.legend(handles, names, loc="upper center", ncols=min(len(names), 3), handlelength=5)
-        figure.suptitle(" \n" * (1 + (len(names) - 1) // 3))  # room for the legend
+        columns = max(1, min(len(names), 3, _LEGEND // max(map(len, names), default=1)))
+        figure.legend(handles, names, loc="upper center", ncols=columns, handlelength=5)
+        figure.suptitle(" \n" * (1 + (len(names) - 1) // columns))  # room for the legend
         targets = [stem.with_name(stem.name + ending) for ending in (".png", ".svg")]
         save(plt, figure, targets)
     return targets
@@ -118,7 +120,7 @@ def _draw_runs(
         if len(runs) == 1:
             _draw_evaluations(axes, own[0], key, label=f"{runs[0][0]} ({line(where)})", **look)
         else:
-            name = f"{runs[0][0]} and {len(runs) - 1} more seeds ({line(where)})"
+            name = f"{len(runs)} seeds of {runs[0][0]} ({line(where)})"
             _draw_seeds(axes, own, key, label=f"{name}: mean, lowest to highest", **look)
     _finish(axes, key, label)
 
@@ -126,11 +128,16 @@ def _draw_runs(
 def _draw_seeds(
     axes: Any, runs: Sequence[list[Row]], key: str, *, marker: str, colour: str, label: str, dash: Any
 ) -> None:
-    """Draw the mean over seeds, of those that have come so far, in a band from the lowest to the highest."""
+    """Draw the mean over seeds, as far as all have come, in a band from the lowest to the highest."""
     at: dict[int, list[float]] = {}
     for row in (row for rows in runs for row in rows if isinstance(row.get(key), int | float)):
         at.setdefault(row["iteration"], []).append(float(row[key]))
-    x = sorted(at)
+    most = sum(bool(rows) for rows in runs)
+    x = sorted(
+        i for i, values in at.items() if len(values) == most
+    )  # a mean of fewer moves with who is in it
+    if not x:
+        return
     low, mean, high = ([f(at[i]) for i in x] for f in (min, lambda values: sum(values) / len(values), max))
     axes.fill_between(x, low, high, color=colour, alpha=0.12, linewidth=0)
     for edge in (low, high):  # in the line's dash: bands can be told apart without colour

@@ -76,8 +76,8 @@ function curves() {
     el(
       "p.note",
       RUNS.length > 1
-        ? "Runs that differ only in their seed are one line: the mean of those that got there, in a band from " +
-            "the lowest to the highest. A lone run's success has its 95 % Wilson interval instead. " +
+        ? "Runs that differ only in their seed are one line: their mean as far as all have come, in a band " +
+            "from the lowest to the highest. A lone run's success has its 95 % Wilson interval instead. " +
             "Phase B is dashed. "
         : "Phase A runs each blueprint greedily, phase B samples executions of the best one, so their levels differ. " +
             "Bands and whiskers are 95 % Wilson intervals. ",
@@ -152,24 +152,22 @@ function phaseLines(curve, family, phase, number) {
       ? [...new Set(family.runs.flatMap((run) => run.metrics.filter((r) => r.phase === "eval").map((r) => r.split)))]
       : [null];
   return splits.map((split, place) => {
-    const at = new Map();
-    family.runs.forEach((run, i) => {
-      for (const row of run.metrics) {
-        const told = isNumber(row[curve.key]) && !(PLANNED.includes(curve.key) && phase === "executor");
-        if (row.phase === phase && (split === null || row.split === split) && told)
-          at.set(row.iteration, [...(at.get(row.iteration) ?? []), { row, x: along(run, row.iteration), i }]);
-      }
-    });
-    const rows = [...at].sort((a, b) => a[0] - b[0]),
+    const told = family.runs.map((run) => run.metrics.filter((row) => isOf(row, curve, phase, split)));
+    const rows = abreast(told, family.runs),
       look = PHASES[phase] ?? PHASES.flat,
       mine = phase === "eval" ? splitLook(place) : { dash: look.dash };
     const mean = (list, value) => sum(list, value) / list.length;
-    const points = rows.map(([iteration, list]) => [
-      mean(list, (told) => told.x),
-      mean(list, (told) => told.row[curve.key]),
-      episodesBehind(family, iteration, phase, split),
+    const points = rows.map((list) => [
+      mean(list, ({ run, row }) => along(run, row.iteration)),
+      mean(list, ({ row }) => row[curve.key]),
+      episodesBehind(family, list, phase, split),
     ]);
-    const spread = bandOf(curve, rows.map(([, list]) => list.map((told) => told.row)), family);
+    const spread = bandOf(
+      curve,
+      rows.map((list) => list.map(({ row }) => row)),
+      family,
+    );
+    const isBare = splits.length > 1 && rows.length <= 2; // before and after, and nothing known in between
     return {
       name:
         (RUNS.length > 1 ? `${family.runs[0].name}, ` : "") + (split === null ? look.name : `evaluation on ${split}`),
@@ -177,12 +175,34 @@ function phaseLines(curve, family, phase, number) {
       marker: number ?? mine.marker,
       hollow: number === null ? mine.hollow : place > 0,
       dash: mine.dash,
-      whiskers: phase === "eval" && family.runs.length === 1,
-      isBare: splits.length > 1 && rows.length <= 2, // before and after: two points, and nothing known in between
+      whiskers: phase === "eval" && (isBare || family.runs.length === 1),
+      isBare,
       points,
       band: spread?.map((ends, i) => ends && [points[i][0], ...ends]).filter(Boolean),
     };
   });
+}
+
+const isOf = (row, curve, phase, split) =>
+  row.phase === phase &&
+  (split === null || row.split === split) &&
+  isNumber(row[curve.key]) &&
+  !(PLANNED.includes(curve.key) && phase === "executor");
+
+// The rows of several runs side by side: of each iteration that all have come to, for a mean over fewer would move with
+// who is in it. What was told twice, before training and after, belongs together whenever a run ended.
+function abreast(told, runs) {
+  const some = told.map((rows, i) => rows.map((row) => ({ row, run: runs[i] }))).filter((rows) => rows.length);
+  if (!some.length) return [];
+  if (some.every((rows) => rows.length <= 2)) {
+    const least = Math.min(...some.map((rows) => rows.length));
+    return Array.from({ length: least }, (_, i) => some.map((rows) => rows[i]));
+  }
+  const at = some.map((rows) => new Map(rows.map((part) => [part.row.iteration, part])));
+  return [...at[0].keys()]
+    .filter((iteration) => at.every((rows) => rows.has(iteration)))
+    .sort((a, b) => a - b)
+    .map((iteration) => at.map((rows) => rows.get(iteration)));
 }
 
 // Of the rows of each iteration, (lowest, highest); of a lone run, its interval where the curve has one.
@@ -197,15 +217,16 @@ function bandOf(curve, rows, family) {
 
 const underneath = () => ({
   label: AXES[axis].label(),
-  say: (x) => (axis === "iteration" ? `iteration ${x}` : axis === "time" ? AXES.time.say(x) : `${AXES[axis].say(x)} ${AXES[axis].name}`),
+  say: (x) => (axis === "iteration" ? `iteration ${brief(x)}` : axis === "time" ? AXES.time.say(x) : `${AXES[axis].say(x)} ${AXES[axis].name}`),
   isWhole: axis === "iteration",
 });
 
 // The address of the episodes that a point was made of; null where the page has none of them.
-function episodesBehind(family, iteration, phase, split) {
-  const has = family.places.some((run) => partsOf(run).has(`${iteration}/${phase}/${split ?? ""}`));
-  if (!has) return null;
-  const asked = { iteration, phase };
+function episodesBehind(family, list, phase, split) {
+  const iterations = [...new Set(list.map(({ row }) => row.iteration))];
+  const has = (run) => iterations.some((iteration) => partsOf(run).has(`${iteration}/${phase}/${split ?? ""}`));
+  if (!family.places.some(has)) return null;
+  const asked = { iteration: iterations.join(","), phase };
   if (split !== null) asked.split = split;
   if (RUNS.length > 1) asked.run = family.places.join(",");
   return `#episodes?${new URLSearchParams(asked)}`;

@@ -51,9 +51,10 @@ async function episodesPage(main, query) {
   await search(view.words);
 }
 
-// Of the runs that share a curve a link names several.
+// A point of a curve may stand for several runs and their last iterations: a link to it names them all.
+const SEVERAL = ["run", "iteration"];
 const holds = (e, key, value) =>
-  key === "run" ? value.split(",").includes(String(e.run)) : String(e[key]) === value;
+  SEVERAL.includes(key) ? value.split(",").includes(String(e[key])) : String(e[key]) === value;
 
 function addressOf({ asked, sort, words }) {
   const query = new URLSearchParams(asked);
@@ -118,7 +119,8 @@ function filterBar(all, view, typed) {
     if (typeof values[0] === "number") values.sort((a, b) => a - b);
     if (values.length < 2) return null;
     const options = [["", "any"], ...values.map((v) => [String(v), valueName(key, v)])];
-    if (asked[key]?.includes(",")) options.push([asked[key], `${asked[key].split(",").length} runs`]);
+    if (SEVERAL.includes(key) && asked[key]?.includes(","))
+      options.push([asked[key], key === "run" ? `${asked[key].split(",").length} runs` : asked[key]]);
     const pick = select(label, options, asked[key] ?? "", (v) => filter(key, v));
     pick.dataset.filter = key;
     pick.querySelector("select").id = `filter-${key}`;
