@@ -209,9 +209,9 @@ def test_the_curves_of_an_open_page_grow(browser: Any, port: int, folder: Path, 
 def test_an_open_episode_stays_open(browser: Any, port: int, folder: Path, run_folder: Path) -> None:
     open_page(browser, f"http://localhost:{port}/", "episode/0/7")
     find(browser, "#forth").click()
-    step, told = find(browser, ".stage .label").text, find(browser, "#live").text
+    step, made = find(browser, ".stage .label").text, find(browser, "#live").get_attribute("title")
     grow(folder, run_folder)
-    wait(lambda: find(browser, "#live").text not in ("", "live", told))
+    wait(lambda: find(browser, "#live").get_attribute("title") != made)
     count = "return document.querySelectorAll('.turn.now').length"
     assert find(browser, ".stage .label").text == step and browser.execute_script(count) == 1
     find(browser, "nav a[href='#episodes']").click()
@@ -248,3 +248,25 @@ def test_ctrl_c_ends_it_and_a_port_in_use_is_one_line(folder: Path) -> None:
         server.kill()
         server.communicate()
     assert not list(folder.glob("*.html"))
+
+
+def test_a_page_says_when_the_server_is_gone(browser: Any, folder: Path) -> None:
+    server = _start(folder, "--port", "0")
+    try:
+        assert server.stdout is not None
+        open_page(browser, server.stdout.readline().split()[0], "run")
+        assert find(browser, "#live").text == "live"
+    finally:
+        server.kill()
+        server.communicate()
+    wait(lambda: find(browser, "#live").text == "not live")
+    assert len(find_all(browser, ".chart")) >= 8  # what it knew stays
+    browser.get("about:blank")  # else it goes on asking
+    browser.get_log("browser")  # the refused connections
+
+
+def test_a_line_that_is_half_written_is_left_for_later(port: int, folder: Path, run_folder: Path) -> None:
+    with open(folder / EPISODES, "ab") as file:
+        file.write((run_folder / EPISODES).read_bytes().splitlines(keepends=True)[FEW][:200])
+    rows = json.loads(ask(port, "/data.json")[1])["runs"][0]["episodes"]["rows"]
+    assert len(rows) == FEW

@@ -5,14 +5,16 @@ const EVERY_MS = 3000;
 
 function startFollowing() {
   if (!DATA.live) return;
-  const told = el("span", { id: "live", class: "note" }, "live");
+  const told = el("span", { id: "live", class: "note", title: `as of ${DATA.made}` }, "live");
   document.getElementById("theme").before(told);
   const ask = async () => {
     try {
-      told.textContent = (await takeNews()) ? `live, ${new Date().toLocaleTimeString("en-GB")}` : told.textContent;
+      if (await takeNews()) told.title = `as of ${new Date().toLocaleTimeString("en-GB")}`;
+      told.textContent = "live";
       delete told.dataset.lost;
     } catch {
-      told.textContent = "not live: the server does not answer";
+      told.textContent = "not live";
+      if (!("lost" in told.dataset)) told.title += ", and now the server does not answer";
       told.dataset.lost = "";
     }
     setTimeout(ask, EVERY_MS);
@@ -20,7 +22,7 @@ function startFollowing() {
   setTimeout(ask, EVERY_MS);
 }
 
-// Whether there was something new.
+// Whether what is shown is now what the server has.
 async function takeNews() {
   if (isBusy()) return false;
   const answer = await fetch("data.json", { headers: { "If-None-Match": DATA.tag }, cache: "no-store" });
