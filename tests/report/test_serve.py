@@ -31,7 +31,7 @@ def folder(run_folder: Path, tmp_path: Path) -> Path:
     folder.mkdir()
     shutil.copytree(run_folder / "start", folder / "start")
     (folder / CONFIG).write_bytes((run_folder / CONFIG).read_bytes())
-    for name, count in ((METRICS, 3), (EPISODES, FEW)):
+    for name, count in ((METRICS, 2), (EPISODES, FEW)):
         lines = (run_folder / name).read_bytes().splitlines(keepends=True)
         (folder / name).write_bytes(b"".join(lines[:count]))
     return folder
@@ -201,7 +201,7 @@ def test_the_curves_of_an_open_page_grow(browser: Any, port: int, folder: Path, 
     ticked = browser.execute_script(
         "return [...document.querySelectorAll('#main input[type=checkbox]')].map((box) => box.checked)"
     )
-    assert ticked[0] is False and all(ticked[1:])
+    assert ticked == [False, True, True]  # the first by hand; phase B has come meanwhile
     assert browser.execute_script("return scrollY") == 300
     assert errors(browser) == []
 

@@ -20,14 +20,14 @@ const CURVES = [
   { key: "entropy", title: "Entropy", label: "nats a token", floor: 0 },
   { key: "gap_max", title: "Engine/learner gap", note: "the largest", label: "|Δ log p|, nats", floor: 0 },
 ];
-let shownPhases = null; // as ticked; null: nobody has ticked any
+const ticked = new Map(); // phase -> whether it is drawn, where somebody has said so
 const PLANNED = ["subgoals", "distinct_blueprints"]; // told of episodes that wrote their own blueprint
 
 function curves() {
   const phases = [...new Set(RUNS.flatMap((run) => run.metrics.map((row) => row.phase)))];
-  shownPhases ??= new Set(RUNS.length > 1 && phases.includes("eval") ? ["eval"] : phases);
-  const chosen = shownPhases,
-    axes = axesTold();
+  const isAtFirst = (phase) => RUNS.length === 1 || !phases.includes("eval") || phase === "eval";
+  const chosen = new Set(phases.filter((phase) => ticked.get(phase) ?? isAtFirst(phase)));
+  const axes = axesTold();
   if (!axes.includes(axis)) axis = "iteration";
   const place = el("div.charts");
   const draw = () =>
@@ -54,6 +54,7 @@ function curves() {
         type: "checkbox",
         checked: chosen.has(phase),
         onchange: (event) => {
+          ticked.set(phase, event.target.checked);
           if (event.target.checked) chosen.add(phase);
           else chosen.delete(phase);
           draw();
