@@ -11,7 +11,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
-import json
 import time
 from collections.abc import Sequence
 from importlib.resources import files
@@ -23,8 +22,9 @@ from himac.errors import DataError
 from himac.files import write_text
 from himac.images import data_url
 from himac.report.boards import REPLAYS_S, Boards
+from himac.report.families import group_seeds
+from himac.report.packed import dumps
 from himac.report.reading import (
-    finite,
     read_evaluations,
     read_machine,
     read_metrics,
@@ -32,13 +32,13 @@ from himac.report.reading import (
     sample_episodes,
 )
 from himac.report.vocabulary import find_tokenizer, token_texts
-from himac.runs.folder import read_images
+from himac.runs.folder import START, read_images
 from himac.runs.rows import Broken
 from himac.types import Row
 
 _SCRIPTS = (
-    "dom.js", "charts.js", "worlds.js", "household.js", "shop.js", "curves.js", "run_page.js", "episodes_page.js", "group_page.js",
-    "beside.js", "task_page.js", "tokens.js", "stage.js", "episode_page.js", "app.js",
+    "dom.js", "charts.js", "worlds.js", "household.js", "shop.js", "axes.js", "curves.js", "run_page.js", "search.js",
+    "episodes_page.js", "group_page.js", "beside.js", "task_page.js", "tokens.js", "stage.js", "episode_page.js", "live.js", "app.js",
 )  # fmt: skip
 _STYLES = ("page.css", "board.css")
 
@@ -65,23 +65,31 @@ def build_report(
     Returns:
         `target`.
     """
+    data = report_data(folders, most, most_bytes, broken or Broken(), imports=imports)
+    write_text(target, render(data))
+    return target
+
+
+def report_data(
+    folders: Sequence[Path], most: int, most_bytes: int, broken: Broken, *, imports: bool = False
+) -> Row:
+    """Return everything the page shows; arguments as `build_report` has them."""
     share = max(len(folders), 1)
-    data = {
+    return {
         "made": time.strftime("%Y-%m-%d %H:%M"),
         "himac": __version__,
+        "families": group_seeds(folders),
         "runs": [
             run_data(
                 folder,
                 max(most // share, 1),
                 most_bytes // share,
-                broken or Broken(),
+                broken,
                 Boards(folder, imports=imports, most_s=REPLAYS_S / share),
             )
             for folder in folders
         ],
     }
-    write_text(target, render(data))
-    return target
 
 
 def run_data(folder: Path, most: int, most_bytes: int, broken: Broken, boards: Boards | None = None) -> Row:
@@ -100,6 +108,7 @@ def run_data(folder: Path, most: int, most_bytes: int, broken: Broken, boards: B
         "goal": goal,
         "settings": read_settings(folder),
         "machine": read_machine(folder),
+        "warm": (folder / START).is_dir(),  # the run made its start, and no metrics tell of that time
         "metrics": [_summary(row) for row in metrics],
         "evaluations": [_summary(row) for row in read_evaluations(folder)],
         "rule": " ".join(filter(None, [sampled.rule, _damage(mine)])),
@@ -141,18 +150,19 @@ def _summary(row: Row) -> Row:
     return {key: value for key, value in row.items() if key != "outcomes"}
 
 
-def render(data: Row) -> str:
-    """Return the page for some data."""
+def render(data: Row, *, live: bool = False) -> str:
+    """Return the page for some data; one that is `live` may ask the server that it came from, and no other, for more."""
     here = files("himac.report") / "web"
     script = "\n".join((here / name).read_text(encoding="utf-8") for name in _SCRIPTS)
     script = f'(() => {{\n"use strict";\n{script}}})();\n'
     style = "\n".join((here / name).read_text(encoding="utf-8") for name in _STYLES)
+    asks = "connect-src 'self'; " if live else ""
     parts = {
         "POLICY": f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; "
-        "img-src data:; base-uri 'none'; form-action 'none'",
+        f"img-src data:; {asks}base-uri 'none'; form-action 'none'",
         "STYLE": style,
         "SCRIPT": script,
-        "DATA": _inert(data),
+        "DATA": _inert(data | {"live": True} if live else data),
     }
     page = (here / "page.html").read_text(encoding="utf-8")
     head, *rest = page.split("{{")
@@ -161,11 +171,7 @@ def render(data: Row) -> str:
 
 def _inert(data: Any) -> str:
     """Return JSON that no HTML parser can take for markup; NaN and infinities become null."""
-    try:
-        text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    except ValueError:
-        text = json.dumps(finite(data), ensure_ascii=False, separators=(",", ":"))
-    text = text.encode("utf-8", "replace").decode()
+    text = dumps(data).encode("utf-8", "replace").decode()
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 

@@ -7,9 +7,7 @@ is an empty one: a run that is still being written can be read.
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import gzip
 import json
 import math
 from dataclasses import replace
@@ -22,10 +20,11 @@ from himac.files import parse_toml, read_json, read_text
 from himac.images import FIRST_ID, TAG
 from himac.report.boards import Boards, Replay
 from himac.report.episode_index import Sampled, choose_sample, find_lines, read_lines
+from himac.report.packed import Said, dumps, squeezed
 from himac.runs.folder import CONFIG, EVALUATIONS, MACHINE, METRICS, RECIPE, read_rows
 from himac.runs.rows import Broken, is_result
 from himac.toml import flat
-from himac.types import Json, Row
+from himac.types import Row
 
 CHUNK = 16
 """Episodes a compressed chunk holds before the next group starts a new one."""
@@ -34,7 +33,7 @@ _PROBE = 200  # episodes whose size tells how many fit
 
 COLUMNS = (
     "iteration", "phase", "split", "group", "replica", "chosen", "index", "kind", "success", "return", "score",
-    "stop", "env_steps", "calls", "tokens", "copy", "malformed", "subgoals", "advantage", "chunk", "place",
+    "stop", "env_steps", "calls", "tokens", "copy", "malformed", "subgoals", "advantage", "surprise", "chunk", "place",
 )  # fmt: skip
 """What the page knows of every kept episode without unpacking it, in this order."""
 
@@ -133,7 +132,8 @@ def sample_episodes(
 
 def _fitting(packed: Row, most_bytes: int) -> int:
     """Return how many episodes of this size fit; at least 1."""
-    return max(len(packed["rows"]) * most_bytes // max(sum(map(len, packed["chunks"])), 1), 1)
+    size = sum(map(len, packed["chunks"])) + len(packed["texts"])
+    return max(len(packed["rows"]) * most_bytes // max(size, 1), 1)
 
 
 def pack_episodes(
@@ -142,14 +142,15 @@ def pack_episodes(
     """Read the sampled episodes, one at a time, into an index and compressed chunks.
 
     Returns:
-        {"columns", "rows", "chunks": base64 of gzip of a JSON list, "ids": token ids that occur, "pictures": names of
-        the pictures that were seen, "world": the environment's name, "" without episodes}.
+        {"columns", "rows", "chunks": base64 of gzip of a JSON list, "texts": see `Said.packed`, "ids": token ids that
+        occur, "pictures": names of the pictures that were seen, "world": the environment's name, "" without episodes}.
     """
     rows: list[list[Any]] = []
     chunks: list[str] = []
     ids: set[int] = set()
     pictures: dict[str, None] = {}
     world = ""
+    said = Said()
     open_chunk: list[str] = []
     last: tuple[Any, ...] = ()
     for row in read_lines(folder, sampled.lines, broken):
@@ -159,7 +160,8 @@ def pack_episodes(
             open_chunk = []
         last, world = here, row["task"]["env"]
         rows.append([*_index_of(row), len(chunks), len(open_chunk)])
-        open_chunk.append(_dumps({name: row[name] for name in _DETAIL} | _drawn(row, boards)))
+        open_chunk.append(dumps({name: row[name] for name in _DETAIL} | _drawn(row, boards)))
+        said.add(row)
         pictures |= dict.fromkeys(TAG.findall(open_chunk[-1]))
         for context in row["contexts"]:
             ids.update(number for number in context["ids"] if number < FIRST_ID)
@@ -169,6 +171,7 @@ def pack_episodes(
         "columns": COLUMNS,
         "rows": rows,
         "chunks": chunks,
+        "texts": said.packed(),
         "ids": ids,
         "pictures": list(pictures),
         "world": world,
@@ -185,6 +188,18 @@ def mean_advantage(row: Row) -> float | None:
     """Return an episode's advantage: the mean over its trained turns; None when none was trained."""
     values = [a for a in row.get("advantages") or () if a is not None]
     return round(sum(values) / len(values), 4) if values else None
+
+
+def surprise(row: Row) -> float | None:
+    """Return how unlikely an episode's tokens were: the mean of -log p over what was sampled, in nats a token.
+
+    None where nobody told log-probabilities: an endpoint does not.
+
+    >>> surprise({"contexts": [{"logps": [-0.5, -1.5]}, {"logps": []}]})
+    1.0
+    """
+    logps = [p for context in row["contexts"] for p in context["logps"] if math.isfinite(p)]
+    return round(-sum(logps) / len(logps), 4) + 0.0 if logps else None
 
 
 def _index_of(row: Row) -> list[Any]:
@@ -209,29 +224,12 @@ def _index_of(row: Row) -> list[Any]:
         int(bool(blueprint and blueprint["malformed"])),
         len(blueprint["subgoals"]) if blueprint else 0,
         mean_advantage(row),
+        surprise(row),
     ]
 
 
 def _squeezed(texts: list[str]) -> str:
-    packed = gzip.compress(("[" + ",".join(texts) + "]").encode(), compresslevel=6, mtime=0)
-    return base64.b64encode(packed).decode()
-
-
-def _dumps(value: Json) -> str:
-    """Return JSON as a browser reads it: NaN and infinities become null."""
-    try:
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    except ValueError:
-        return json.dumps(finite(value), ensure_ascii=False, separators=(",", ":"))
-
-
-def finite(value: Json) -> Any:
-    """Return a value whose numbers all have an end; the others become None."""
-    if isinstance(value, dict):
-        return {key: finite(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(part) for part in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return squeezed("[" + ",".join(texts) + "]")
 
 
 def _shown(tree: Row, key: str) -> str:

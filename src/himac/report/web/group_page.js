@@ -38,12 +38,11 @@ async function groupPage(main, run, id, query) {
 
 async function side(main, name, note, peers) {
   if (!peers.length) return;
-  const most = Math.max(...peers.map((e) => Math.abs(e.advantage ?? 0)), 1e-9);
-  const cards = await Promise.all(peers.map((e) => card(e, most)));
-  main.append(el("section", el("h2", name), el("p.note", note), el("div.cards", cards)));
+  const cards = await Promise.all(peers.map((e) => card(e)));
+  main.append(el("section", el("h2", name), el("p.note", note, " ", scaleNote()), el("div.cards", cards)));
 }
 
-async function card(e, most) {
+async function card(e) {
   const detail = await detailOf(e);
   const plan = planOf(e, detail).filter((part) => part.asked);
   return el(
@@ -55,7 +54,7 @@ async function card(e, most) {
       e.copy ? el("span.tag", "same plan, run once") : null,
     ),
     el("p", verdict(e), ` · return ${brief(e.return)} · ${plural(e.env_steps, "step")}`),
-    advantageBar(e.advantage, most),
+    advantageBar(e.advantage),
     plan.length
       ? el(
           "ol.plan",
@@ -67,9 +66,9 @@ async function card(e, most) {
 
 const verdict = (e) => el(e.success ? "b.won" : "b.lost", e.success ? "✓ success" : `✗ ${words(e.stop)}`);
 
-function advantageBar(value, most) {
+function advantageBar(value) {
   if (!isNumber(value)) return el("p.note", "not trained");
-  const share = Math.abs(value) / most / 2;
+  const share = Math.min(1, Math.abs(value) / largestAdvantage()) / 2;
   return el(
     "p.adv",
     el("span", `advantage ${signed(value)}`),

@@ -2,9 +2,10 @@
 // from one evaluation to the next.
 
 // Every task of a run that was evaluated more than once: {split, index, kind, at: [[iteration, episodes], ...]}.
-const careers = new Map();
+const careers = new WeakMap(); // by what the page holds of a run: a live page takes another
 function careersOf(run) {
-  if (careers.has(run)) return careers.get(run);
+  const held = RUNS[run].episodes;
+  if (careers.has(held)) return careers.get(held);
   const tasks = new Map();
   for (const e of episodesOf(run)) {
     if (e.phase !== "eval") continue;
@@ -17,7 +18,7 @@ function careersOf(run) {
     .filter((task) => task.at.size > 1)
     .map((task) => ({ ...task, at: [...task.at].sort(([a], [b]) => a - b) }))
     .sort((a, b) => (a.split < b.split ? -1 : a.split > b.split ? 1 : a.index - b.index));
-  careers.set(run, found);
+  careers.set(held, found);
   return found;
 }
 
