@@ -13,12 +13,16 @@ gymnasium = pytest.importorskip("gymnasium")
 from gymnasium.utils.env_checker import check_env as gym_check_env  # noqa: E402
 
 from himac.envs.adapters.gymnasium import FromGym  # noqa: E402
-from himac.envs.adapters.gymnasium import make as make_gym  # noqa: E402
 from himac.envs.adapters.to_gymnasium import ToGym  # noqa: E402
 from himac.envs.base import make_env, make_expert  # noqa: E402
 from himac.envs.check import check_env  # noqa: E402
 from himac.errors import ConfigError  # noqa: E402
 from himac.types import EnvSpec, Task  # noqa: E402
+
+
+def make_gym(**settings) -> FromGym:
+    return make_env("gym", **settings)
+
 
 ACTIONS = ("up", "down", "left", "right")
 
@@ -263,7 +267,7 @@ def test_free_text_without_a_list_is_judged_by_the_space_and_by_the_world():
 
 
 def test_tasks_of_a_gymnasium_world_are_seeds_that_no_split_shares():
-    env = make_gym(id="test/Words-v0", train=5, val=3, test=0, **SAID)
+    env = make_gym(id="test/Words-v0", splits={"train": 5, "val": 3}, **SAID)
     seeds = [env.seed_of(task) for split in env.spec.splits for task in env.tasks(split)]
     assert len(seeds) == 8 == len(set(seeds))
     shown = {env.reset(task).text for task in env.tasks("train")}
@@ -374,5 +378,7 @@ def test_a_recipe_names_a_gymnasium_world_and_its_settings_are_checked():
         ConfigError, match=r"env\.show must be one of 'text', 'image', 'both', got 'pictures'"
     ):
         make_env("gym", id="FrozenLake-v1", show="pictures", **SAID)
-    with pytest.raises(ConfigError, match=r"env\.id has no default and was not given"):
+    with pytest.raises(ConfigError, match=r"env\.id has to be given"):
         make_env("gym", **SAID)
+    with pytest.raises(ConfigError, match=r"env\.rules has to be given: himac does not know 'CartPole-v1'"):
+        make_env("gym", id="CartPole-v1")

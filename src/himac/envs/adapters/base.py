@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from himac.errors import ConfigError, EnvError, closest
 from himac.plugins import resolve
 from himac.text import whole
+from himac.toml import Positive
 from himac.types import EnvSpec, Observation, StepResult, Task
 
 _MARKED = re.compile(r"\x1b\[(?:[\d;]*;)?(?:7|4[0-7]|10[0-7])m([^\x1b]*)\x1b\[[\d;]*m")
@@ -32,6 +33,46 @@ class Answer:
     success: bool = False
     score: float | None = None  # in [0, 1]; None: float(success)
     valid: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What a recipe has to say of a world that himac does not know; each library's settings add to it."""
+
+    rules: str = ""  # needed: what the world is and which actions exist, for the system prompt
+    example_subgoals: tuple[str, ...] = ()  # needed: two or three sub-goals in the world's own words
+    goal: str = ""  # the task in words where all tasks share it; "": the first observation states it
+    max_steps: Positive = 50  # steps of an episode
+    reward_success: float = 1.0  # what a solved task pays
+    list_admissible: bool = True  # prompts list the actions, where the world lists them
+    splits: dict[str, Positive] = field(  # split -> number of tasks
+        default_factory=lambda: {"train": 1000, "val": 100, "test": 100}
+    )
+
+    def spec(self, name: str, *, deterministic: bool, images: bool = False) -> EnvSpec:
+        """Return it as a spec.
+
+        Raises:
+            ConfigError: something that is needed was left out.
+        """
+        for needed in ("rules", "example_subgoals", "splits"):
+            if not getattr(self, needed):
+                raise ConfigError(
+                    f"env.{needed} has to be given: himac does not know {name!r}",
+                    hint="agents are told the rules, and plan in the words of the example sub-goals",
+                )
+        return EnvSpec(
+            name=name,
+            rules=self.rules,
+            example_subgoals=self.example_subgoals,
+            max_steps=self.max_steps,
+            list_admissible=self.list_admissible,
+            splits=tuple(self.splits),
+            reward_success=self.reward_success,
+            goal=self.goal,
+            deterministic=deterministic,
+            images=images,
+        )
 
 
 class Adapter(ABC):
@@ -76,7 +117,7 @@ class Adapter(ABC):
         """Start a task; the seed changes nothing, the task is one."""
         self._last = None
         self._num_steps = 0
-        self._last = self._begin(self.seed_of(task))
+        self._last = self._begin(task)
         return self._last
 
     def step(self, action: str) -> StepResult:
@@ -105,8 +146,8 @@ class Adapter(ABC):
             self._end()
 
     @abstractmethod
-    def _begin(self, seed: int) -> Observation:
-        """Start the world's episode and return what is seen first."""
+    def _begin(self, task: Task) -> Observation:
+        """Start a task's episode, by its seed, and return what is seen first."""
 
     @abstractmethod
     def _act(self, action: str) -> Answer | None:

@@ -17,14 +17,15 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 
-from himac.envs.adapters.base import Adapter, Answer, function, listed, plain
+from himac.envs.adapters.base import Adapter, Answer, Told, function, listed, plain
 from himac.errors import ConfigError, EnvError, missing_extra
-from himac.toml import Count, Positive
-from himac.types import EnvSpec, Observation
+from himac.text import line
+from himac.types import EnvSpec, Observation, Task
 
 try:
     import gymnasium
@@ -88,8 +89,8 @@ class FromGym(Adapter):
         self._describe = _look(describe, env) if describe else _text_of(env, spec)
         self._is_success = is_success or _is_success
 
-    def _begin(self, seed: int) -> Observation:
-        shown, info = self._env.reset(seed=seed)
+    def _begin(self, task: Task) -> Observation:
+        shown, info = self._env.reset(seed=self.seed_of(task))
         return self._observe(shown, info)
 
     def _act(self, action: str) -> Answer | None:
@@ -121,75 +122,46 @@ class FromGym(Adapter):
         return Observation(text=plain(str(self._describe(shown, info))), image=image, admissible=commands)
 
 
-def make(
-    *,
-    id: str,
-    rules: str,
-    example_subgoals: tuple[str, ...],
-    goal: str = "",
-    options: dict[str, Any] | None = None,
-    actions: tuple[str, ...] = (),
-    show: Literal["text", "image", "both"] = "text",
-    describe: str = "",
-    success: str = "",
-    max_steps: Positive = 50,
-    reward_success: float = 1.0,
-    list_admissible: bool = True,
-    deterministic: bool = True,
-    train: Count = 1000,
-    val: Count = 100,
-    test: Count = 100,
-) -> FromGym:
-    """Make a gymnasium environment a world from a recipe; `name = "gym"`.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GymSettings(Told):
+    """The table of a recipe whose world is gymnasium's."""
 
-    Args:
-        id: gymnasium's, or `module:Name-v0` for one that a module registers.
-        rules: what the world is and which actions exist, for the system prompt.
-        example_subgoals: two or three sub-goals in the world's own words.
-        goal: the task in words where all tasks share it; "": the first observation states it.
-        options: keywords for `gymnasium.make`.
-        actions: names of a Discrete space's actions, in order; none where the space is Text.
-        show: what the agent sees.
-        describe: `module:function` that writes an observation; "": as in `FromGym`.
-        success: `module:function` of (reward, terminated, info); "": as in `FromGym`.
-        max_steps: steps of an episode.
-        reward_success: what a solved task pays.
-        list_admissible: whether prompts list the actions, where there is a list.
-        deterministic: whether a seed and actions say all; false for a world that throws dice of its own.
-        train: tasks of the training split.
-        val: tasks of the validation split.
-        test: tasks of the test split.
+    id: str = ""  # needed: gymnasium's, or "module:Name-v0" for one that a module registers
+    options: dict[str, Any] = field(default_factory=dict)  # keywords for gymnasium.make
+    actions: tuple[
+        str, ...
+    ] = ()  # names of a Discrete space's actions, in order; none where the space is Text
+    show: Literal["text", "image", "both"] = "text"  # what the agent sees
+    describe: str = ""  # "module:function" that writes an observation; "": as in FromGym
+    success: str = ""  # "module:function" of (reward, terminated, info); "": as in FromGym
+    deterministic: bool = True  # false for a world that throws dice which its seed does not decide
+
+
+def make(settings: GymSettings) -> FromGym:
+    """Make a gymnasium environment a world from a recipe; `name = "gym"`.
 
     Raises:
         ConfigError: gymnasium does not know it, or its spaces are none that himac can show.
     """
+    name = settings.id
+    if not name:
+        raise ConfigError("env.id has to be given", hint="which of gymnasium's: id = 'FrozenLake-v1'")
+    spec = settings.spec(name, deterministic=settings.deterministic, images=settings.show != "text")
     try:
-        env = gymnasium.make(id, **(options or {}))
+        env = gymnasium.make(name, **settings.options)
     except (gymnasium.error.Error, TypeError, ModuleNotFoundError) as error:
         raise ConfigError(
-            f"gymnasium cannot make {id!r}: {' '.join(str(error).split())}",
+            f"gymnasium cannot make {name!r}: {line(str(error))}",
             hint="a module that registers it goes in front: id = 'module:Name-v0'",
         ) from error
-    spec = EnvSpec(
-        name=id,
-        rules=rules,
-        example_subgoals=example_subgoals,
-        max_steps=max_steps,
-        list_admissible=list_admissible,
-        splits=("train", "val", "test"),
-        reward_success=reward_success,
-        goal=goal,
-        deterministic=deterministic,
-        images=show != "text",
-    )
-    silent: Callable[..., str] | None = (lambda shown: "") if show == "image" else None
+    silent: Callable[..., str] | None = (lambda shown: "") if settings.show == "image" else None
     return FromGym(
         env,
         spec=spec,
-        sizes={"train": train, "val": val, "test": test},
-        actions=_numbered(env.action_space, actions, id) if actions else None,
-        describe=function(describe, "env.describe") if describe else silent,
-        is_success=function(success, "env.success") if success else None,
+        sizes=settings.splits,
+        actions=_numbered(env.action_space, settings.actions, name) if settings.actions else None,
+        describe=function(settings.describe, "env.describe") if settings.describe else silent,
+        is_success=function(settings.success, "env.success") if settings.success else None,
     )
 
 
