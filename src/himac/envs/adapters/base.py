@@ -124,7 +124,7 @@ class Adapter(ABC):
         """Carry out one action in words."""
         if self._last is None:
             raise EnvError(f"{self.spec.name}: step called before reset or after the episode's end")
-        answer = self._act(action.strip()) or Answer(observation=self._last, valid=False)
+        answer = self._act(whole(action.strip())) or Answer(observation=self._last, valid=False)
         self._num_steps += 1
         is_late = answer.truncated or self._num_steps >= self.spec.max_steps
         truncated = not answer.terminated and is_late

@@ -22,6 +22,7 @@ from himac.types import EnvSpec, Observation, Task
 
 try:
     import verifiers.v1 as vf
+    from pydantic import Field
 except ImportError:
     raise missing_extra("verifiers", "verifiers", "himac.envs.adapters.to_verifiers") from None
 
@@ -35,7 +36,7 @@ class WorldsConfig(vf.TasksetConfig):
 
     world: str = "toy"
     """As for `himac.make_env`."""
-    settings: dict[str, Any] = {}
+    settings: dict[str, Any] = Field(default_factory=dict)
     """The world's own."""
     split: str = ""
     """Whose tasks; "" is the training split."""
@@ -58,7 +59,8 @@ class WorldsTask(vf.Task[WorldsData, vf.State, vf.TaskConfig]):
 class WorldsEnvConfig(vf.EnvConfig):
     """Who plays."""
 
-    player: vf.AgentConfig = vf.AgentConfig(harness={"id": "null"})
+    # verifiers' own default is a sandbox that one has to rent; a player that only talks needs none
+    player: vf.AgentConfig = vf.AgentConfig(harness={"id": "null"}, runtime={"type": "subprocess"})
 
 
 class WorldsTaskset(vf.Taskset[WorldsTask, WorldsConfig]):
@@ -158,9 +160,9 @@ def told(observation: Observation, spec: EnvSpec) -> str:
 
 
 def action_of(reply: str) -> str:
-    """Return the action of a model's reply: what stands between its tags, or else its last line that says something.
+    r"""Return the action of a model's reply: what stands between its tags, or else its last line that says something.
 
-    >>> action_of("<think>left?</think> so <action> go east </action>"), action_of("Well.\\n\\ngo east\\n")
+    >>> action_of("<think>left?</think> so <action> go east </action>"), action_of("Well.\n\ngo east\n")
     ('go east', 'go east')
     """
     said = _THOUGHT.sub("", reply)
