@@ -4,6 +4,7 @@
 # make campaign   kills, full disks, damaged files, broken servers: an hour; SHORT=1 for the minutes that CI gives it
 # make audit   known holes in what is installed
 # make parity  ALFWorld against the real TextWorld, every game at hand (needs the extra `textworld`)
+# make adapters-test   worlds of other libraries (gymnasium, OpenEnv, TextArena, verifiers), each in an environment it fits into
 #
 # Nothing is needed but Python 3.11 or newer and make. Everything is installed into .venv.
 
@@ -11,8 +12,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+COMMA := ,
 
-.PHONY: setup demo test check lint types campaign audit parity clean
+.PHONY: setup demo test check lint types campaign audit parity adapters-test clean
 
 setup: $(STAMP)
 
@@ -47,5 +49,16 @@ audit: setup
 parity: setup
 	$(BIN)/python benchmarks/alfworld_parity.py
 
+# Two environments, for openenv and verifiers pin versions of mcp that exclude each other. uv runs verifiers' own player.
+adapters-test: .venv-openenv/.installed .venv-verifiers/.installed
+	.venv-openenv/bin/python -m pytest tests/envs/adapters -rs
+	PATH="$(CURDIR)/.venv-verifiers/bin:$$PATH" .venv-verifiers/bin/python -m pytest tests/envs/adapters/test_verifiers.py -rs
+
+.venv-%/.installed: pyproject.toml constraints-cpu.txt
+	$(PYTHON) -m venv .venv-$*
+	grep '^torch==' constraints-cpu.txt > .venv-$*/constraints.txt
+	.venv-$*/bin/pip install --quiet -e '.[$(if $(filter openenv,$*),openenv$(COMMA)textarena$(COMMA)gym,$*)]' pytest uv -c .venv-$*/constraints.txt
+	touch $@
+
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf $(VENV) .venv-openenv .venv-verifiers .pytest_cache .ruff_cache .mypy_cache .hypothesis

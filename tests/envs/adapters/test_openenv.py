@@ -151,3 +151,21 @@ def test_a_server_that_is_not_there_is_one_line() -> None:
     assert "\n" not in str(caught.value)
     with pytest.raises(ConfigError, match=r"env\.url has to be given"):
         make_env("openenv", **SAID)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("sokoban", {"train": 4}),
+        ("alfworld", {"path": "generated", "games": 6, "rooms": ["kitchen"]}),
+        ("webshop", {"generated": 700, "num_types": 12}),
+    ],
+)
+def test_every_world_can_be_served_and_its_expert_wins_there(name: str, settings: dict[str, Any]) -> None:
+    here = make_env(name, **settings)
+    demo = make_expert(name, here).demonstrate(here.tasks("train")[1], seed=0, noise=0.0)
+    assert demo is not None
+    served = HimacEnvironment(make_env(name, **settings))
+    assert served.reset(split="train", index=1).text == here.reset(demo.task).text
+    answers = [served.step(TextAction(text=action)) for action in demo.actions]
+    assert answers[-1].done and answers[-1].success and not any(answer.done for answer in answers[:-1])
