@@ -126,9 +126,11 @@ def test_a_world_goes_through_verifiers_and_comes_back(name: str) -> None:
     there = world(
         {"id": "himac-worlds", "world": name, "settings": WORLDS[name]}, splits={"train": 4}, max_steps=60
     )
-    for task in here.tasks("train")[:2]:
-        demo = make_expert(name, here).demonstrate(task, seed=0, noise=0.2)
-        assert demo is not None
+    shown = (make_expert(name, here).demonstrate(task, seed=0, noise=0.2) for task in here.tasks("train")[:4])
+    demos = [demo for demo in shown if demo is not None]  # WebShop's expert cannot do all
+    assert demos
+    for demo in demos[:2]:
+        task = demo.task
         told = here.reset(task).text
         assert there.reset(there.tasks("train")[task.index]).text.split("\n\n", 1)[1].startswith(told)
         ours, others = [], []

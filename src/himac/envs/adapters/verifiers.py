@@ -32,7 +32,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import islice
-from typing import Any
+from typing import Any, TypeAlias
 
 from himac.envs.adapters.base import Adapter, Answer, Told, plain
 from himac.errors import ConfigError, EnvError, missing_extra
@@ -46,6 +46,11 @@ try:
 except ImportError:
     raise missing_extra("verifiers>=0.4", "verifiers", "himac.envs.adapters.verifiers") from None
 
+TheirEnv: TypeAlias = vf.Env[Any]
+TheirTask: TypeAlias = vf.Task[Any, Any, Any]
+TheirAgents: TypeAlias = vf.Agents[Any]
+Trace: TypeAlias = vf.Trace[Any, Any, Any]
+
 
 class FromVerifiers(Adapter):
     """An environment of verifiers as a himac `Env`: himac sits on its one seat.
@@ -56,7 +61,7 @@ class FromVerifiers(Adapter):
 
     def __init__(
         self,
-        env: vf.Env[Any],
+        env: TheirEnv,
         *,
         spec: EnvSpec,
         sizes: Mapping[str, int],
@@ -87,7 +92,7 @@ class FromVerifiers(Adapter):
             )
         _check_kind(type(env.taskset).task_type(), env, spec.name)
         self._env, self._success_at, self._timeout_s = env, success_at, timeout_s
-        self._tasks: list[vf.Task[Any, Any, Any]] = []  # as far as they have been read
+        self._tasks: list[TheirTask] = []  # as far as they have been read
         self._rest = iter(env.taskset)
         self._talk: _Talk | None = None
 
@@ -129,7 +134,7 @@ class FromVerifiers(Adapter):
             self._talk.close()
             self._talk = None
 
-    def _task(self, index: int) -> vf.Task[Any, Any, Any]:
+    def _task(self, index: int) -> TheirTask:
         self._tasks += islice(self._rest, max(0, index + 1 - len(self._tasks)))
         if index >= len(self._tasks):
             raise EnvError(
@@ -142,11 +147,11 @@ class FromVerifiers(Adapter):
 class _Talk:
     """One episode, which runs in the loop's thread, and asks this one for every turn."""
 
-    def __init__(self, env: vf.Env[Any], task: vf.Task[Any, Any, Any], timeout_s: float) -> None:
+    def __init__(self, env: TheirEnv, task: TheirTask, timeout_s: float) -> None:
         self._timeout_s = timeout_s
         self._shown: queue.Queue[str | BaseException | None] = queue.Queue()
         self._replies: asyncio.Queue[str | None] = asyncio.Queue()
-        self.traces: list[vf.Trace[Any, Any, Any]] = []
+        self.traces: list[Trace] = []
         self._running: concurrent.futures.Future[None] = asyncio.run_coroutine_threadsafe(
             self._play(env, task), _loop()
         )
@@ -180,10 +185,10 @@ class _Talk:
         self._shown.put(shown)
         return await self._replies.get()
 
-    async def _play(self, env: vf.Env[Any], task: vf.Task[Any, Any, Any]) -> None:
+    async def _play(self, env: TheirEnv, task: TheirTask) -> None:
         told = vf.TraceTask(type=type(task).__name__, data=task.data, key=task.key, hash=task.hash)
         episode = vf.Episode(env=vf.EnvInfo(id=env.config.env_id), task=told, traces=self.traces)
-        agents: vf.Agents[Any] = vf.Agents(env.config, make=lambda name, config: _Seat(name, config, self))
+        agents: TheirAgents = vf.Agents(env.config, make=lambda name, config: _Seat(name, config, self))
         try:
             await env.setup(agents)
             await env.run(task, agents)
@@ -204,18 +209,18 @@ class _Seat:
         self._name, self._talk = name, talk
         self._config = config.model_copy(update={"model": "himac"})
 
-    async def run(self, task: vf.Task[Any, Any, Any], **_: Any) -> vf.Trace[Any, Any, Any]:
+    async def run(self, task: TheirTask, **_: Any) -> Trace:
         """Answer a task's prompt, once."""
         async with self.interaction(task) as interaction:
             await interaction.turn()
         return interaction.trace
 
     @asynccontextmanager
-    async def interaction(self, task: vf.Task[Any, Any, Any], **_: Any) -> AsyncIterator[_Interaction]:
+    async def interaction(self, task: TheirTask, **_: Any) -> AsyncIterator[_Interaction]:
         """Hold a conversation; when it is left, the task scores it."""
         told = vf.TraceTask(type=type(task).__name__, data=task.data, key=task.key, hash=task.hash)
         seat = vf.AgentInfo(config=self._config, name=self._name, trainable=self.trainable)
-        trace: vf.Trace[Any, Any, Any] = vf.Trace(task=told, agent=seat)
+        trace: Trace = vf.Trace(task=told, agent=seat)
         self._talk.traces.append(trace)
         yield _Interaction(task, trace, self._talk)
         if not trace.stop_condition:
@@ -227,7 +232,7 @@ class _Seat:
 class _Interaction:
     """A conversation, turn by turn; the caller is the user."""
 
-    def __init__(self, task: vf.Task[Any, Any, Any], trace: vf.Trace[Any, Any, Any], talk: _Talk) -> None:
+    def __init__(self, task: TheirTask, trace: Trace, talk: _Talk) -> None:
         self.trace = trace
         self._task, self._talk = task, talk
         self._said: list[Any] = _opening(task.data)
@@ -288,7 +293,7 @@ def make(settings: VerifiersSettings) -> FromVerifiers:
     )
 
 
-def _check_kind(kind: type[vf.Task[Any, Any, Any]], env: vf.Env[Any], where: str) -> None:
+def _check_kind(kind: type[TheirTask], env: TheirEnv, where: str) -> None:
     """Refuse tasks that need what only a harness in a sandbox has."""
     needs = []
     if kind.NEEDS_CONTAINER:
@@ -331,7 +336,7 @@ def _words(message: Any) -> str:
     return "\n".join(part.text for part in content or [] if getattr(part, "type", None) == "text")
 
 
-async def _said_yes(stop: Any, trace: vf.Trace[Any, Any, Any]) -> bool:
+async def _said_yes(stop: Any, trace: Trace) -> bool:
     """Ask a task's @stop, where it judges traces; those of requests and responses see a harness's calls, here are none."""
     (kind,) = [p.annotation for p in inspect.signature(stop, eval_str=True).parameters.values()][:1] or [None]
     if kind is not vf.Trace and getattr(kind, "__origin__", kind) is not vf.Trace:
