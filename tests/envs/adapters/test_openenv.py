@@ -30,9 +30,10 @@ SAID: dict[str, Any] = {"rules": "Find the treasure.", "example_subgoals": ["tak
 class Served:
     """An application on a free port of this machine."""
 
-    def __init__(self, app: Any) -> None:
+    def __init__(self, app: Any, port: int = 0) -> None:
         self.socket = socket.socket()
-        self.socket.bind(("127.0.0.1", 0))
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.socket.bind(("127.0.0.1", port))
         self.url = f"http://127.0.0.1:{self.socket.getsockname()[1]}"
         self.server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
         self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self.socket]}, daemon=True)
@@ -45,6 +46,7 @@ class Served:
     def close(self) -> None:
         self.server.should_exit = True
         self.thread.join(timeout=20)
+        self.socket.close()
 
 
 @pytest.fixture(scope="module")
@@ -169,3 +171,30 @@ def test_every_world_can_be_served_and_its_expert_wins_there(name: str, settings
     assert served.reset(split="train", index=1).text == here.reset(demo.task).text
     answers = [served.step(TextAction(text=action)) for action in demo.actions]
     assert answers[-1].done and answers[-1].success and not any(answer.done for answer in answers[:-1])
+
+
+def test_a_server_that_goes_away_is_an_error_of_the_episode_and_the_next_one_asks_again() -> None:
+    served = Served(create_app("toy", doors=1))
+    env = make_env("openenv", url=served.url, **SAID)
+    env.reset(env.tasks("train")[0])
+    served.close()
+    with pytest.raises(EnvError, match=r"openenv: the OpenEnv server (does not answer|failed)") as caught:
+        env.step("look")
+    assert "\n" not in str(caught.value)
+    with pytest.raises(EnvError, match=r"openenv: the OpenEnv server does not answer"):
+        env.reset(env.tasks("train")[0])
+    again = Served(create_app("toy", doors=1), port=int(served.url.rsplit(":", 1)[1]))
+    assert env.reset(env.tasks("train")[0]).text
+    env.close()
+    again.close()
+
+
+def test_more_sessions_than_a_server_allows_is_an_error_that_says_so() -> None:
+    served = Served(create_app("toy", doors=1, max_sessions=1))
+    one, two = (make_env("openenv", url=served.url, **SAID) for _ in range(2))
+    one.reset(one.tasks("train")[0])
+    with pytest.raises(EnvError, match="openenv: the OpenEnv server") as caught:
+        two.reset(two.tasks("train")[0])
+    assert "max_concurrent_envs" in caught.value.hint
+    one.close()
+    served.close()

@@ -16,6 +16,7 @@ Left out: tools over MCP, production mode, which has no reset, and starting serv
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -128,9 +129,14 @@ class FromOpenEnv(Adapter):
             if self._client is None:
                 self._client = self._connect()
             return ask(self._client)
-        except (OSError, RuntimeError, TimeoutError) as error:
+        except Exception as error:  # of sockets, of websockets, of the server: each library has its own
+            client, self._client = self._client, None  # the next episode tries a new session
+            if client is not None:
+                with contextlib.suppress(Exception):
+                    client.close()
+            what = "does not answer" if isinstance(error, OSError | TimeoutError) else "failed"
             raise EnvError(
-                f"{self.spec.name}: the OpenEnv server does not answer: {line(str(error) or type(error).__name__)}",
+                f"{self.spec.name}: the OpenEnv server {what}: {line(str(error) or type(error).__name__)}",
                 hint="does it run, and does it allow so many sessions (max_concurrent_envs)?",
             ) from error
 

@@ -155,7 +155,7 @@ class HimacEnvironment(Environment[TextAction, TextObservation, State]):
         return self._tasks[split]
 
 
-def create_app(name: str, *, split: str | None = None, max_sessions: int = 64, **settings: Any) -> Any:
+def create_app(name: str, *, split: str | None = None, max_sessions: int = 128, **settings: Any) -> Any:
     """Return a FastAPI application that serves a world to OpenEnv clients.
 
     Args:
