@@ -49,7 +49,7 @@ audit: setup
 parity: setup
 	$(BIN)/python benchmarks/alfworld_parity.py
 
-# Two environments, for openenv and verifiers pin versions of mcp that exclude each other. uv runs verifiers' own player.
+# Two environments, for openenv and verifiers pin versions of mcp that exclude each other. pygame draws FrozenLake, uv runs verifiers' own player.
 adapters-test: .venv-openenv/.installed .venv-verifiers/.installed
 	.venv-openenv/bin/python -m pytest tests/envs/adapters -rs
 	PATH="$(CURDIR)/.venv-verifiers/bin:$$PATH" .venv-verifiers/bin/python -m pytest tests/envs/adapters/test_verifiers.py -rs
@@ -57,7 +57,7 @@ adapters-test: .venv-openenv/.installed .venv-verifiers/.installed
 .venv-%/.installed: pyproject.toml constraints-cpu.txt
 	$(PYTHON) -m venv .venv-$*
 	grep '^torch==' constraints-cpu.txt > .venv-$*/constraints.txt
-	.venv-$*/bin/pip install --quiet -e '.[$(if $(filter openenv,$*),openenv$(COMMA)textarena$(COMMA)gym,$*)]' pytest uv -c .venv-$*/constraints.txt
+	.venv-$*/bin/pip install --quiet -e '.[$(if $(filter openenv,$*),openenv$(COMMA)textarena$(COMMA)gym,$*)]' pytest pygame uv -c .venv-$*/constraints.txt
 	touch $@
 
 clean:
