@@ -5,6 +5,7 @@
 # make audit   known holes in what is installed
 # make wheel   build wheel and sdist; install the wheel in an empty environment outside of here, and train with it
 # make parity  ALFWorld against the real TextWorld, every game at hand (needs the extra `textworld`)
+# make adapters-test   worlds of other libraries (gymnasium, OpenEnv, TextArena, verifiers), each in an environment it fits into
 #
 # Nothing is needed but Python 3.11 or newer and make. Everything is installed into .venv. On Linux without an NVIDIA
 # card that is torch's build for CPUs, a tenth of the other's size; make setup TORCH_INDEX= takes the ordinary one.
@@ -20,7 +21,9 @@ TORCH_INDEX ?= $(if $(filter Linux,$(shell uname -s)),$(if $(shell command -v nv
 install_torch = $(if $(TORCH_INDEX),$(1)/pip install --quiet --retries 1 torch -c constraints-cpu.txt \
 	--index-url $(TORCH_INDEX) || echo "$(TORCH_INDEX) did not answer: taking the ordinary build of torch",true)
 
-.PHONY: setup demo test check lint types campaign audit wheel parity clean
+COMMA := ,
+
+.PHONY: setup demo test check lint types campaign audit wheel parity adapters-test clean
 
 setup: $(STAMP)
 
@@ -66,5 +69,16 @@ audit: setup
 parity: setup
 	$(BIN)/python benchmarks/alfworld_parity.py
 
+# Two environments, for openenv and verifiers pin versions of mcp that exclude each other. pygame draws FrozenLake, uv runs verifiers' own player.
+adapters-test: .venv-openenv/.installed .venv-verifiers/.installed
+	.venv-openenv/bin/python -m pytest tests/envs/adapters -rs
+	PATH="$(CURDIR)/.venv-verifiers/bin:$$PATH" .venv-verifiers/bin/python -m pytest tests/envs/adapters/test_verifiers.py -rs
+
+.venv-%/.installed: pyproject.toml constraints-cpu.txt
+	$(PYTHON) -m venv .venv-$*
+	grep '^torch==' constraints-cpu.txt > .venv-$*/constraints.txt
+	.venv-$*/bin/pip install --quiet -e '.[$(if $(filter openenv,$*),openenv$(COMMA)textarena$(COMMA)gym,$*)]' pytest pygame uv -c .venv-$*/constraints.txt
+	touch $@
+
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf $(VENV) .venv-openenv .venv-verifiers .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -95,7 +95,7 @@ class ModelConfig:
 class EnvConfig:
     """The world: a name and whatever `make_env` takes for it."""
 
-    name: str = "sokoban"  # toy, sokoban, alfworld, webshop, or an import path: package.module:Object
+    name: str = "sokoban"  # toy, sokoban, alfworld, webshop; gym, openenv, textarena, verifiers; or an import path: package.module:Object
     settings: Table = field(default_factory=dict)  # every other key of the [env] table
 
 

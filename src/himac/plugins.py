@@ -25,6 +25,10 @@ KNOWN: dict[str, dict[str, str]] = {
         "sokoban": "himac.envs.sokoban:make",
         "alfworld": "himac.envs.alfworld:make",
         "webshop": "himac.envs.webshop:make",
+        "gym": "himac.envs.adapters.gymnasium:make",
+        "openenv": "himac.envs.adapters.openenv:make",
+        "verifiers": "himac.envs.adapters.verifiers:make",
+        "textarena": "himac.envs.adapters.textarena:make",
     },
     "estimators": {
         "group_relative": "himac.algo.group:GroupRelative",

@@ -14,6 +14,7 @@ from himac.cli.main import app
 from himac.compare.comparison import read_comparison
 from himac.config import load_config
 from himac.errors import HimacError
+from himac.plugins import KNOWN
 from himac.recipes import names
 from himac.train.checks import check, check_trainable
 
@@ -21,7 +22,11 @@ ROOT = Path(__file__).resolve().parents[2]
 RECIPES = ROOT / "src" / "himac" / "recipes"
 CONFIGS = sorted(RECIPES.glob("*.toml"))
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
-NEED_DATA = {"alfworld.md", "webshop.md"}  # their examples open official files: compiled, not run
+NEED_DATA = {
+    "alfworld.md",
+    "webshop.md",
+    "adapters.md",
+}  # their examples need official files, or libraries: compiled, not run
 _FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```", re.DOTALL | re.MULTILINE)
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 _PLACEHOLDERS = {"RUN", "RECIPE"}  # words that stand for what a reader has
@@ -96,6 +101,16 @@ def test_a_wrong_command_would_be_noticed() -> None:
         load_config("no_such_recipe", [])
     with pytest.raises(HimacError):
         load_config(None, ["optimizer.learning_rate=1"])
+
+
+@pytest.mark.parametrize("page", [ROOT / "docs" / "environments.md", ROOT / "docs" / "adapters.md"], ids=_ids)
+def test_whole_recipes_of_a_page_parse(page: Path, tmp_path: Path) -> None:
+    recipes = [block for block in _blocks(page, "toml") if "rules = " in block or "[sft]" in block]
+    assert recipes
+    for recipe in recipes:
+        path = tmp_path / "recipe.toml"
+        path.write_text(recipe, encoding="utf-8")
+        assert load_config(path).env.name in (*KNOWN["envs"], "count_env:CountEnv")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=_ids)

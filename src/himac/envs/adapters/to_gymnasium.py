@@ -1,28 +1,27 @@
-"""Between himac's Env and gymnasium's, both ways; needs the extra "gym".
+"""himac's worlds for gymnasium code; needs the extra "gym".
 
-A task is what gymnasium picks with a seed. `ToGym` serves a split of a himac environment to
-gymnasium code; `FromGym` serves a gymnasium environment with few named actions to himac, each (split,
-index) being a seed of its own. Importing this module registers `himac/Sokoban-v0` and `himac/Toy-v0`:
+A task is what gymnasium picks with a seed. Importing this module registers `himac/Sokoban-v0` and `himac/Toy-v0`:
 
-    import gymnasium, himac.envs.gym_adapter
+    import gymnasium, himac.envs.adapters.to_gymnasium
     env = gymnasium.make("himac/Sokoban-v0", size=(6, 6), boxes=2, split="train")
+
+The other direction is in `adapters/gymnasium.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
 
 from himac.envs.base import Env, make_env
-from himac.errors import ConfigError, EnvError, closest, missing_extra
-from himac.types import EnvSpec, Observation, StepResult, Task
+from himac.errors import ConfigError, missing_extra
 
 try:
     import gymnasium
 except ImportError:
-    raise missing_extra("gymnasium", "gym", "himac.envs.gym_adapter") from None
+    raise missing_extra("gymnasium", "gym", "himac.envs.adapters.to_gymnasium") from None
 
 _CHARSET = "\t\n" + "".join(chr(code) for code in (*range(0x20, 0x250), *range(0x2000, 0x2300)))
 _MAX_CHARS = 20_000  # longest text in an observation or an action
@@ -117,104 +116,6 @@ class ToGym(gymnasium.Env):
 
     def _shown(self) -> Any:
         return self._last.image if self._show_image else self._last.text
-
-
-class FromGym:
-    """A `gymnasium.Env` with a few named actions as a himac `Env`.
-
-    Task `i` of each split is a seed of gymnasium's `reset`; no seed serves two splits. An unknown action is
-    a step in which nothing happens: it is not passed on, and costs nothing but the step.
-    """
-
-    def __init__(
-        self,
-        env: gymnasium.Env,
-        *,
-        spec: EnvSpec,
-        actions: Mapping[str, Any],
-        describe: Callable[[Any], str],
-        is_success: Callable[[float, bool, dict[str, Any]], bool],
-        sizes: Mapping[str, int],
-        picture: Callable[[Any], np.ndarray] | None = None,
-    ) -> None:
-        """Wrap an environment.
-
-        Args:
-            env: what to serve.
-            spec: what agents are told; its splits must be those of `sizes`.
-            actions: action in words -> gymnasium's action.
-            describe: writes gymnasium's observation as text.
-            is_success: says from a step's (reward, terminated, info) whether the task is solved.
-            sizes: split -> number of tasks.
-            picture: makes an image, (H, W, 3) uint8, of gymnasium's observation (`lambda shown: shown` where it is one);
-                needs `spec.images`.
-        """
-        if spec.images != (picture is not None):
-            raise ConfigError(
-                f"{spec.name}: spec.images is {spec.images}, and picture is {'given' if picture else 'not given'}"
-            )
-        if tuple(sizes) != tuple(spec.splits):
-            raise ConfigError(f"sizes must name the spec's splits {spec.splits}, got {tuple(sizes)}")
-        self.spec = spec
-        self._env = env
-        self._actions = dict(actions)
-        self._describe, self._picture = describe, picture
-        self._is_success = is_success
-        self._sizes = dict(sizes)
-        self._last: Observation | None = None  # None: no episode is under way
-        self._num_steps = 0
-
-    def tasks(self, split: str) -> Sequence[Task]:
-        """Return the split's tasks in their fixed order."""
-        if split not in self._sizes:
-            raise ConfigError(
-                f"unknown split {split!r} of {self.spec.name}; "
-                f"known: {', '.join(self._sizes)}{closest(split, self._sizes)}"
-            )
-        return tuple(Task(env=self.spec.name, split=split, index=i) for i in range(self._sizes[split]))
-
-    def reset(self, task: Task, *, seed: int = 0) -> Observation:
-        """Start a task; the seed changes nothing, the task is one."""
-        position = list(self._sizes).index(task.split)
-        shown, _ = self._env.reset(seed=task.index * len(self._sizes) + position)
-        self._num_steps = 0
-        self._last = self._observe(shown)
-        return self._last
-
-    def step(self, action: str) -> StepResult:
-        """Carry out one action in words."""
-        if self._last is None:
-            raise EnvError(f"{self.spec.name}: step called before reset or after the episode's end")
-        word = action.strip()
-        valid = word in self._actions
-        reward, terminated, truncated, success = 0.0, False, False, False
-        if valid:
-            shown, given, terminated, truncated, info = self._env.step(self._actions[word])
-            reward, terminated, truncated = float(given), bool(terminated), bool(truncated)
-            success = bool(self._is_success(reward, terminated, info))
-            self._last = self._observe(shown)
-        self._num_steps += 1
-        truncated = not terminated and (truncated or self._num_steps >= self.spec.max_steps)
-        observation = self._last
-        if terminated or truncated:
-            self._last = None
-        return StepResult(
-            observation=observation,
-            reward=reward,
-            terminated=terminated,
-            truncated=truncated,
-            success=success,
-            score=float(success),
-            valid=valid,
-        )
-
-    def close(self) -> None:
-        """Close the wrapped environment."""
-        self._env.close()
-
-    def _observe(self, shown: Any) -> Observation:
-        image = np.asarray(self._picture(shown), np.uint8) if self._picture is not None else None
-        return Observation(text=self._describe(shown), image=image, admissible=tuple(self._actions))
 
 
 def make_sokoban(
