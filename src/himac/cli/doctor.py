@@ -24,6 +24,8 @@ _EXTRAS = {
     "openai": (("openai",), "agents on OpenAI-compatible endpoints"),
     "tensorboard": (("tensorboard",), "run.sinks = ['tensorboard']"),
     "wandb": (("wandb",), "run.sinks = ['wandb']"),
+    "mlflow": (("mlflow",), "run.sinks = ['mlflow']"),
+    "trackio": (("trackio",), "run.sinks = ['trackio']"),
 }
 _FOLDERS = {
     "ALFWORLD_DATA": "official ALFWorld games; without it himac generates its own",
