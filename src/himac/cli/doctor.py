@@ -19,7 +19,7 @@ _EXTRAS = {
     "parity": (("gym_sokoban",), "tests of Sokoban against gym-sokoban"),
     "textworld": (
         ("alfworld", "textworld"),
-        "ALFWorld on TextWorld itself (engine = textworld), official downloads",
+        "ALFWorld on TextWorld itself (engine = textworld)",
     ),
     "openai": (("openai",), "agents on OpenAI-compatible endpoints"),
     "tensorboard": (("tensorboard",), "run.sinks = ['tensorboard']"),
