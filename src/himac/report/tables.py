@@ -45,7 +45,7 @@ def evaluation_table(rows: Sequence[Row]) -> str:
     lines = [line for row in rows for line in _with_kinds(row)]
     keys = [key for key in _NAMES if any(key in line for line in lines)]
     cells = [[_cell(line, key) for key in keys] for line in lines]
-    return "\n".join([markdown([_NAMES[key] for key in keys], cells), *_provenance(rows)])
+    return "\n".join([markdown([_NAMES[key] for key in keys], cells), *provenance_lines(rows)])
 
 
 def run_table(folder: Path) -> str:
@@ -55,7 +55,7 @@ def run_table(folder: Path) -> str:
     return table
 
 
-def _provenance(rows: Sequence[Row]) -> list[str]:
+def provenance_lines(rows: Sequence[Row]) -> list[str]:
     """Say below a table what its numbers have to be reported with, and warn where test tasks were trained on."""
     told = list(dict.fromkeys(json.dumps(r["provenance"]) for r in rows if r.get("provenance")))
     lines = []
