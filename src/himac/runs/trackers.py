@@ -35,7 +35,9 @@ LEFT_BEHIND = ("wandb-id", "mlflow-id", "trackio-id")
 _UPLOAD_S = (
     600  # that W&B may take at a run's end when its server does not answer; by itself it waits for ever
 )
-_MLFLOW_TRIES = "3"  # of a request: 12 seconds where nobody answers; with MLflow's own 7, more than two minutes
+_MLFLOW_TRIES = (
+    "3"  # of a request: 12 seconds where nobody answers; with MLflow's own 7, more than two minutes
+)
 _MLFLOW_ROWS = "himac/rows"  # the metric that counts them; told in the same transaction as the row
 _MLFLOW_LONGEST, _MLFLOW_PARAMS = (
     6000,
