@@ -32,17 +32,14 @@ PROJECT = "himac"
 LEFT_BEHIND = ("wandb-id", "mlflow-id", "trackio-id")
 """Files by which a resumed run finds itself at a service again."""
 
-_UPLOAD_S = (
-    600  # that W&B may take at a run's end when its server does not answer; by itself it waits for ever
-)
-_MLFLOW_TRIES = (
-    "3"  # of a request: 12 seconds where nobody answers; with MLflow's own 7, more than two minutes
-)
-_MLFLOW_ROWS = "himac/rows"  # the metric that counts them; told in the same transaction as the row
-_MLFLOW_LONGEST, _MLFLOW_PARAMS = (
-    6000,
-    100,
-)  # characters of a parameter, parameters of a request: MLflow's limits
+# that W&B may take at a run's end when its server does not answer; by itself it waits for ever
+_UPLOAD_S = 600
+# tries of a request: 12 seconds where nobody answers; with MLflow's own 7, four minutes
+_MLFLOW_TRIES = "3"
+# the metric that counts rows; told in the same transaction as the row
+_MLFLOW_ROWS = "himac/rows"
+# MLflow's limits: characters of a parameter, parameters of a request
+_MLFLOW_LONGEST, _MLFLOW_PARAMS = 6000, 100
 
 
 class _Tracker(ABC):
