@@ -50,7 +50,8 @@ class RunConfig:
     device: str = "auto"  # "auto", "cpu", "cuda", "cuda:1"
     save_every: Positive = 5  # iterations between checkpoints; the two newest are kept, and the best
     save_episodes: bool = True  # write every training episode, tokens included, to episodes.jsonl
-    sinks: tuple[str, ...] = ()  # further places for metrics: "tensorboard", "wandb", or an import path
+    # more places for metrics: "tensorboard", "wandb", "mlflow", "trackio", or an import path
+    sinks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -50,7 +50,9 @@ KNOWN: dict[str, dict[str, str]] = {
     "engines": {"transformers": "himac.engines.transformers:TransformersEngine"},
     "sinks": {
         "tensorboard": "himac.runs.sinks:TensorBoard",
-        "wandb": "himac.runs.sinks:Wandb",
+        "wandb": "himac.runs.trackers:Wandb",
+        "mlflow": "himac.runs.trackers:MLflow",
+        "trackio": "himac.runs.trackers:Trackio",
     },
 }
 """Short name -> import path, by kind."""

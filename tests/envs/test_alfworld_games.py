@@ -164,25 +164,6 @@ def test_prepare_counts_and_says_what_is_missing(folder: Path):
     ]
 
 
-def test_downloading_runs_alfworld_s_own_script(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    assert any("json_2.1.2_tw-pddl.zip" in line for line in data.describe_download(tmp_path))
-    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-    with pytest.raises(MissingExtraError, match="alfworld"):
-        data.download(tmp_path / "got")
-    (tmp_path / "bin").mkdir()
-    script = tmp_path / "bin" / "alfworld-download"
-    script.write_text(f'#!/bin/sh\n/bin/cp -r "{folder}" "$2/json_2.1.1"\n')
-    script.chmod(0o755)
-    (tmp_path / "got").mkdir()
-    data.download(tmp_path / "got")
-    assert data.prepare(tmp_path / "got").counts["train"] == 4
-    script.write_text("#!/bin/sh\nexit 3\n")
-    with pytest.raises(DataError, match="status 3"):
-        data.download(tmp_path / "got")
-
-
 # The Env protocol.
 
 

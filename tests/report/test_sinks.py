@@ -1,10 +1,13 @@
 """Sinks take the rows of metrics.jsonl, and what they wrote can be read back."""
 
 import json
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from himac.cli.main import main
 from himac.config import load_config
 from himac.errors import ConfigError
 from himac.runs.sinks import make_sinks
@@ -37,18 +40,10 @@ def test_tensorboard_holds_every_number_at_its_iteration(tmp_path: Path) -> None
     }
 
 
-def test_wandb_takes_rows_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("wandb")
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    (sink,) = make_sinks(["wandb"], tmp_path)
-    for row in ROWS:
-        sink.write(row)
-    sink.close()
-    assert list(tmp_path.glob("wandb/offline-run-*/*.wandb"))
-
-
 def test_an_unknown_sink_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="unknown sink 'tensorbord'; known: tensorboard, wandb"):
+    with pytest.raises(
+        ConfigError, match="unknown sink 'tensorbord'; known: tensorboard, wandb, mlflow, trackio"
+    ):
         make_sinks(["tensorbord"], tmp_path)
 
 
@@ -74,34 +69,100 @@ def test_a_resumed_run_has_no_point_twice(tmp_path: Path) -> None:
     assert [e.step for e in events.Scalars("eval_val/success")] == [2]
 
 
-def test_wandb_keeps_its_id_and_knows_the_run_s_config(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    wandb = pytest.importorskip("wandb")
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    begun = []
-    real = wandb.init
-    monkeypatch.setattr(wandb, "init", lambda **given: begun.append(given) or real(**given))
-    config = load_config(None, ["env=toy", "optimizer.lr=0.5"])
-    for after in (None, 2):
-        (sink,) = make_sinks(["wandb"], tmp_path, config=config, after=after)
-        sink.close()
-    first, second = begun
-    assert first["id"] == second["id"] != tmp_path.name
-    assert first["config"]["optimizer"]["lr"] == 0.5 and "toy" in first["tags"]
-
-
 class Bare:
     """A sink of somebody's own that takes a folder and nothing else."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.rows = folder / "rows"
 
-    def write(self, row: dict[str, object]) -> None: ...
+    def write(self, row: dict[str, object]) -> None:
+        with self.rows.open("a") as file:
+            file.write(f"{row['iteration']}\n")
 
     def close(self) -> None: ...
 
 
 def test_a_sink_of_one_s_own_needs_no_more_than_a_folder(tmp_path: Path) -> None:
     (sink,) = make_sinks([f"{__name__}:Bare"], tmp_path, config=load_config(), after=3)
-    assert isinstance(sink, Bare) or sink.folder == tmp_path  # type: ignore[attr-defined]
+    for row in ROWS:
+        sink.write(row)
+    assert (tmp_path / "rows").read_text().split() == ["1", "1", "2", "2"]
+
+
+class Failing(Bare):
+    """A sink whose disk is full while a file `full` lies in the run's folder."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.full = folder / "full"
+        self.check()
+
+    def check(self) -> None:
+        if self.full.exists():
+            raise OSError(28, "No space left on device", "somewhere")
+
+    def write(self, row: dict[str, object]) -> None:
+        self.check()
+        super().write(row)
+
+    def close(self) -> None:
+        self.check()
+
+
+@pytest.mark.parametrize("before_it_is_built", [True, False])
+def test_a_sink_that_fails_says_so_once_and_catches_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before_it_is_built: bool
+) -> None:
+    said: list[str] = []
+    full = tmp_path / "full"
+    if before_it_is_built:
+        full.touch()
+    (sink,) = make_sinks([f"{__name__}:Failing"], tmp_path, say=said.append)
+    if not before_it_is_built:
+        sink.write(ROWS[0])
+        full.touch()
+    for row in ROWS[len(said) == 0 :]:
+        sink.write(row)
+    assert len(said) == 1 and "Failing': No space left on device; the run goes on" in said[0]
+    full.unlink()
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + 61)  # the pause is over
+    sink.write({"iteration": 3, "phase": "planner"})
+    assert (tmp_path / "rows").read_text().split() == ["1", "1", "2", "2", "3"]
+    assert len(said) == 2 and "well again" in said[1]
+    full.touch()
+    sink.write({"iteration": 4, "phase": "planner"})
+    sink.close()
+    assert "1 rows never arrived" in said[-2] and "did not close" in said[-1]
+
+
+def test_a_sink_that_fails_does_not_end_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "full_disk", sys.modules[__name__])
+    words = [
+        "env=toy",
+        "env.doors=1",
+        "model=tiny",
+        "model.tiny=[32, 1, 400]",
+        "agent.think=false",
+        "run.name=r",
+    ]
+    words += ["agent.planner_tokens=8", "agent.executor_tokens=8", "rollout.tasks=1", "agent.max_steps=2"]
+    words += [
+        "sft.demonstrations=4",
+        "sft.batch=4",
+        "run.iterations=2",
+        "eval.every=0",
+        "env.val=4",
+        'run.sinks=["full_disk:AlwaysFull"]',
+    ]
+    assert main(["train", *words]) == 0
+    said = capsys.readouterr().err
+    assert said.count("AlwaysFull': No space left on device") == 1 and "step 2/2" in said
+
+
+class AlwaysFull(Bare):
+    def write(self, row: dict[str, object]) -> None:
+        raise OSError(28, "No space left on device", "somewhere")

@@ -1,24 +1,27 @@
 """`himac data`: fetch, check or generate what an environment plays with.
 
-It says first what will be fetched and from where, lets the benchmark's own downloader do it, then reads everything once
-and reports what was found. Whoever has no official data generates some.
+It says first what will be fetched and from where, fetches it unless it is there, then reads everything once and reports what
+was found. Whoever has no official data generates some.
 """
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
 
 from himac.cli.given import examples
 from himac.errors import ConfigError
+from himac.files import owned
 
 
 @click.command(
     epilog=examples(
         "himac data alfworld",
         "himac data alfworld --generate 100 --folder games",
-        "himac data webshop --folder webshop",
+        "himac data webshop",
     )
 )
 @click.argument("env", type=click.Choice(["alfworld", "webshop"]))
@@ -36,7 +39,7 @@ def prepare(env: str, *, folder: str | None, generate: int | None, split: str, s
 
     Args:
         env: "alfworld" or "webshop".
-        folder: where the data is or goes; None is the benchmark's usual place (ALFWorld alone has one).
+        folder: where the data is or goes; None is ALFWorld's usual place, and for WebShop himac's cache.
         generate: number of problems to generate; None fetches or checks.
         split: which split to generate (ALFWorld).
         seed: of the generator.
@@ -65,14 +68,16 @@ def _alfworld(folder: Path | None, generate: int | None, split: str, seed: int) 
         print(f"play them: himac play env=alfworld env.path={folder}")
         return
     home = folder or data.data_folder()
-    if not home.is_dir():
-        print("\n".join(data.describe_download(home)))
-        data.download(home)
+    if not data.is_there(home):
+        print("\n".join(data.describe_download(home)), flush=True)
+        with owned(home, "himac data"), progress("fetching", data.GAMES.size) as advance:
+            data.download(home, advance=advance)
     print("\n".join(data.prepare(home).lines()))
 
 
 def _webshop(folder: Path | None, generate: int | None, seed: int) -> None:
     from himac.envs.base import make_env
+    from himac.envs.webshop import data
     from himac.envs.webshop.generate import write_catalogue
 
     if generate is not None and folder is not None:
@@ -80,22 +85,27 @@ def _webshop(folder: Path | None, generate: int | None, seed: int) -> None:
         print(f"wrote {items}\nwrote {instructions}")
         print(f"shop there: himac play env=webshop env.items={items} env.instructions={instructions}")
         return
-    if folder is None:
-        raise ConfigError(
-            "himac data webshop needs --folder with items_shuffle*.json and items_ins_v2*.json, or --generate N",
-            hint="the official files come with princeton-nlp/WebShop's setup.sh (Google Drive)",
-        )
-    items, instructions = _one(folder, "items_shuffle*.json"), _one(folder, "items_ins_v2*.json")
+    home = folder or data.data_folder()
+    if not data.is_there(home):
+        print("\n".join(data.describe_download(home)), flush=True)
+        with owned(home, "himac data"), progress("fetching", data.SIZE) as advance:
+            data.download(home, advance=advance)
+    items, instructions = data.one(home, data.ITEMS), data.one(home, data.INSTRUCTIONS)
     env = make_env("webshop", items=str(items), instructions=str(instructions))
-    print(f"WebShop at {folder}")
+    print(f"WebShop at {home}")
     for name in env.spec.splits:
         print(f"  {name}: {len(env.tasks(name))} goals")
     env.close()
+    print(f"shop there: himac play env=webshop env.items={items} env.instructions={instructions}")
 
 
-def _one(folder: Path, pattern: str) -> Path:
-    """Return the smallest file that matches: the 1,000-product catalogue where both sizes lie together."""
-    found = sorted(folder.glob(pattern), key=lambda path: path.stat().st_size)
-    if not found:
-        raise ConfigError(f"no {pattern} in {str(folder)!r}", hint="give the folder that holds both files")
-    return found[0]
+@contextlib.contextmanager
+def progress(title: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Show a bar on stderr while bytes come."""
+    from himac.runs.console import Terminal
+
+    console = Terminal()
+    try:
+        yield console.collecting(title, total)
+    finally:
+        console.close()

@@ -19,11 +19,13 @@ _EXTRAS = {
     "parity": (("gym_sokoban",), "tests of Sokoban against gym-sokoban"),
     "textworld": (
         ("alfworld", "textworld"),
-        "ALFWorld on TextWorld itself (engine = textworld), official downloads",
+        "ALFWorld on TextWorld itself (engine = textworld)",
     ),
     "openai": (("openai",), "agents on OpenAI-compatible endpoints"),
     "tensorboard": (("tensorboard",), "run.sinks = ['tensorboard']"),
     "wandb": (("wandb",), "run.sinks = ['wandb']"),
+    "mlflow": (("mlflow",), "run.sinks = ['mlflow']"),
+    "trackio": (("trackio",), "run.sinks = ['trackio']"),
 }
 _FOLDERS = {
     "ALFWORLD_DATA": "official ALFWorld games; without it himac generates its own",

@@ -81,9 +81,11 @@ def export(run: str, checkpoint: str, to: str, push_to_hub: str) -> None:
     The folder loads in transformers and vLLM without himac.
     """
     from himac.train.evaluate import find_model
-    from himac.train.export import export_model, push
+    from himac.train.export import check_login, export_model, push
 
     quiet_libraries()
+    if push_to_hub:
+        check_login()
     source, config, folder = find_model(run, [], checkpoint)
     target = Path(to) if to else Path("exported") / (folder.name if folder else Path(run).name)
     for written in export_model(source, target, config, folder):

@@ -49,7 +49,7 @@ def evaluation_table(rows: Sequence[Row], *, width: int | None = None) -> str:
     while width is not None and len(keys) > 1 and len(shown.partition("\n")[0]) > width:
         keys.pop()
         shown = markdown([_NAMES[key] for key in keys], [row[: len(keys)] for row in cells])
-    return "\n".join([shown, *_provenance(rows)])
+    return "\n".join([shown, *provenance_lines(rows)])
 
 
 def run_table(folder: Path, *, width: int | None = None) -> str:
@@ -60,7 +60,7 @@ def run_table(folder: Path, *, width: int | None = None) -> str:
     return table if width is None else evaluation_table(rows, width=width)
 
 
-def _provenance(rows: Sequence[Row]) -> list[str]:
+def provenance_lines(rows: Sequence[Row]) -> list[str]:
     """Say below a table what its numbers have to be reported with, and warn where test tasks were trained on."""
     told = list(dict.fromkeys(json.dumps(r["provenance"]) for r in rows if r.get("provenance")))
     lines = []

@@ -120,7 +120,8 @@ def summarise_groups(groups: Sequence[Group]) -> dict[str, float]:
 def wilson(wins: int, num: int, *, z: float = 1.96) -> tuple[float, float]:
     """Return the Wilson score interval of a success rate.
 
-    Source: E. B. Wilson, 1927: (p + z^2/2n +- z sqrt(p(1-p)/n + z^2/4n^2)) / (1 + z^2/n).
+    Source: E. B. Wilson, 1927: (p + z^2/2n +- z sqrt(p(1-p)/n + z^2/4n^2)) / (1 + z^2/n). Why not scipy's: it is equal to nine
+    digits, takes 1.3 ms a call, and is 114 MB (benchmarks/hand_written.py).
 
     >>> [round(x, 3) for x in wilson(8, 10)]
     [0.49, 0.943]

@@ -1,27 +1,31 @@
-"""Further places for metrics: TensorBoard and Weights & Biases.
+"""Further places for metrics: what a sink is, the guard that no run ends by one, and TensorBoard.
 
 A sink takes rows. Each optional package is imported by its sink alone, and its absence is one line
-that names the extra.
+that names the extra. Services that know a run by a name or an id (W&B, MLflow, trackio) are in `himac.runs.trackers`.
 """
 
 from __future__ import annotations
 
 import inspect
-import os
-import uuid
+import logging
+import time
+from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 from himac.config import Config
-from himac.errors import missing_extra
-from himac.files import read_text, write_text
+from himac.errors import MissingExtraError, missing_extra
+from himac.files import reason
 from himac.plugins import resolve
 from himac.runs.folder import METRICS, read_rows
+from himac.text import line
 from himac.types import Row
 
-_WANDB_ID = "wandb-id"
+log = logging.getLogger("himac")
+
+_PAUSE_S, _LONGEST_PAUSE_S = 60.0, 1800.0  # between tries; doubled, for each may block a run while it waits
 
 
 class Sink(Protocol):
@@ -37,8 +41,13 @@ class Sink(Protocol):
 
 
 def make_sinks(
-    names: Sequence[str], folder: Path, *, config: Config | None = None, after: int | None = None
-) -> list[Sink]:
+    names: Sequence[str],
+    folder: Path,
+    *,
+    config: Config | None = None,
+    after: int | None = None,
+    say: Callable[[str], None] = log.warning,
+) -> list[Guarded]:
     """Build the configured sinks for a run.
 
     A sink is built with the run's folder, and with what else its constructor has a name for: `config`, the run's; `kept`,
@@ -49,6 +58,7 @@ def make_sinks(
         folder: the run's.
         config: the run's.
         after: the iteration that a resumed run goes on after; None: it is new.
+        say: told in one line what a sink cannot do.
 
     Raises:
         ConfigError: unknown name.
@@ -57,12 +67,74 @@ def make_sinks(
     path = folder / METRICS
     kept = list(read_rows(path)) if after is not None and path.is_file() else []
     offered = {"config": config, "kept": kept}
-    sinks: list[Sink] = []
+    sinks: list[Guarded] = []
     for name in names:
         make: Callable[..., Sink] = resolve("sinks", name)
         takes = inspect.signature(make).parameters
-        sinks.append(make(folder, **{key: value for key, value in offered.items() if key in takes}))
+        given = {key: value for key, value in offered.items() if key in takes}
+        sinks.append(Guarded(name, partial(make, folder, **given), say))
     return sinks
+
+
+class Guarded:
+    """A sink that ends no run: what fails is said once, and tried again later with the rows that were missed.
+
+    Args:
+        name: of the sink, for the line.
+        make: builds it.
+        say: told in one line that it failed, and that it is well again.
+
+    Raises:
+        MissingExtraError: its package is not installed.
+    """
+
+    def __init__(self, name: str, make: Callable[[], Sink], say: Callable[[str], None]) -> None:
+        self._name, self._make, self._say = name, make, say
+        self._sink: Sink | None = None
+        self._missed: deque[Row] = deque()
+        self._pause, self._not_before = 0.0, 0.0  # seconds; of time.monotonic()
+        self._tell()
+
+    def write(self, row: Row) -> None:
+        """Take one row, now or later."""
+        self._missed.append(row)
+        if time.monotonic() >= self._not_before:
+            self._tell()
+
+    def close(self) -> None:
+        """Finish, with a last try at what was missed."""
+        if self._missed:
+            self._tell()
+        if self._missed:
+            self._say(f"WARNING sink {self._name!r}: {len(self._missed)} rows never arrived")
+        if self._sink is not None:
+            try:
+                self._sink.close()
+            except Exception as error:
+                self._say(f"WARNING sink {self._name!r} did not close: {line(reason(error))}")
+
+    def _tell(self) -> None:
+        try:
+            if self._sink is None:
+                self._sink = self._make()
+            while self._missed:
+                self._sink.write(self._missed[0])
+                self._missed.popleft()
+        except MissingExtraError:
+            raise
+        except (
+            Exception
+        ) as error:  # a library's, a disk's, a network's: whatever it is, training is worth more
+            if not self._pause:
+                self._say(
+                    f"WARNING sink {self._name!r}: {line(reason(error))}; the run goes on, and it is tried again"
+                )
+            self._pause = min(2 * self._pause or _PAUSE_S, _LONGEST_PAUSE_S)
+            self._not_before = time.monotonic() + self._pause
+            return
+        if self._pause:
+            self._say(f"sink {self._name!r} is well again, and has every row")
+            self._pause = 0.0
 
 
 class TensorBoard:
@@ -97,7 +169,7 @@ class TensorBoard:
 
     def write(self, row: Row) -> None:
         """Write the row's numbers."""
-        for name, value in _scalars(row):
+        for name, value in scalars(row):
             self._writer.add_scalar(name, value, row["iteration"])
 
     def close(self) -> None:
@@ -105,54 +177,8 @@ class TensorBoard:
         self._writer.close()
 
 
-class Wandb:
-    """Logs to Weights & Biases: the run's name, its config, an id of its own that a resumed run finds again.
-
-    Project, entity and group are W&B's own environment variables: WANDB_PROJECT, WANDB_ENTITY, WANDB_RUN_GROUP.
-
-    Args:
-        folder: the run's.
-        config: the run's.
-        kept: rows that were written before: a step that W&B has seen is not counted again.
-    """
-
-    def __init__(self, folder: Path, config: Config | None = None, kept: Sequence[Row] = ()) -> None:
-        wandb = self.require()
-        path = folder / _WANDB_ID
-        if not path.is_file():
-            write_text(path, f"{uuid.uuid4().hex[:12]}\n")
-        told = asdict(config) if config is not None else {}
-        tags = [config.env.name, config.algo.method, config.algo.estimator] if config is not None else []
-        self._step = len(kept)
-        self._run = wandb.init(
-            project=os.environ.get("WANDB_PROJECT", "himac"), name=folder.resolve().name, id=read_text(path).strip(),
-            resume="allow", dir=str(folder), config=told, tags=tags,
-        )  # fmt: skip
-
-    @staticmethod
-    def require() -> Any:
-        """Return the package.
-
-        Raises:
-            MissingExtraError: it is not installed.
-        """
-        try:
-            import wandb
-        except ImportError as error:
-            raise missing_extra("wandb", "wandb", "the sink 'wandb'") from error
-        return wandb
-
-    def write(self, row: Row) -> None:
-        """Write the row's numbers, as the step that is its place in metrics.jsonl."""
-        self._run.log({**dict(_scalars(row)), "iteration": row["iteration"]}, step=self._step)
-        self._step += 1
-
-    def close(self) -> None:
-        """Finish."""
-        self._run.finish()
-
-
-def _scalars(row: Row) -> list[tuple[str, float]]:
+def scalars(row: Row) -> list[tuple[str, float]]:
+    """Return a row's numbers, named after its phase and split."""
     prefix = f"{row['phase']}_{row['split']}" if "split" in row else row["phase"]
     skip = {"iteration"}
     return [

@@ -43,6 +43,7 @@ from himac.runs.folder import (
 from himac.runs.log import NoLog, RunLog
 from himac.runs.machine import describe_machine
 from himac.runs.sinks import make_sinks
+from himac.runs.trackers import LEFT_BEHIND
 from himac.train.checks import check_trainable
 from himac.train.components import Components, pick_device
 from himac.train.start import starting_model
@@ -94,10 +95,10 @@ def withdraw(folder: Path) -> None:
     """Take a run away that came to nothing: its few files, and the folder where nothing else lies in it."""
     if has_begun(folder):
         return
-    for name in (CONFIG, RECIPE, MACHINE, METRICS, EPISODES, LOCK):
+    for name in (CONFIG, RECIPE, MACHINE, METRICS, EPISODES, LOCK, *LEFT_BEHIND):
         with contextlib.suppress(OSError):
             (folder / name).unlink()
-    for name in (WARMING, "tensorboard"):
+    for name in (WARMING, "tensorboard", "wandb"):
         shutil.rmtree(folder / name, ignore_errors=True)
     with contextlib.suppress(OSError):
         folder.rmdir()
@@ -169,7 +170,11 @@ def _train(config: Config, folder: Path, console: Console, ranks: Ranks) -> Outc
             console,
             iterations=config.run.iterations,
             sinks=make_sinks(
-                config.run.sinks, folder, config=config, after=state.iteration if is_resumed else None
+                config.run.sinks,
+                folder,
+                config=config,
+                after=state.iteration if is_resumed else None,
+                say=console.say,
             ),
             save_episodes=config.run.save_episodes,
             ahead=time_left(folder, config),

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from himac.envs.alfworld.game import FIELDS, compile_game
+from himac.envs.fetch import cache_folder
 from himac.errors import DataError, MissingFileError
 from himac.files import parse_json, reason
 from himac.types import Json
@@ -110,9 +111,9 @@ def open_catalog(path: Path, *, thorough: bool = False) -> Catalog:
     return Catalog(root=root, splits=splits, skipped=tuple(skipped), unsolvable=unsolvable)
 
 
-def cache_folder() -> Path:
-    """Return himac's cache folder: $HIMAC_CACHE, else ~/.cache/himac."""
-    return Path(os.environ.get("HIMAC_CACHE") or Path.home() / ".cache" / "himac")
+def has_games(path: Path) -> bool:
+    """Whether there is a game file at or below a path."""
+    return path.is_file() or next(_walk(str(path)), None) is not None
 
 
 def _game_files(folder: Path) -> list[Path]:

@@ -1,32 +1,31 @@
 """The official games: where they come from, how they are fetched, whether they are all there.
 
-Himac ships no official game and downloads none by itself; ALFWorld's own downloader does it, and
-himac says beforehand what it will fetch and afterwards what it found. The functions print nothing.
+himac ships no official game and downloads none by itself: `himac data alfworld` does, from ALFWorld's own release, and needs
+nothing of the package `alfworld` for it. The functions print nothing.
 
-Left out: the command line (`himac data alfworld`).
+Left out: the command line; the trajectories and the detector's weights, which only ALFWorld's own loaders read.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
-import sys
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from himac.envs.alfworld.catalog import index_file, open_catalog
+from himac.envs.alfworld.catalog import GAME_FILE, KNOWN_SPLITS, has_games, index_file, open_catalog
 from himac.envs.alfworld.games import OFFICIAL_COUNTS
-from himac.errors import DataError, missing_extra
+from himac.envs.fetch import Source, fetch, unpack
+from himac.files import writing
 
-RELEASES = "https://github.com/alfworld/alfworld/releases/download"
-DOWNLOADS = (
-    f"{RELEASES}/0.2.2/json_2.1.1_json.zip",
-    f"{RELEASES}/0.2.2/json_2.1.1_pddl.zip",
-    f"{RELEASES}/0.4.0/json_2.1.2_tw-pddl.zip",
-    f"{RELEASES}/0.2.2/mrcnn_alfred_objects_sep13_004.pth",
+GAMES = Source(
+    name="json_2.1.3_tw-pddl.zip",
+    url="https://github.com/alfworld/alfworld/releases/download/0.4.2/json_2.1.3_tw-pddl.zip",
+    size=36_507_267,
+    sha256="5df77ea759f2211a4106082839ddbbb790f1ba4e7d097ed732cf453f72aa36cf",
 )
-"""What `alfworld-download` of ALFWorld 0.4.2 fetches. The games are in the third; himac needs no other."""
+"""The games of ALFWorld 0.4.2. Its package on the index, of the same number, still fetches those of 0.4.0."""
+_ROOT = "json_2.1.1"  # the archive's folder, whatever the archive's own number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,29 +64,39 @@ def data_folder() -> Path:
 def describe_download(folder: Path) -> list[str]:
     """Say what `download` will do, a line each."""
     return [
-        f"alfworld-download will fetch into {folder}:",
-        *(f"  {url}" for url in DOWNLOADS),
-        "ALFWorld and ALFRED are MIT-licensed. The downloader belongs to the package 'alfworld'.",
+        f"fetching into {folder}: {GAMES.url} ({GAMES.size / 1e6:.0f} MB)",
+        "ALFWorld and ALFRED are MIT-licensed.",
     ]
 
 
-def download(folder: Path) -> None:
-    """Fetch the official games with ALFWorld's own downloader; what is already there is kept.
+def is_there(folder: Path) -> bool:
+    """Whether the games lie in a folder, and not only a part of them: the archive goes when all are unpacked."""
+    return folder.exists() and not (folder / GAMES.name).is_file() and has_games(folder)
+
+
+def download(
+    folder: Path, source: Source = GAMES, *, advance: Callable[[int], None] = lambda count: None
+) -> int:
+    """Fetch and unpack the official games; return how many. A try that was stopped is gone on with.
+
+    Args:
+        folder: where `json_2.1.1` goes.
+        source: the archive.
+        advance: told how many bytes have come.
 
     Raises:
-        MissingExtraError: the package `alfworld` is not installed.
-        DataError: the downloader failed.
+        DataError: the network does not bring it, or it is another file.
+        RunError: the folder cannot be written.
     """
-    beside = Path(sys.executable).parent / "alfworld-download"
-    script = str(beside) if beside.exists() else shutil.which("alfworld-download")
-    if script is None:
-        raise missing_extra("alfworld", "textworld", "downloading ALFWorld's games")
-    done = subprocess.run([script, "--data-dir", str(folder)], check=False)
-    if done.returncode != 0:
-        raise DataError(
-            f"alfworld-download ended with status {done.returncode}",
-            hint="its own message stands above; run it again, it resumes where it stopped",
-        )
+    archive = fetch(source, folder, advance=advance)
+    number = unpack(archive, folder, _is_game)
+    with writing(archive):
+        archive.unlink()
+    return number
+
+
+def _is_game(path: PurePosixPath) -> bool:
+    return path.parts[:1] == (_ROOT,) and path.parts[1] in KNOWN_SPLITS and path.name == GAME_FILE
 
 
 def prepare(path: Path) -> Report:

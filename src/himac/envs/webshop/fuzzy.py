@@ -1,8 +1,10 @@
 """How alike two short texts are, on the 0-100 scale of `thefuzz.fuzz.token_set_ratio`.
 
 Compare the words both texts share with what is left of each; if one text's words are all in the
-other, they are fully alike. Equal to thefuzz 0.22 (rapidfuzz 3), which a test checks where it is installed;
-40 lines here spare the generated shop a dependency.
+other, they are fully alike. Equal to thefuzz 0.22 (rapidfuzz 3), which a test checks where it is installed.
+
+Why not rapidfuzz: it says the same for 100,000 of 100,000 pairs and is quicker by a quarter (28 to 46 us a pair with thefuzz's
+cleaning, this 40 to 62; benchmarks/hand_written.py), but 12 MB of it would be installed with every himac, for one call a purchase.
 """
 
 from __future__ import annotations
