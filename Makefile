@@ -1,6 +1,7 @@
 # make demo    set everything up and run the main job: Sokoban, warm start, HiMAC, evaluation before and after
 # make test    set everything up and run the tests
 # make check   lint, types, tests, docs: what CI runs, without the small demo
+# make docs    the site, into site/: pages, API reference, a notebook, a sample report; warnings are errors
 # make campaign   kills, full disks, damaged files, broken servers: an hour; SHORT=1 for the minutes that CI gives it
 # make audit   known holes in what is installed
 # make parity  ALFWorld against the real TextWorld, every game at hand (needs the extra `textworld`)
@@ -12,7 +13,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test check lint types campaign audit parity clean
+.PHONY: setup demo test check lint types docs campaign audit parity clean
 
 setup: $(STAMP)
 
@@ -36,6 +37,13 @@ types: setup
 	$(BIN)/mypy
 
 check: lint types test
+
+docs: $(VENV)/.docs
+	$(BIN)/mkdocs build --strict
+
+$(VENV)/.docs: $(STAMP)
+	$(BIN)/pip install --quiet -e '.[docs]' -c constraints-cpu.txt
+	touch $@
 
 campaign: setup
 	$(BIN)/python -m campaign $(if $(SHORT),--short) $(if $(OUT),--out $(OUT))
