@@ -25,7 +25,7 @@ _PHASES = {
     "flat": ("flat agent (sampled)", "#6a6a6a", "-."),
 }
 _MARKERS = (("o", "#1a1a1a"), ("s", "#8a2d86"), ("^", "#187a43"), ("D", "#7d7100"))
-_PANELS = (("success", "success rate"), ("return", "return"), ("turns", "model calls an episode"))
+_PANELS = (("success", "success rate"), ("return", "return"), ("turns", "turns an episode"))
 
 
 def plot_run(folder: Path, broken: Broken | None = None) -> Path:
