@@ -8,6 +8,7 @@ so a page fetches nothing to show them.
 from __future__ import annotations
 
 import html
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 _OUTSIDE = re.compile(r"\]\(((?:\.\./)+)([\w./-]+)(#[\w-]+)?\)")
 _FORMULA = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.DOTALL)
 _LANGUAGES = {".py": "python", ".toml": "toml", ".js": "javascript", ".md": ""}
-_AS_THEY_ARE = {".png", ".svg", ".json", ".txt", ".ipynb"}
+_AS_THEY_ARE = {".png", ".svg", ".json", ".txt"}
 
 
 def on_files(files: Files, *, config: Any) -> Files:
@@ -78,7 +79,9 @@ def _added(path: str, config: Any) -> File:
     if source.suffix in _AS_THEY_ARE:
         return File.generated(config, _uri(path), abs_src_path=str(source))
     text = source.read_text(encoding="utf-8")
-    if source.suffix == ".md":
+    if source.suffix == ".ipynb":
+        text = _notebook(json.loads(text))
+    elif source.suffix == ".md":
         text = re.sub(r"\[([^\]]*)\]\((?!https?:)[^)]*\)", r"\1", text)  # its links are right where it stands
     else:
         fence = "`" * 4
@@ -86,3 +89,18 @@ def _added(path: str, config: Any) -> File:
         text = f'# {path}\n\n{fence} {{.{language} linenums="1"}}\n{text}{fence}\n'
     head = "---\nsearch:\n  exclude: true\nhide: [toc]\n---\n"
     return File.generated(config, _uri(path), content=head + text, inclusion=InclusionLevel.NOT_IN_NAV)
+
+
+def _notebook(told: dict[str, Any]) -> str:
+    """Return a notebook as Markdown, with what its cells printed and drew."""
+    parts = []
+    for cell in told["cells"]:
+        text = "".join(cell["source"])
+        parts.append(text if cell["cell_type"] == "markdown" else f"```python\n{text}\n```")
+        for output in cell.get("outputs", []):
+            if output["output_type"] == "stream":
+                parts.append(f"```text\n{''.join(output['text']).rstrip()}\n```")
+            elif "image/png" in output.get("data", {}):
+                drawn = "".join(output["data"]["image/png"]).replace("\n", "")
+                parts.append(f"![what the cell above draws](data:image/png;base64,{drawn})")
+    return "\n\n".join(parts) + "\n"
