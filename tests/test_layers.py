@@ -19,7 +19,7 @@ FLOORS = [  # rooms of one floor do not know one another
     "report < compare",  # readers of runs/, never of train/
     "train",
     "evaluation",
-    "cli",
+    "cli < scaffold",  # what `himac init` copies; nothing imports it
 ]
 PUBLIC = {"testing": "train", "__init__": "cli", "__main__": "cli"}
 """What else lies at the root, and the room whose floor it stands on: the front doors."""

@@ -43,7 +43,7 @@ def _commands(page: Path) -> list[str]:
         for line in block.replace("\\\n", " ").splitlines():
             words = line.strip().removeprefix("$ ").split(" | ")[-1].removeprefix(".venv/bin/")
             if words.startswith("himac "):
-                lines.append(words.split("  #")[0])
+                lines.append(re.split(r"  #| > ", words)[0])
     return lines
 
 

@@ -102,6 +102,21 @@ def run_folder(config: Config, name: str) -> Path:
     return folder
 
 
+def invocation(*, beside: Path = Path()) -> str:
+    """Return how himac can be called from a folder: "himac" where the shell finds it, else the path of the program.
+
+    >>> invocation().split()[-1].endswith("himac")
+    True
+    """
+    program = Path(sys.executable).parent / "himac"
+    found = shutil.which("himac")
+    if not program.is_file():
+        return "himac" if found else f"{sys.executable} -m himac"
+    if found and os.path.realpath(found) == os.path.realpath(program):
+        return "himac"
+    return min((os.path.relpath(program, beside), str(program)), key=len)
+
+
 def tell(told: Mapping[str, str]) -> None:
     """Print topics and what is said of them, a line each; in a terminal long ones go on below, as wide as it is."""
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0

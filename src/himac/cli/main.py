@@ -14,7 +14,21 @@ from collections.abc import Sequence
 import click
 
 from himac import __version__
-from himac.cli import check, compare, config, data, doctor, evaluate, model, play, report, streams, train
+from himac.cli import (
+    browse,
+    check,
+    compare,
+    config,
+    data,
+    doctor,
+    evaluate,
+    init,
+    model,
+    play,
+    report,
+    streams,
+    train,
+)  # fmt: skip
 from himac.errors import HimacError
 from himac.files import reason
 from himac.text import clean
@@ -52,8 +66,9 @@ def app() -> None:
 
 
 for _verb in (
-    train.train, train.sft, evaluate.evaluate, play.play, compare.compare, report.report, report.show, report.watch,
-    report.plot, data.data, config.show_config, check.check, model.model, doctor.doctor,
+    train.train, evaluate.evaluate, play.play, report.report, report.show, report.watch, report.plot, browse.runs,
+    compare.compare, train.sft, model.model, browse.recipes, init.init, config.show_config, check.check, data.data,
+    doctor.doctor,
 ):  # fmt: skip
     app.add_command(_verb)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +15,7 @@ from himac.cli.given import (
     config_of,
     dry_run_option,
     examples,
+    invocation,
     quiet_libraries,
     run_folder,
     run_name,
@@ -22,6 +25,7 @@ from himac.cli.given import (
 )
 from himac.errors import ConfigError
 from himac.files import read_text
+from himac.recipes import find
 from himac.text import clean
 
 if TYPE_CHECKING:
@@ -79,7 +83,7 @@ def train(words: tuple[str, ...], resume: str, rehearsal: bool, dry_run: bool) -
     ranks = from_environment()
     folder = run_folder(config, ranks.first(config.run.name or run_name(recipe, config)))
     if ranks.is_first:
-        text = read_text(Path(recipe)) if recipe else ""
+        text = read_text(find(recipe)) if recipe else ""
         new_run(folder, config, recipe=text, ranks=ranks.size)
     _run(config, folder, ranks)
 
@@ -168,9 +172,17 @@ def _run(config: Config, folder: Path, ranks: Ranks) -> None:
     if not ranks.is_first:
         return
     curve = plot_run(folder)
-    print(clean(run_table(folder)))
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    print(clean(run_table(folder, width=width)))
     print(f"\nrun    {folder}\ncurve  {curve}\ntable  {folder / TABLE}")
-    print(f"took   {(time.monotonic() - began) / 60:.1f} minutes")
+    print(f"took   {(time.monotonic() - began) / 60:.1f} minutes\n\nnext")
+    me, name = invocation(), folder.name if folder.parent == Path("runs") else str(folder)
+    for verb, what in (
+        (f"report {name}", "one page: curves, plans, every token and what it earned"),
+        (f"play --model {name}", "watch it plan and act"),
+        (f"eval {name} split=test", "every level of the test split"),
+    ):
+        print(f"  {me} {verb}\n      {what}")
 
 
 def _rehearse(config: Config) -> None:

@@ -6,13 +6,22 @@ what is left of that list, each part at the pace it lately had.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
-from himac.config import Config
+from himac.config import Config, load_config
+from himac.errors import ConfigError
+from himac.report.reading import read_toml
+from himac.runs.folder import CONFIG
+from himac.toml import write_value
 from himac.types import Row
 
+_PLAN = (
+    "run.iterations", "budget.minutes", "budget.env_steps", "budget.tokens", "eval.every", "eval.split", "eval.final",
+)  # fmt: skip
 _RECENT = 10  # iterations that tell the pace: late ones are often shorter or longer than the first
 _CLOSING = ("executor", "flat", "joint")  # the phase that ends an iteration
 
@@ -77,6 +86,30 @@ def read_status(rows: Sequence[Row], config: Config, *, since_s: float = 0.0) ->
         left_s=_left(config, iteration, wanted if is_trained else None, pace_s, train_s, takes_s, since_s),
         limit="" if iteration >= config.run.iterations else limit,
     )
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as a person says them.
+
+    >>> duration(40), duration(840), duration(9000)
+    ('40 s', '14 min', '2.5 h')
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def plan_of(folder: Path) -> Config:
+    """Return what the run's config says about its length; a config of another version may hold more than we know."""
+    told = read_toml(folder / CONFIG)
+    words = []
+    for key in _PLAN:
+        if key in told:
+            word = f"{key}={write_value(told[key])}"
+            with contextlib.suppress(ConfigError):
+                load_config(None, [word])
+                words.append(word)
+    return load_config(None, words)
 
 
 def _wanted(config: Config, iteration: int) -> list[str]:

@@ -34,7 +34,7 @@ _NAMES = {
 _FORMS = {"success": ".3f", "score": ".3f", "return": ".2f", "env_steps": ".1f", "turns": ".1f", "tokens": ".0f", "sub_done": ".2f", "fallback": ".2f", "malformed": ".2f", "unreadable": ".2f", "inadmissible": ".2f"}  # fmt: skip
 
 
-def evaluation_table(rows: Sequence[Row]) -> str:
+def evaluation_table(rows: Sequence[Row], *, width: int | None = None) -> str:
     """Return evaluations as a Markdown table: a row per trial where there were several, then one per task kind.
 
     >>> print(evaluation_table([{"split": "val", "episodes": 2, "success": 0.5, "success_low": 0.1, "success_high": 0.9}]))
@@ -45,14 +45,19 @@ def evaluation_table(rows: Sequence[Row]) -> str:
     lines = [line for row in rows for line in _with_kinds(row)]
     keys = [key for key in _NAMES if any(key in line for line in lines)]
     cells = [[_cell(line, key) for key in keys] for line in lines]
-    return "\n".join([markdown([_NAMES[key] for key in keys], cells), *_provenance(rows)])
+    shown = markdown([_NAMES[key] for key in keys], cells)
+    while width is not None and len(keys) > 1 and len(shown.partition("\n")[0]) > width:
+        keys.pop()
+        shown = markdown([_NAMES[key] for key in keys], [row[: len(keys)] for row in cells])
+    return "\n".join([shown, *_provenance(rows)])
 
 
-def run_table(folder: Path) -> str:
-    """Write and return a run's evaluations as a table (table.md)."""
-    table = evaluation_table([row for row in read_rows(folder / METRICS) if row["phase"] == "eval"])
+def run_table(folder: Path, *, width: int | None = None) -> str:
+    """Write a run's evaluations as a table (table.md); return it, its last columns left out where it is wider than `width`."""
+    rows = [row for row in read_rows(folder / METRICS) if row["phase"] == "eval"]
+    table = evaluation_table(rows)
     write_text(folder / TABLE, table + "\n")
-    return table
+    return table if width is None else evaluation_table(rows, width=width)
 
 
 def _provenance(rows: Sequence[Row]) -> list[str]:

@@ -6,7 +6,6 @@ trains, so watching can neither slow it nor stop it. Of episodes.jsonl only the 
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections import deque
 from itertools import pairwise
@@ -18,15 +17,13 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from himac.config import Config, load_config
-from himac.errors import ConfigError
-from himac.report.reading import read_metrics, read_toml
-from himac.report.run_status import RunStatus, read_status
-from himac.runs.folder import CONFIG, EPISODES, METRICS
+from himac.config import Config
+from himac.report.reading import read_metrics
+from himac.report.run_status import RunStatus, duration, plan_of, read_status
+from himac.runs.folder import EPISODES, METRICS
 from himac.runs.formats import read_line
 from himac.runs.rows import Broken, is_episode
 from himac.text import clean
-from himac.toml import write_value
 from himac.types import Row
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
@@ -36,16 +33,13 @@ _CURVES = (
 )  # fmt: skip
 _WORDS = {"sub_done": "done", "fallback": "forced"}  # as the tables and the report call them
 _NAMES, _NUMBER = 16, 11  # columns that a curve's name takes, and its last value
-_PLAN = (
-    "run.iterations", "budget.minutes", "budget.env_steps", "budget.tokens", "eval.every", "eval.split", "eval.final",
-)  # fmt: skip
 _TAIL = 2**22  # bytes of episodes.jsonl that the last episodes are read from
 _IDLE_S = 300.0  # a run whose files have not grown for this long is called still
 
 
 def watch_run(folder: Path, out: Console, *, every_s: float = 3.0, once: bool = False) -> None:
     """Draw the run until its final evaluation is told (or, with `once`, a single time)."""
-    config = _plan_of(folder)
+    config = plan_of(folder)
     drawing, is_over = picture(folder, config, width=out.width)
     if once:
         out.print(drawing)
@@ -99,17 +93,6 @@ def headline(name: str, progress: RunStatus, config: Config, since_s: float = 0.
     return " | ".join(parts)
 
 
-def duration(seconds: float) -> str:
-    """Return seconds as a person says them.
-
-    >>> duration(40), duration(840), duration(9000)
-    ('40 s', '14 min', '2.5 h')
-    """
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
 def sparkline(values: list[float], width: int = 32) -> str:
     """Return values as blocks, scaled from the lowest to the highest; more than fit are averaged, neighbours together.
 
@@ -137,19 +120,6 @@ def last_episodes(path: Path, count: int) -> list[Row]:
         file.seek(max(0, size - _TAIL))
         lines = file.read()
     return list(deque((r for r in _rows(lines) if is_episode(r)), maxlen=count))
-
-
-def _plan_of(folder: Path) -> Config:
-    """Return what the run's config says about its length; a config of another version may hold more than we know."""
-    told = read_toml(folder / CONFIG)
-    words = []
-    for key in _PLAN:
-        if key in told:
-            word = f"{key}={write_value(told[key])}"
-            with contextlib.suppress(ConfigError):
-                load_config(None, [word])
-                words.append(word)
-    return load_config(None, words)
 
 
 def _curves(trained: list[Row], width: int) -> Table:

@@ -1,8 +1,11 @@
-"""What a person sees of a run: lines on stderr, and progress bars on what takes long."""
+"""What a person sees of a run: lines on stderr, and a progress bar on what takes long.
+
+In a terminal a line is as wide as the terminal: what does not fit is left out from its end, part by part, so the parts
+stand in the order of their importance. A file that stderr goes to gets all of them.
+"""
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 from typing import Protocol
@@ -13,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from himac.text import clean
 
 _BAR_AFTER_S = 2.0  # anything that takes longer gets a progress bar
+_BETWEEN = " | "
 
 
 class Console(Protocol):
@@ -26,6 +30,10 @@ class Console(Protocol):
         """Return a progress callback for something of `total` parts."""
         ...
 
+    def note(self, text: str) -> None:
+        """Take what is shown beside every bar from now on: how long the whole run will take."""
+        ...
+
 
 class Silent:
     """Says nothing, for notebooks and programs."""
@@ -37,6 +45,9 @@ class Silent:
         """Return a callback that does nothing."""
         return lambda count: None
 
+    def note(self, text: str) -> None:
+        """Drop it."""
+
 
 class Terminal:
     """Prints to stderr."""
@@ -44,17 +55,22 @@ class Terminal:
     def __init__(self) -> None:
         self._rich = Rich(stderr=True, highlight=False, soft_wrap=True)
         self._bar: _Bar | None = None
+        self._note = ""
 
     def say(self, text: str) -> None:
-        """Print one line."""
-        self.close()
-        self._rich.print(clean(text), markup=False)
+        """Print one line, above the progress bar where there is one."""
+        width = self._rich.width if self._rich.is_terminal else 0
+        self._rich.print(fitted(clean(text), width), markup=False)
 
     def collecting(self, title: str, total: int) -> Callable[[int], None]:
         """Open a progress bar that shows itself after two seconds; return its advance function."""
         self.close()
-        self._bar = _Bar(self._rich, title, total)
+        self._bar = _Bar(self._rich, title, total, self._note)
         return self._bar.advance
+
+    def note(self, text: str) -> None:
+        """Show a text beside the bars that are opened from now on."""
+        self._note = clean(text)
 
     def close(self) -> None:
         """Take the progress bar away."""
@@ -63,11 +79,22 @@ class Terminal:
             self._bar = None
 
 
-class _Bar:
-    """A rich progress bar that stays hidden for the first two seconds."""
+def fitted(line: str, width: int) -> str:
+    """Leave out the last parts of a line, as many as do not fit; the first one stays. A width of 0 takes all.
 
-    def __init__(self, rich: Rich, title: str, total: int) -> None:
-        self._rich, self._title, self._total = rich, title, total
+    >>> fitted("step 3/40 | success 0.50 | turns 9.0", 26)
+    'step 3/40 | success 0.50'
+    """
+    while 0 < width < len(line) and _BETWEEN in line:
+        line = line.rpartition(_BETWEEN)[0]
+    return line
+
+
+class _Bar:
+    """A rich progress bar that stays hidden for the first two seconds, and goes when all is done."""
+
+    def __init__(self, rich: Rich, title: str, total: int, note: str) -> None:
+        self._rich, self._title, self._total, self._note = rich, title, total, note
         self._began, self._done = time.monotonic(), 0
         self._progress: Progress | None = None
         self._task = TaskID(0)
@@ -77,15 +104,18 @@ class _Bar:
         if self._progress is None and self._is_due():
             columns = (
                 TextColumn("{task.description}"),
-                BarColumn(),
+                BarColumn(bar_width=16),
                 MofNCompleteColumn(),
                 TimeRemainingColumn(),
+                TextColumn("{task.fields[note]}", style="dim"),
             )
             self._progress = Progress(*columns, console=self._rich, transient=True)
-            self._task = self._progress.add_task(self._title, total=self._total)
+            self._task = self._progress.add_task(self._title, total=self._total, note=self._note)
             self._progress.start()
         if self._progress is not None:
             self._progress.update(self._task, completed=self._done)
+            if self._done >= self._total:
+                self.close()
 
     def close(self) -> None:
         if self._progress is not None:
@@ -93,4 +123,5 @@ class _Bar:
             self._progress = None
 
     def _is_due(self) -> bool:
-        return sys.stderr.isatty() and time.monotonic() - self._began > _BAR_AFTER_S
+        is_late = time.monotonic() - self._began > _BAR_AFTER_S
+        return self._rich.is_terminal and is_late and self._done < self._total

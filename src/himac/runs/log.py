@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,6 +15,8 @@ from himac.runs.folder import RunWriter
 from himac.runs.sinks import Sink
 from himac.types import Episode, Group, Json, Role, Row
 
+_PATIENCE = 3  # phases without signal before somebody is told what that means
+
 
 class RunLog:
     """Writes what happens.
@@ -24,6 +27,7 @@ class RunLog:
         iterations: of the run, for the lines.
         sinks: further places for metrics.
         save_episodes: whether training episodes go to episodes.jsonl; those of evaluations always do.
+        ahead: given each row, returns what is to be said of the time that is left; None: nothing is.
     """
 
     def __init__(
@@ -34,9 +38,11 @@ class RunLog:
         iterations: int,
         sinks: Sequence[Sink] = (),
         save_episodes: bool = True,
+        ahead: Callable[[Row], str] | None = None,
     ) -> None:
         self._writer, self._console, self._sinks = writer, console, sinks
-        self._iterations, self._save_episodes = iterations, save_episodes
+        self._iterations, self._save_episodes, self._ahead = iterations, save_episodes, ahead
+        self._without_signal: Counter[str] = Counter()  # phases in a row, until it was explained
 
     def phase(
         self,
@@ -55,6 +61,7 @@ class RunLog:
         """
         self._write(row)
         self._console.say(phase_line(row, self._iterations))
+        self._explain(row)
         if not self._save_episodes:
             return
         for number, group in enumerate(groups):
@@ -96,6 +103,18 @@ class RunLog:
         self._writer.metrics({key: _rounded(value) for key, value in row.items()})
         for sink in self._sinks:
             sink.write(row)
+        if self._ahead is not None:
+            self._console.note(self._ahead(row))
+
+    def _explain(self, row: Row) -> None:
+        """Say once for each phase what it means that no group has signal."""
+        phase = row["phase"]
+        if self._without_signal[phase] >= _PATIENCE:
+            return
+        self._without_signal[phase] = 0 if row.get("samples", 1) else self._without_signal[phase] + 1
+        if self._without_signal[phase] == _PATIENCE:
+            for line in no_signal_lines(row):
+                self._console.say(line)
 
 
 class NoLog:
@@ -122,39 +141,56 @@ class NoLog:
 
 
 def phase_line(row: Row, iterations: int) -> str:
-    """Return the line a person reads of one phase.
+    """Return the line a person reads of one phase, what matters most first.
 
     >>> phase_line({"iteration": 3, "phase": "executor", "success": 0.5, "return": 1.25, "turns": 9.0,
     ...     "collect_s": 2.0, "generate_s": 1.5, "train_s": 1.0, "kl": 0.01, "clip": 0.0, "grad": 0.2}, 40)
-    'step 3/40 | executor | success 0.50 | return 1.25 | turns 9.0 | kl 0.0100 | clip 0.00 | grad 0.20 | 3.0 s (gen 1.5, train 1.0)'
+    'step 3/40 | executor | success 0.50 | return 1.25 | 3.0 s | kl 0.0100 | grad 0.20 | turns 9.0 | clip 0.00 | gen 1.5 s, train 1.0 s'
     """
     parts = [f"step {row['iteration']}/{iterations}", row["phase"]]
-    parts += [f"success {row['success']:.2f}", f"return {row['return']:.2f}", f"turns {row['turns']:.1f}"]
-    for key, form in (("kl", ".4f"), ("clip", ".2f"), ("grad", ".2f")):
-        if key in row:
-            parts.append(f"{key} {row[key]:{form}}")
-    if row.get("distinct_blueprints"):
-        parts.append(f"plans {row['distinct_blueprints']:.1f}")
+    if not row.get("samples", 1):
+        parts.append("no group had signal: nothing learned")
     if row.get("gap_max", 0.0) > 0.05:
         parts.append(f"WARNING engine/learner gap {row['gap_max']:.3f}")
     if row.get("moved", 1.0) < 0.5:
         parts.append(f"WARNING only {row['moved']:.0%} of the weights moved")
     if row.get("skipped_steps"):
         parts.append(f"WARNING {row['skipped_steps']:.0f} steps skipped: gradient not finite")
-    if not row.get("samples", 1):
-        parts.append("no group had signal: nothing learned")
-    total = row["collect_s"] + row.get("train_s", 0.0)
-    parts.append(f"{total:.1f} s (gen {row['generate_s']:.1f}, train {row.get('train_s', 0.0):.1f})")
+    parts += [f"success {row['success']:.2f}", f"return {row['return']:.2f}"]
+    parts.append(f"{row['collect_s'] + row.get('train_s', 0.0):.1f} s")
+    if row.get("distinct_blueprints"):
+        parts.append(f"plans {row['distinct_blueprints']:.1f}")
+    for key, form in (("kl", ".4f"), ("grad", ".2f"), ("turns", ".1f"), ("clip", ".2f")):
+        if key in row:
+            parts.append(f"{key} {row[key]:{form}}")
+    parts.append(f"gen {row['generate_s']:.1f} s, train {row.get('train_s', 0.0):.1f} s")
     return " | ".join(parts)
 
 
 def evaluation_line(row: Row, iterations: int) -> str:
-    """Return the line a person reads of one evaluation."""
+    """Return the line a person reads of one evaluation, what matters most first."""
     interval = f"[{row['success_low']:.3f}, {row['success_high']:.3f}]"
     return (
         f"eval {row['iteration']}/{iterations} | {row['split']} | success {row['success']:.3f} {interval} "
-        f"of {row['episodes']} | return {row['return']:.2f} | steps {row['env_steps']:.1f} | {row['seconds']:.1f} s"
+        f"of {row['episodes']} | {row['seconds']:.1f} s | return {row['return']:.2f} | steps {row['env_steps']:.1f}"
     )
+
+
+def no_signal_lines(row: Row) -> list[str]:
+    """Return what it means that a phase found nothing to compare, and what to try; a line each, for a narrow terminal."""
+    knob = "rollout.planner_temperature" if row["phase"] == "planner" else "rollout.temperature"
+    if row["success"] > 0.9:
+        more = "nearly all succeed: the tasks are learned, or too easy"
+    elif row["success"] < 0.1:
+        more = "nearly all fail: a longer warm start, or easier tasks"
+    else:
+        more = f"more differing attempts: a higher {knob}"
+    return [
+        f"no signal, {_PATIENCE} times in a row: all attempts at each task came to the same return,",
+        "so there was nothing to compare, and nothing was learned. What helps:",
+        f"  - {more}",
+        "  - more tasks (rollout.tasks), or others for those (rollout.dynamic_sampling=2)",
+    ]
 
 
 def _merged(per_role: Sequence[np.ndarray]) -> list[float | None]:

@@ -18,7 +18,7 @@ from himac.config import Config, override
 from himac.errors import ConfigError
 from himac.learner.checkpoint import TrainState
 from himac.learner.credit import PerRole
-from himac.report.watch import duration
+from himac.report.run_status import duration
 from himac.runs.console import Console, Silent
 from himac.train.components import Components
 from himac.train.memory import Memory, memory_of

@@ -10,7 +10,7 @@ import contextlib
 import json
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from himac.learner import checkpoint as ckpt
 from himac.learner.learner import Learner
 from himac.models.attention import why_padded
 from himac.parallel import ALONE, Ranks
+from himac.report.run_status import duration, read_status
 from himac.rollout.evaluate import evaluate, subset
 from himac.runs.console import Console, Silent
 from himac.runs.folder import (
@@ -37,6 +38,7 @@ from himac.runs.folder import (
     START,
     WARMING,
     RunWriter,
+    read_rows,
 )
 from himac.runs.log import NoLog, RunLog
 from himac.runs.machine import describe_machine
@@ -170,12 +172,25 @@ def _train(config: Config, folder: Path, console: Console, ranks: Ranks) -> Outc
                 config.run.sinks, folder, config=config, after=state.iteration if is_resumed else None
             ),
             save_episodes=config.run.save_episodes,
+            ahead=time_left(folder, config),
         )
     try:
         return _Session(config, folder, parts, learner, log, writer).go(state, resumed=is_resumed)
     finally:
         log.close()
         parts.close()
+
+
+def time_left(folder: Path, config: Config) -> Callable[[Row], str]:
+    """Return what tells, row by row, how long the run will still take."""
+    rows = list(read_rows(folder / METRICS))
+
+    def ahead(row: Row) -> str:
+        rows.append(row)
+        left_s = read_status(rows, config).left_s
+        return f"run: about {duration(left_s)} left" if left_s else ""
+
+    return ahead
 
 
 def _take_up(folder: Path, learner: Learner, console: Console, ranks: Ranks) -> tuple[ckpt.TrainState, bool]:

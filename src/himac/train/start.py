@@ -32,6 +32,7 @@ from himac.train.describing import describe
 from himac.train.warm_start import demo_samples, demo_texts, demonstrations, warm_start
 
 _SAVE_EVERY_S = 60.0  # of a warm start; and never more than a twentieth of its time goes into saving
+_SAY_EVERY_S = 60.0  # a fifth of the steps may take hours
 
 
 def starting_model(
@@ -176,11 +177,18 @@ class _Kept:
 
     def steps_of(self, stage: str) -> Callable[[int, int, dict[str, float]], None]:
         """Return what is to be called after each step of a stage with (step, steps, metrics)."""
+        tick: Callable[[int], None] | None = (
+            None  # opened by the first step: how many there are is told with it
+        )
 
         def report(step: int, steps: int, metrics: dict[str, float]) -> None:
+            nonlocal tick
+            if tick is None:
+                tick = self._console.collecting(stage, steps - self.done.get(stage, 0))
+            tick(1)
             self.done[stage] = step
             now_s = time.monotonic()
-            if now_s - self._spoke_s > 5 or step in (1, steps):
+            if now_s - self._spoke_s > _SAY_EVERY_S or step in (1, steps) or step % max(1, steps // 5) == 0:
                 self._spoke_s = now_s
                 self._console.say(
                     f"{stage} {step}/{steps} | loss {metrics['loss']:.4f} | grad {metrics['grad']:.2f}"

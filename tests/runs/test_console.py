@@ -1,0 +1,61 @@
+"""What a person sees: lines that fit, what it means that nothing was learned, and how long it will take."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+
+from himac.report.run_status import duration
+from himac.runs.console import fitted
+from himac.runs.log import no_signal_lines, phase_line
+
+ROW = {
+    "iteration": 3, "phase": "planner", "success": 0.5, "return": 1.25, "turns": 9.0, "samples": 4, "kl": 0.01,
+    "collect_s": 2.0, "generate_s": 1.5, "train_s": 1.0, "clip": 0.0, "grad": 0.2, "distinct_blueprints": 3.0,
+}  # fmt: skip
+
+
+def test_a_line_keeps_what_matters_most_where_there_is_little_room() -> None:
+    line = phase_line(ROW, 40)
+    shown = fitted(line, 80)
+    assert len(shown) <= 80 < len(line) and line.startswith(shown)
+    assert "success 0.50" in shown and "3.0 s" in shown
+    assert fitted(line, 0) == line
+
+
+def test_a_warning_stands_before_the_numbers() -> None:
+    assert "WARNING only 2%" in fitted(phase_line({**ROW, "moved": 0.02}, 40), 80)
+    assert "no group had signal" in fitted(phase_line({**ROW, "samples": 0}, 40), 80)
+
+
+def test_what_to_try_depends_on_what_happened() -> None:
+    said = {success: "\n".join(no_signal_lines({**ROW, "success": success})) for success in (0.0, 0.5, 1.0)}
+    assert "warm start" in said[0.0] and "too easy" in said[1.0]
+    assert "rollout.planner_temperature" in said[0.5]
+    assert "rollout.temperature" in "\n".join(no_signal_lines({**ROW, "phase": "executor"}))
+    assert max(len(line) for text in said.values() for line in text.splitlines()) <= 80
+
+
+def test_a_terminal_of_80_columns_gets_lines_of_80_and_a_file_gets_all() -> None:
+    program = (
+        "from himac.runs.console import Terminal; from himac.runs.log import phase_line;"
+        f"Terminal().say(phase_line({ROW!r}, 40))"
+    )
+    plain = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "FORCE_COLOR")}
+    ours, theirs = pty.openpty()
+    env = plain | {"COLUMNS": "80", "TERM": "xterm"}
+    subprocess.run([sys.executable, "-c", program], stderr=theirs, env=env, check=True)
+    os.close(theirs)
+    seen = os.read(ours, 10_000).decode().replace("\r", "").rstrip("\n")
+    os.close(ours)
+    assert len(seen) <= 80 and seen.startswith("step 3/40 | planner | success 0.50")
+    kept = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env=env, check=True
+    )
+    assert kept.stderr.rstrip("\n") == phase_line(ROW, 40)
+
+
+def test_durations_are_said_as_people_say_them() -> None:
+    assert [duration(s) for s in (40, 840, 9000)] == ["40 s", "14 min", "2.5 h"]
