@@ -40,6 +40,7 @@ check: lint types test
 
 docs: $(VENV)/.docs
 	$(BIN)/mkdocs build --strict
+	$(BIN)/python docs/make_sample_report.py site/sample-report.html
 
 $(VENV)/.docs: $(STAMP)
 	$(BIN)/pip install --quiet -e '.[docs]' -c constraints-cpu.txt

@@ -19,7 +19,14 @@ from mkdocs.structure.files import File, Files, InclusionLevel
 ROOT = Path(__file__).resolve().parents[1]
 _OUTSIDE = re.compile(r"\]\(((?:\.\./)+)([\w./-]+)(#[\w-]+)?\)")
 _FORMULA = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.DOTALL)
+_TEST = re.compile(r"<code>test_\w+</code>")
 _LANGUAGES = {".py": "python", ".toml": "toml", ".js": "javascript", ".md": ""}
+_HIDE = {  # what a page does without: the first one navigates itself, wide tables want the room
+    "index.md": ["navigation", "toc"],
+    "others.md": ["toc"],
+    "paper.md": ["toc"],
+    "config.md": ["toc"],
+}
 _AS_THEY_ARE = {".png", ".svg", ".json", ".txt"}
 
 
@@ -38,6 +45,8 @@ def on_files(files: Files, *, config: Any) -> Files:
 
 def on_page_markdown(markdown: str, *, page: Any, config: Any, files: Files) -> str:
     """Point links out of docs/ at the pages and copies that `on_files` added."""
+    if page.file.src_uri in _HIDE:
+        page.meta["hide"] = _HIDE[page.file.src_uri]
     if page.file.src_uri.startswith("files/"):
         return markdown
     here = page.file.src_uri.count("/")
@@ -54,14 +63,15 @@ def on_page_markdown(markdown: str, *, page: Any, config: Any, files: Files) -> 
 
 
 def on_page_content(content: str, **_: Any) -> str:
-    """Turn formulas into MathML."""
+    """Turn formulas into MathML, and let the long names of tests break."""
 
     def formula(found: re.Match[str]) -> str:
         display = "inline" if found[2] == "(" else "block"
         drawn = convert(html.unescape(found[3]), display=display)
         return drawn if display == "inline" else f'<span class="formula">{drawn}</span>'
 
-    return _FORMULA.sub(formula, content)
+    breakable = _TEST.sub(lambda found: found[0].replace("_", "_<wbr>"), content)
+    return _FORMULA.sub(formula, breakable)
 
 
 def _uri(path: str) -> str:

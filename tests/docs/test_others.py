@@ -24,7 +24,7 @@ def test_each_cell_about_another_library_names_a_source_or_says_not_checked(row:
 def test_sources_are_used_and_uses_have_sources() -> None:
     used = {int(n) for n in re.findall(r"\[(\d+)\]", PAGE)}
     assert used == SOURCES
-    assert SOURCES == set(range(1, len(SOURCES) + 1))
+    assert set(range(1, len(SOURCES) + 1)) == SOURCES
 
 
 def test_the_table_says_when_it_was_made() -> None:
