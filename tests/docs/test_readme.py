@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import json
 import re
 import runpy
@@ -55,3 +56,10 @@ def test_pictures_are_there() -> None:
     shown = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", README)
     assert len(shown) == 3
     assert all((ROOT / path).is_file() for path in shown)
+
+
+def test_the_examples_in_setup_py_are_true() -> None:
+    script = runpy.run_path(str(ROOT / "setup.py"), run_name="docs")
+    tests = doctest.DocTestFinder().find(script["for_an_index"], "for_an_index", globs=script)
+    assert sum(len(test.examples) for test in tests) == 2
+    assert all(doctest.DocTestRunner().run(test).failed == 0 for test in tests)
