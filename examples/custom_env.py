@@ -71,6 +71,11 @@ class Lamps:
             valid=valid,
         )
 
+    def board(self) -> str:
+        """Return the corridor as people see it in reports and when they play; a world can do without."""
+        lamps = " ".join("*" if lit else "o" for lit in self._lit)
+        return f"{lamps}\n{'  ' * self._at}^"
+
     def close(self) -> None:
         """Nothing to release."""
 

@@ -151,3 +151,17 @@ def test_one_number_where_two_are_wanted_is_told_how_two_are_written() -> None:
     ) as caught:
         load_config(None, ["algo.minibatches=4"])
     assert caught.value.hint == "one number each: algo.minibatches = [4, 4]"
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("size=8", "env.size=8"),
+        ("iterations=5", "run.iterations=5"),
+        ("lr=1e-3", "optimizer.lr=1e-3 or sft.lr=1e-3"),
+    ],
+)
+def test_a_key_without_its_section_is_told_which_it_may_be(word: str, meant: str) -> None:
+    with pytest.raises(ConfigError, match="cannot read") as caught:
+        load_config(None, [word])
+    assert caught.value.hint == f"did you mean {meant}?"

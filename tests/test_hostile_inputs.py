@@ -19,7 +19,7 @@ from himac.envs.sokoban.levels import find_levels, read_levels
 from himac.errors import ConfigError, DataError, ModelError
 from himac.models.load import load_model
 from himac.models.tiny import TinyShape, build_tiny
-from himac.report.reading import _dumps
+from himac.report.packed import dumps
 from himac.rollout.episode import state_key
 from himac.text import clean, line, whole
 from himac.types import Observation, StepResult
@@ -210,7 +210,7 @@ def test_text_from_outside_is_made_harmless() -> None:
     assert state_key(Observation(text="x \ud83d y")) == state_key(Observation(text="x ? y"))
     assert (whole("x \ud83d y"), line("a\n\x1b[2J b")) == ("x ? y", "a ␛[2J b")
     assert not set("\x1b\x07\u202e\u2066\x9b\ud800") & set(clean("a\x1b]0;PWN\x07\u202e\u2066\x9b\ud800b"))
-    assert _dumps({"reward": math.nan, "x": [math.inf, 1]}) == '{"reward":null,"x":[null,1]}'
+    assert dumps({"reward": math.nan, "x": [math.inf, 1]}) == '{"reward":null,"x":[null,1]}'
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ from himac.toml import (
     at_least,
     build,
     flat,
+    full_names,
     merge,
     read_toml,
     read_value,
@@ -374,9 +375,9 @@ def _lay(tree: Table, word: str) -> None:
     key, found, text = word.partition("=")
     key = SHORT.get(key.strip(), key.strip())
     if not found or "." not in key:
-        raise ConfigError(
-            f"cannot read {word!r}; allowed: section.key=value", hint="for example optimizer.lr=1e-5"
-        )
+        meant = " or ".join(f"{name}={text}" for name in full_names(key, Config)) if found else ""
+        hint = f"did you mean {meant}?" if meant else "for example optimizer.lr=1e-5"
+        raise ConfigError(f"cannot read {word!r}; allowed: section.key=value", hint=hint)
     *path, leaf = key.split(".")
     table = tree
     for name in path:

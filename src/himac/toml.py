@@ -15,7 +15,7 @@ import math
 import re
 import tomllib
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from types import SimpleNamespace, UnionType
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -153,6 +153,13 @@ def comments_of(cls: Kind) -> dict[str, str]:
             found |= {match[1]: words} if words else {}
             remark = ""
     return found
+
+
+def full_names(key: str, cls: Kind) -> list[str]:
+    """Return the settings that a key without its section may mean; one that no section has is a world's own."""
+    sections = {name: kind for name, kind in get_type_hints(cls).items() if is_dataclass(kind)}
+    meant = [f"{name}.{key}" for name, kind in sections.items() if key in {f.name for f in fields(kind)}]
+    return meant or ([f"env.{key}"] if key.isidentifier() else [])
 
 
 def read_toml(path: Path) -> Table:

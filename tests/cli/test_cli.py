@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 from pathlib import Path
@@ -95,3 +96,36 @@ def test_doctor_reports_without_failing(capsys: pytest.CaptureFixture[str]) -> N
     assert main(["doctor"]) == 0
     said = capsys.readouterr().out
     assert "torch" in said and "torchrun --nproc-per-node N" in said
+
+
+@pytest.mark.parametrize("form", ["words", "grid", "image"])
+def test_a_game_that_is_piped_reads_as_it_was_played(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    """Instructions once, a board at each step, the actions before they are needed, and no prompt for nobody."""
+    monkeypatch.setattr("sys.stdin", io.StringIO("up\ndance\n"))
+    assert main(["play", "env=sokoban", f"env.observation={form}"]) == 0
+    out = capsys.readouterr().out
+    lines = [line.rstrip() for line in out.split("\n")]
+    assert out.count("You move on a board") == 1
+    assert [line for line in lines if line.startswith(">")] == ["> up", "> dance"]
+    assert out.count("actions: up, down, left, right") == 3
+    assert out.count("●") + out.count("◉") - 2 == 3  # less the two of the legend
+    assert lines.index("actions: up, down, left, right") < lines.index("> up")
+    assert "# # #" not in out and ("you: row" in out) == (form == "words")
+    assert max(map(len, lines)) <= 80
+
+
+def test_a_model_plays_on_a_board_that_it_does_not_see(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    from himac.models.tiny import TinyShape, build_tiny
+
+    build_tiny(
+        tmp_path / "model", ["go up down"], TinyShape(hidden=32, layers=1, heads=1, kv_heads=1), vocab=400
+    )
+    small = ["agent.max_steps=3", "agent.executor_tokens=8", "agent.planner_tokens=8", "agent.think=false"]
+    words = ["env=sokoban", "env.observation=words", *small]
+    assert main(["play", "--model", str(tmp_path / "model"), *words]) == 0
+    out = capsys.readouterr().out
+    assert "██" in out and "you: row" in out and out.count("You move on a board") == 1

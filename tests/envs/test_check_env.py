@@ -181,3 +181,18 @@ def test_a_spoilt_spec_is_named():
         check_env(env)
     with pytest.raises(EnvError, match="object is not an Env: it has no spec, tasks, reset, step, close"):
         check_env(object())
+
+
+@pytest.mark.parametrize(
+    ("board", "message"),
+    [
+        (lambda self: "", "board must return a str of 1 to 4,000 characters, got 0 characters"),
+        (lambda self: "#" * 4001, "got 4,001 characters"),
+        (lambda self: [["#"]], "got list"),
+        (lambda self: 1 / 0, "board must not raise, got ZeroDivisionError"),
+    ],
+)
+def test_a_board_that_nobody_can_show_is_named(board: object, message: str):
+    check_env(Broken(), num_tasks=2)
+    with pytest.raises(EnvError, match=message):
+        check_env(type("BadBoard", (Broken,), {"board": board})(), num_tasks=2)

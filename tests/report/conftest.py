@@ -22,6 +22,13 @@ def hostile_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def words_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same play as in `run_folder`, told in words: the model never sees a board."""
+    env = ("env=sokoban", "env.size=[6,6]", "env.boxes=1", "env.observation=words")
+    return write_run(tmp_path_factory.mktemp("runs") / "words", env=env)
+
+
+@pytest.fixture(scope="session")
 def household_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run in ALFWorld, in the world that `HOUSEHOLD` makes."""
     words = [f"env.{key}={value}" for key, value in HOUSEHOLD.items()]

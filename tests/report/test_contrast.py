@@ -12,6 +12,8 @@ from himac.report.page import build_report
 
 ADDRESSES = (
     "run", "episodes", "episodes?phase=planner&success=0", "group/0/6", "episode/0/6", "episode/1/4", "episode/2/6",
+    "tasks", "task/0/0", "group/0/6?with=6,7&by=subgoal",
+    "episodes?q=go", "episodes?sort=-surprise",
 )  # fmt: skip
 
 # Every visible text node with the colours as drawn: what lies under it is composed layer by layer, opacity included.

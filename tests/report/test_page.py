@@ -209,6 +209,13 @@ def test_an_injected_script_is_stopped_by_the_policy(browser: Any, page: str) ->
 def test_no_page_scrolls_sideways(browser: Any, page: str, width: int) -> None:
     script = "const m = document.querySelector('main'); return [m.scrollWidth - m.clientWidth, document.documentElement.scrollWidth - innerWidth]"
     with width_of(browser, width):
-        for address in ("run", "episodes", "group/0/6", "episode/0/6"):
+        for address in (
+            "run",
+            "episodes",
+            "episodes?q=go",
+            "episodes?sort=return",
+            "group/0/6",
+            "episode/0/6",
+        ):
             open_page(browser, page, address)
             assert max(browser.execute_script(script)) <= 0, address

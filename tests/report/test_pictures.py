@@ -57,7 +57,7 @@ def test_an_episode_shows_what_was_seen_at_each_step(browser: Any, folder: Path,
     ]
     open_page(browser, page.as_uri(), f"episode/0/{place}")
     for name in seen[:4]:
-        picture = find(browser, ".view img.picture")
+        picture = find(browser, ".stage .shown img.picture")
         assert picture.get_attribute("data-image") == name
         assert browser.execute_script("return arguments[0].naturalWidth", picture) == 96
         find(browser, "#forth").click()
@@ -68,8 +68,9 @@ def test_a_group_begins_with_what_its_task_looks_like(browser: Any, folder: Path
     rows = list(read_rows(folder / EPISODES))
     place = next(n for n, row in enumerate(rows) if row["phase"] == "planner")
     open_page(browser, page.as_uri(), f"group/0/{place}")
-    (shown,) = find_all(browser, ".thumbs img")[:1]
+    (shown,) = find_all(browser, ".task img")[:1]
     assert shown.get_attribute("data-image") == TAG.findall(rows[place]["instruction"])[0]
+    assert find(browser, ".task .board").is_displayed()
     assert errors(browser) == []
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +18,7 @@ from himac.types import Row
 if TYPE_CHECKING:
     from himac.cli.given import Which
     from himac.config import Config
+    from himac.errors import EndpointError
 
 
 @click.command(
@@ -31,7 +34,10 @@ if TYPE_CHECKING:
 @click.option("--planner", metavar="MODEL|URL", default="", help="Who plans, if not MODEL.")
 @click.option("--executor", metavar="MODEL|URL", default="", help="Who acts, if not MODEL.")
 @click.option("--out", metavar="FILE", default="", help="Also write the result as JSON here.")
-def evaluate(given: tuple[str, ...], checkpoint: Which, planner: str, executor: str, out: str) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print the result for programs.")
+def evaluate(
+    given: tuple[str, ...], checkpoint: Which, planner: str, executor: str, out: str, as_json: bool
+) -> None:
     """Evaluate a run, model or endpoint on a whole split.
 
     MODEL is a run, a checkpoint, a model folder, a Hugging Face name or an endpoint URL#MODEL; settings are laid over
@@ -39,7 +45,19 @@ def evaluate(given: tuple[str, ...], checkpoint: Which, planner: str, executor: 
     """
     config, run = _who_plays(list(given), checkpoint, planner, executor)
     folder = _folder_of(config, run, given)
-    _in_folder(config, folder, Path(out) if out else _result_of(config, run))
+    row, stopped = _in_folder(config, folder)
+    saved = Path(out) if out else _result_of(config, run)
+    if saved:
+        _write(saved, row)
+    if as_json:
+        print(json.dumps(row, indent=1))
+    else:
+        _tell(row, folder, saved)
+    if stopped is not None:
+        again = "the same command goes on where this one stopped"
+        if again not in stopped.hint:
+            stopped.hint = "; ".join(filter(None, [stopped.hint, again]))
+        raise stopped
 
 
 def _folder_of(config: Config, run: Path | None, given: tuple[str, ...]) -> Path:
@@ -73,21 +91,28 @@ def _is_local(config: Config) -> bool:
     return config.eval.planner == config.eval.executor and not is_endpoint(config.eval.executor)
 
 
-def _in_folder(config: Config, folder: Path, out: Path | None) -> None:
-    """Evaluate in a folder that the same command goes on in."""
-    from himac.evaluation.folder import EVALUATION, evaluate_in_folder
-    from himac.report.tables import evaluation_table
+def _in_folder(config: Config, folder: Path) -> tuple[Row, EndpointError | None]:
+    """Evaluate in a folder that the same command goes on in; return (result, what ended it early)."""
+    from himac.evaluation.folder import evaluate_in_folder
     from himac.runs.console import Terminal
 
     quiet_libraries()
     console = Terminal()
-    row, stopped = evaluate_in_folder(config, folder, console)
-    console.close()
+    try:
+        return evaluate_in_folder(config, folder, console)
+    finally:
+        console.close()
+
+
+def _tell(row: Row, folder: Path, saved: Path | None) -> None:
+    """Print the result, what it cost, and where it lies."""
+    from himac.evaluation.folder import EVALUATION
+    from himac.report.tables import evaluation_table
+
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     if row["episodes"]:
-        print(f"{clean(evaluation_table([row]))}\n")
-    if out:
-        _write(out, row)
-    print(f"saved  {out or folder / EVALUATION} ({_extent(row)})")
+        print(f"{clean(evaluation_table([row], width=width))}\n")
+    print(f"saved  {saved or folder / EVALUATION} ({_extent(row)})")
     print(f"kept   {folder}, for himac show and himac report")
     usage = row["usage"]
     unused = {
@@ -104,11 +129,6 @@ def _in_folder(config: Config, folder: Path, out: Path | None) -> None:
     if usage["requests"]:
         tokens = f"{usage['prompt_tokens']:.0f} + {usage['completion_tokens']:.0f} tokens"
         print(f"used   {usage['requests']:.0f} requests ({usage['retries']:.0f} of them again), {tokens}")
-    if stopped is not None:
-        again = "the same command goes on where this one stopped"
-        if again not in stopped.hint:
-            stopped.hint = "; ".join(filter(None, [stopped.hint, again]))
-        raise stopped
 
 
 def _who_plays(

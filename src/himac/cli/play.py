@@ -1,11 +1,13 @@
 """`himac play`: a person or a model plays one task in the terminal.
 
-What is shown is what an agent gets: the world's text, the actions it lists, and, when a model plays, the blueprint and
-the active sub-goal as they go.
+What is shown is the board, where the world has one, and what an agent gets: the world's text, the actions it lists, and,
+when a model plays, the blueprint and the active sub-goal as they go.
 """
 
 from __future__ import annotations
 
+import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import click
@@ -74,19 +76,17 @@ def play_person(config: Config, *, index: int, split: str) -> None:
     task = _task(env, split, index)
     out = _console()
     _say_rules(out, env)
-    album = Album()
-    _show(out, env.reset(task, seed=0), album)
+    view = _View(out, env, Album())
+    view.show(env.reset(task, seed=0), is_over=False, legend=True)
     total, result = 0.0, None
     while result is None or not (result.terminated or result.truncated):
-        try:
-            action = out.input("[bold]> [/bold]")
-        except (EOFError, RuntimeError):  # RuntimeError: stdin is closed
-            break
-        if action.strip().lower() in ("quit", "exit"):
+        action = _asked(out)
+        if action is None or action.strip().lower() in ("quit", "exit"):
             break
         result = env.step(action)
         total += result.reward
-        _show(out, result.observation, album, note="" if result.valid else "(not an admissible action)")
+        over = result.terminated or result.truncated
+        view.show(result.observation, is_over=over, note="" if result.valid else "(not an admissible action)")
     out.print(_verdict(result, total))
     env.close()
 
@@ -104,7 +104,8 @@ def play_model(config: Config, model: str, *, index: int, split: str) -> None:
     job = Job(task=task, replica=0, agent=parts.collector.agent(GREEDY), seed=0)
     live = LiveEpisode(job, parts.env, parts.chat, cfg=config.agent, album=parts.album)
     live.begin()
-    _show(out, live.first, parts.album)
+    view = _View(out, parts.env, parts.album)
+    view.show(live.first, is_over=False, legend=True)
     result, total = None, 0.0
     while not live.finished:
         request = live.ask(config.model.max_prompt)
@@ -118,7 +119,7 @@ def play_model(config: Config, model: str, *, index: int, split: str) -> None:
             if found is not None:
                 result, total = found, total + found.reward
                 note = "" if found.valid else "(not an admissible action)"
-                _show(out, found.observation, parts.album, note=note)
+                view.show(found.observation, is_over=found.terminated or found.truncated, note=note)
     out.print(_verdict(result, total))
     parts.close()
 
@@ -170,15 +171,48 @@ def _say_rules(out: Console, env: Env) -> None:
         out.print(f"Goal: {_told(env.spec.goal)}")
 
 
-def _show(out: Console, observation: Observation, album: Album, *, note: str = "") -> None:
-    from himac.report.pictures import print_told
+def _asked(out: Console) -> str | None:
+    """Return a person's next action, None at the input's end.
 
-    out.print()
-    print_told(clean(album.told(observation).text), album, out)
-    if observation.admissible:
-        out.print(f"[dim]actions: {_told(', '.join(observation.admissible))}[/dim]")
-    if note:
-        out.print(f"[yellow]{_told(note)}[/yellow]")
+    A prompt is for who types: input that is piped is repeated in its place, so that the game reads as it was played.
+    """
+    typed = sys.stdin is not None and sys.stdin.isatty()
+    try:
+        action = out.input("[bold]> [/bold]" if typed else "")
+    except (EOFError, RuntimeError):  # RuntimeError: stdin is closed
+        return None
+    if not typed:
+        out.print(f"[bold]> {_told(action)}[/bold]")
+    return action
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """What a player sees of a world after each step."""
+
+    out: Console
+    env: Env
+    album: Album
+
+    def show(self, observation: Observation, *, is_over: bool, note: str = "", legend: bool = False) -> None:
+        """Print the board, the text where it says more, and, while the game goes on, the actions."""
+        from himac.envs.base import Draws
+        from himac.report.pictures import print_told
+        from himac.report.terminal import draw_board, legend_of, says_more
+
+        self.out.print()
+        board = self.env.board() if isinstance(self.env, Draws) else ""
+        text = self.album.told(observation).text
+        if board:
+            draw_board(board, self.out)
+            if legend and legend_of(board):
+                self.out.print(f"[dim]{legend_of(board)}[/dim]")
+        if says_more(text, board):
+            print_told(clean(text), self.album, self.out, style="dim" if board else "")
+        if note:
+            self.out.print(f"[yellow]{_told(note)}[/yellow]")
+        if observation.admissible and not is_over:
+            self.out.print(f"[dim]actions: {_told(', '.join(observation.admissible))}[/dim]")
 
 
 def _verdict(result: StepResult | None, total: float) -> str:

@@ -21,8 +21,8 @@ from himac.types import Demonstration, EnvSpec, Observation, StepResult, Task
 class Env(Protocol):
     """One world holding one episode at a time.
 
-    It may also offer `expert() -> Expert`, a solver whose demonstrations start a model, a property `provenance`, and
-    `describe(*, brief: bool = False) -> str` (see `Describes`).
+    It may also offer `expert() -> Expert`, a solver whose demonstrations start a model, a property `provenance`,
+    `describe(*, brief: bool = False) -> str` (see `Describes`) and `board() -> str` (see `Draws`).
 
     Cheap to construct: whatever is heavy (indices, catalogues, parsed games) is shared by all instances
     that were made with the same arguments.
@@ -64,6 +64,22 @@ class Describes(Protocol):
         ...
 
 
+MOST_BOARD = 4000
+"""Characters of a board; what is longer is not drawn, for a run has thousands of them."""
+
+
+@runtime_checkable
+class Draws(Protocol):
+    """An environment that shows people where things stand, whatever it shows to a model."""
+
+    def board(self) -> str:
+        """Return the state of the episode as rows of text, for reports, `himac show` and `himac play`.
+
+        It is asked for after `reset` and after every step, the last one too. Rows of at most 80 characters fit a terminal.
+        """
+        ...
+
+
 @runtime_checkable
 class Expert(Protocol):
     """A solver that can demonstrate."""
@@ -96,6 +112,7 @@ class CarelessExpert(Protocol):
 
 __all__ = [
     "CarelessExpert",
+    "Draws",
     "Env",
     "EnvSpec",
     "Expert",

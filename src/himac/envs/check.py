@@ -12,7 +12,7 @@ from collections.abc import Callable, Hashable, Sequence
 
 import numpy as np
 
-from himac.envs.base import Env, Expert
+from himac.envs.base import MOST_BOARD, Draws, Env, Expert
 from himac.envs.splits import pick, rng_from
 from himac.errors import ConfigError, EnvError
 from himac.types import Demonstration, EnvSpec, Observation, StepResult, Task
@@ -126,6 +126,7 @@ def _play(
     rng = rng_from("check_env", task.env, task.split, task.index)
     observation = first = env.reset(task, seed=0)
     _check_observation(observation, f"{_name(task)}, reset", images=env.spec.images)
+    _check_board(env, f"{_name(task)}, reset")
     results: list[StepResult] = []
     for number in range(1, max_steps + 1):
         known = observation.admissible if observation.admissible is not None else tuple(actions)
@@ -137,6 +138,7 @@ def _play(
         except Exception as error:
             raise EnvError(f"{where}: step must not raise, whatever the action, got {error!r}") from error
         _check_result(result, where, images=env.spec.images)
+        _check_board(env, where)
         if observation.admissible is not None and result.valid is nonsense:
             listed = "is nonsense" if nonsense else "is listed as admissible"
             raise EnvError(f"{where}: the action {listed} but was reported with valid={result.valid}")
@@ -198,6 +200,19 @@ def _check_observation(observation: Observation, where: str, *, images: bool) ->
     if len(set(listed)) != len(listed):
         twice = next(action for action in listed if listed.count(action) > 1)
         raise EnvError(f"{where}: Observation.admissible names {twice!r} twice")
+
+
+def _check_board(env: Env, where: str) -> None:
+    """Check `board()`, where the environment has one."""
+    if not isinstance(env, Draws):
+        return
+    try:
+        board: object = env.board()
+    except Exception as error:
+        raise EnvError(f"{where}: board must not raise, got {error!r}") from error
+    if not isinstance(board, str) or not 0 < len(board) <= MOST_BOARD:
+        found = f"{len(board):,} characters" if isinstance(board, str) else type(board).__name__
+        raise EnvError(f"{where}: board must return a str of 1 to {MOST_BOARD:,} characters, got {found}")
 
 
 def _equal_observations(one: Observation, two: Observation) -> bool:

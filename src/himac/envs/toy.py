@@ -182,6 +182,33 @@ def describe(layout: Layout, state: State) -> str:
     )
 
 
+def draw(layout: Layout, state: State) -> str:
+    """Return the house as a tree of rooms, for people: "@ |- [red door] attic: green key" is where the player stands."""
+    near: dict[str, list[tuple[str, str]]] = {}  # room -> (door that is still locked, room behind)
+    for a, b in layout.passages:
+        near.setdefault(a, []).append(("", b))
+        near.setdefault(b, []).append(("", a))
+    for door in layout.doors:
+        locked = "" if door.colour in state.opened else f"[{door.colour} door] "
+        near.setdefault(door.near, []).append((locked, door.far))
+    rows: list[str] = []
+    drawn: set[str] = set()
+
+    def add(room: str, depth: int, locked: str) -> None:
+        drawn.add(room)
+        things = ", ".join(item for item, at in layout.items if at == room and item not in state.taken)
+        branch = "| " * (depth - 1) + "|- " if depth else ""
+        here = "@" if room == state.room else " "
+        rows.append(f"{here} {branch}{locked}{room}{': ' if things else ''}{things}")
+        for door, other in near.get(room, ()):
+            if other not in drawn:
+                add(other, depth + 1, door)
+
+    add(layout.start, 0, "")
+    rows.append(f"You carry {'the ' + state.carrying if state.carrying else 'nothing'}.")
+    return "\n".join(rows)
+
+
 def shortest_play(layout: Layout, state: State) -> tuple[str, ...] | None:
     """Return the shortest action sequence that takes the treasure, or None when there is none."""
     queue: deque[tuple[State, tuple[str, ...]]] = deque([(state, ())])
@@ -281,6 +308,12 @@ class ToyEnv:
             score=num_met / (self.doors + 1),
             valid=valid,
         )
+
+    def board(self) -> str:
+        """Return the house as a tree of rooms."""
+        if self._layout is None:
+            raise EnvError("toy: board called before reset", hint="call reset(task) first")
+        return draw(self._layout, self._state)
 
     def expert(self) -> ToyExpert:
         """Return the solver that demonstrates."""

@@ -9,8 +9,8 @@ nothing is fetched. Pictures that an agent saw lie in the page itself, each once
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
-import json
 import time
 from collections.abc import Sequence
 from importlib.resources import files
@@ -21,8 +21,10 @@ from himac import __version__
 from himac.errors import DataError
 from himac.files import write_text
 from himac.images import data_url
+from himac.report.boards import REPLAYS_S, Boards
+from himac.report.families import group_seeds
+from himac.report.packed import dumps
 from himac.report.reading import (
-    finite,
     read_evaluations,
     read_machine,
     read_metrics,
@@ -30,14 +32,15 @@ from himac.report.reading import (
     sample_episodes,
 )
 from himac.report.vocabulary import find_tokenizer, token_texts
-from himac.runs.folder import read_images
+from himac.runs.folder import START, read_images
 from himac.runs.rows import Broken
 from himac.types import Row
 
 _SCRIPTS = (
-    "dom.js", "charts.js", "worlds.js", "household.js", "shop.js", "curves.js", "run_page.js", "episodes_page.js", "tokens.js",
-    "stage.js", "episode_page.js", "app.js",
+    "dom.js", "charts.js", "worlds.js", "household.js", "shop.js", "axes.js", "curves.js", "run_page.js", "search.js",
+    "episodes_page.js", "group_page.js", "beside.js", "task_page.js", "tokens.js", "stage.js", "episode_page.js", "live.js", "app.js",
 )  # fmt: skip
+_STYLES = ("page.css", "board.css")
 
 
 def build_report(
@@ -47,6 +50,7 @@ def build_report(
     most: int = 5000,
     most_bytes: int = 8_000_000,
     broken: Broken | None = None,
+    imports: bool = False,
 ) -> Path:
     """Write the report of some runs.
 
@@ -56,27 +60,44 @@ def build_report(
         most: episodes to show, shared by the runs.
         most_bytes: how large the episodes may make the file, shared by the runs.
         broken: counts the lines that cannot be read.
+        imports: whether worlds that the runs name by import path may be imported, to draw them.
 
     Returns:
         `target`.
     """
-    share = max(len(folders), 1)
-    data = {
-        "made": time.strftime("%Y-%m-%d %H:%M"),
-        "himac": __version__,
-        "runs": [
-            run_data(folder, max(most // share, 1), most_bytes // share, broken or Broken())
-            for folder in folders
-        ],
-    }
+    data = report_data(folders, most, most_bytes, broken or Broken(), imports=imports)
     write_text(target, render(data))
     return target
 
 
-def run_data(folder: Path, most: int, most_bytes: int, broken: Broken) -> Row:
-    """Return everything the page shows of one run."""
-    mine = Broken()
-    sampled, packed = sample_episodes(folder, most, most_bytes, mine)
+def report_data(
+    folders: Sequence[Path], most: int, most_bytes: int, broken: Broken, *, imports: bool = False
+) -> Row:
+    """Return everything the page shows; arguments as `build_report` has them."""
+    share = max(len(folders), 1)
+    return {
+        "made": time.strftime("%Y-%m-%d %H:%M"),
+        "himac": __version__,
+        "families": group_seeds(folders),
+        "runs": [
+            run_data(
+                folder,
+                max(most // share, 1),
+                most_bytes // share,
+                broken,
+                Boards(folder, imports=imports, most_s=REPLAYS_S / share),
+            )
+            for folder in folders
+        ],
+    }
+
+
+def run_data(folder: Path, most: int, most_bytes: int, broken: Broken, boards: Boards | None = None) -> Row:
+    """Return everything the page shows of one run; `boards` is closed after."""
+    mine, boards = Broken(), boards or Boards(folder)
+    with contextlib.closing(boards):
+        sampled, packed = sample_episodes(folder, most, most_bytes, mine, boards)
+        goal = boards.goal
     metrics = read_metrics(folder, mine)
     broken.lines += mine.lines
     ids = packed.pop("ids")
@@ -84,8 +105,10 @@ def run_data(folder: Path, most: int, most_bytes: int, broken: Broken) -> Row:
     return {
         "name": folder.resolve().name,
         "world": packed.pop("world"),
+        "goal": goal,
         "settings": read_settings(folder),
         "machine": read_machine(folder),
+        "warm": (folder / START).is_dir(),  # the run made its start, and no metrics tell of that time
         "metrics": [_summary(row) for row in metrics],
         "evaluations": [_summary(row) for row in read_evaluations(folder)],
         "rule": " ".join(filter(None, [sampled.rule, _damage(mine)])),
@@ -127,18 +150,19 @@ def _summary(row: Row) -> Row:
     return {key: value for key, value in row.items() if key != "outcomes"}
 
 
-def render(data: Row) -> str:
-    """Return the page for some data."""
+def render(data: Row, *, live: bool = False) -> str:
+    """Return the page for some data; one that is `live` may ask the server that it came from, and no other, for more."""
     here = files("himac.report") / "web"
     script = "\n".join((here / name).read_text(encoding="utf-8") for name in _SCRIPTS)
     script = f'(() => {{\n"use strict";\n{script}}})();\n'
-    style = (here / "page.css").read_text(encoding="utf-8")
+    style = "\n".join((here / name).read_text(encoding="utf-8") for name in _STYLES)
+    asks = "connect-src 'self'; " if live else ""
     parts = {
         "POLICY": f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; "
-        "img-src data:; base-uri 'none'; form-action 'none'",
+        f"img-src data:; {asks}base-uri 'none'; form-action 'none'",
         "STYLE": style,
         "SCRIPT": script,
-        "DATA": _inert(data),
+        "DATA": _inert(data | {"live": True} if live else data),
     }
     page = (here / "page.html").read_text(encoding="utf-8")
     head, *rest = page.split("{{")
@@ -147,11 +171,7 @@ def render(data: Row) -> str:
 
 def _inert(data: Any) -> str:
     """Return JSON that no HTML parser can take for markup; NaN and infinities become null."""
-    try:
-        text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    except ValueError:
-        text = json.dumps(finite(data), ensure_ascii=False, separators=(",", ":"))
-    text = text.encode("utf-8", "replace").decode()
+    text = dumps(data).encode("utf-8", "replace").decode()
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 

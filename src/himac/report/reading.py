@@ -7,9 +7,7 @@ is an empty one: a run that is still being written can be read.
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import gzip
 import json
 import math
 from dataclasses import replace
@@ -20,11 +18,13 @@ from himac.config import Config, to_toml
 from himac.errors import DataError
 from himac.files import parse_toml, read_json, read_text
 from himac.images import FIRST_ID, TAG
+from himac.report.boards import Boards, Replay
 from himac.report.episode_index import Sampled, choose_sample, find_lines, read_lines
+from himac.report.packed import Said, dumps, squeezed
 from himac.runs.folder import CONFIG, EVALUATIONS, MACHINE, METRICS, RECIPE, read_rows
 from himac.runs.rows import Broken, is_result
 from himac.toml import flat
-from himac.types import Json, Row
+from himac.types import Row
 
 CHUNK = 16
 """Episodes a compressed chunk holds before the next group starts a new one."""
@@ -33,7 +33,7 @@ _PROBE = 200  # episodes whose size tells how many fit
 
 COLUMNS = (
     "iteration", "phase", "split", "group", "replica", "chosen", "index", "kind", "success", "return", "score",
-    "stop", "env_steps", "calls", "tokens", "copy", "malformed", "subgoals", "advantage", "chunk", "place",
+    "stop", "env_steps", "calls", "tokens", "copy", "malformed", "subgoals", "advantage", "surprise", "chunk", "place",
 )  # fmt: skip
 """What the page knows of every kept episode without unpacking it, in this order."""
 
@@ -89,7 +89,7 @@ def read_settings(folder: Path) -> list[tuple[str, str, str, str]]:
 
 
 def sample_episodes(
-    folder: Path, most: int, most_bytes: int, broken: Broken | None = None
+    folder: Path, most: int, most_bytes: int, broken: Broken | None = None, boards: Boards | None = None
 ) -> tuple[Sampled, Row]:
     """Choose episodes and pack them, so that what is packed stays near `most_bytes`.
 
@@ -101,6 +101,7 @@ def sample_episodes(
         most: episodes to show at most.
         most_bytes: how large the packed episodes may be.
         broken: counts the lines that cannot be read, of those that would be shown.
+        boards: where things stood at each step; None leaves that out.
 
     Returns:
         (the sample, `pack_episodes` of it).
@@ -108,12 +109,12 @@ def sample_episodes(
     lines = find_lines(folder, broken)
     sampled = choose_sample(lines, most)
     if sum(line.length for line in sampled.lines) <= most_bytes:
-        return sampled, pack_episodes(folder, sampled, broken)
-    packed = pack_episodes(folder, choose_sample(lines, min(most, _PROBE)))
+        return sampled, pack_episodes(folder, sampled, broken, boards)
+    packed = pack_episodes(folder, choose_sample(lines, min(most, _PROBE)), None, boards)
     count, shown = min(most, _fitting(packed, most_bytes)), -1
     while True:
         sampled, missed = choose_sample(lines, count), Broken()
-        packed = pack_episodes(folder, sampled, missed)
+        packed = pack_episodes(folder, sampled, missed, boards)
         fitting = _fitting(packed, most_bytes)
         if (
             fitting >= len(packed["rows"]) or len(packed["rows"]) == shown
@@ -131,21 +132,25 @@ def sample_episodes(
 
 def _fitting(packed: Row, most_bytes: int) -> int:
     """Return how many episodes of this size fit; at least 1."""
-    return max(len(packed["rows"]) * most_bytes // max(sum(map(len, packed["chunks"])), 1), 1)
+    size = sum(map(len, packed["chunks"])) + len(packed["texts"])
+    return max(len(packed["rows"]) * most_bytes // max(size, 1), 1)
 
 
-def pack_episodes(folder: Path, sampled: Sampled, broken: Broken | None = None) -> Row:
+def pack_episodes(
+    folder: Path, sampled: Sampled, broken: Broken | None = None, boards: Boards | None = None
+) -> Row:
     """Read the sampled episodes, one at a time, into an index and compressed chunks.
 
     Returns:
-        {"columns", "rows", "chunks": base64 of gzip of a JSON list, "ids": token ids that occur, "pictures": names of
-        the pictures that were seen, "world": the environment's name, "" without episodes}.
+        {"columns", "rows", "chunks": base64 of gzip of a JSON list, "texts": see `Said.packed`, "ids": token ids that
+        occur, "pictures": names of the pictures that were seen, "world": the environment's name, "" without episodes}.
     """
     rows: list[list[Any]] = []
     chunks: list[str] = []
     ids: set[int] = set()
     pictures: dict[str, None] = {}
     world = ""
+    said = Said()
     open_chunk: list[str] = []
     last: tuple[Any, ...] = ()
     for row in read_lines(folder, sampled.lines, broken):
@@ -155,7 +160,8 @@ def pack_episodes(folder: Path, sampled: Sampled, broken: Broken | None = None) 
             open_chunk = []
         last, world = here, row["task"]["env"]
         rows.append([*_index_of(row), len(chunks), len(open_chunk)])
-        open_chunk.append(_dumps({name: row[name] for name in _DETAIL}))
+        open_chunk.append(dumps({name: row[name] for name in _DETAIL} | _drawn(row, boards)))
+        said.add(row)
         pictures |= dict.fromkeys(TAG.findall(open_chunk[-1]))
         for context in row["contexts"]:
             ids.update(number for number in context["ids"] if number < FIRST_ID)
@@ -165,16 +171,35 @@ def pack_episodes(folder: Path, sampled: Sampled, broken: Broken | None = None) 
         "columns": COLUMNS,
         "rows": rows,
         "chunks": chunks,
+        "texts": said.packed(),
         "ids": ids,
         "pictures": list(pictures),
         "world": world,
     }
 
 
+def _drawn(row: Row, boards: Boards | None) -> Row:
+    """Return what the page needs to draw an episode's world: its boards, or why there are none."""
+    found = boards.of(row) if boards else Replay()
+    return {"boards": found.boards} if found.boards else {"unboarded": found.why} if found.why else {}
+
+
 def mean_advantage(row: Row) -> float | None:
     """Return an episode's advantage: the mean over its trained turns; None when none was trained."""
     values = [a for a in row.get("advantages") or () if a is not None]
     return round(sum(values) / len(values), 4) if values else None
+
+
+def surprise(row: Row) -> float | None:
+    """Return how unlikely an episode's tokens were: the mean of -log p over what was sampled, in nats a token.
+
+    None where nobody told log-probabilities: an endpoint does not.
+
+    >>> surprise({"contexts": [{"logps": [-0.5, -1.5]}, {"logps": []}]})
+    1.0
+    """
+    logps = [p for context in row["contexts"] for p in context["logps"] if math.isfinite(p)]
+    return round(-sum(logps) / len(logps), 4) + 0.0 if logps else None
 
 
 def _index_of(row: Row) -> list[Any]:
@@ -199,29 +224,12 @@ def _index_of(row: Row) -> list[Any]:
         int(bool(blueprint and blueprint["malformed"])),
         len(blueprint["subgoals"]) if blueprint else 0,
         mean_advantage(row),
+        surprise(row),
     ]
 
 
 def _squeezed(texts: list[str]) -> str:
-    packed = gzip.compress(("[" + ",".join(texts) + "]").encode(), compresslevel=6, mtime=0)
-    return base64.b64encode(packed).decode()
-
-
-def _dumps(value: Json) -> str:
-    """Return JSON as a browser reads it: NaN and infinities become null."""
-    try:
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    except ValueError:
-        return json.dumps(finite(value), ensure_ascii=False, separators=(",", ":"))
-
-
-def finite(value: Json) -> Any:
-    """Return a value whose numbers all have an end; the others become None."""
-    if isinstance(value, dict):
-        return {key: finite(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(part) for part in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return squeezed("[" + ",".join(texts) + "]")
 
 
 def _shown(tree: Row, key: str) -> str:

@@ -6,13 +6,17 @@ cannot write to the terminal what the reader would take for ours.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from rich.console import Console
 from rich.text import Text
 
 from himac.images import Album, parts
+from himac.report.boards import Replay
 from himac.report.pictures import print_told, show_picture
 from himac.report.query import subgoal_status
 from himac.report.reading import mean_advantage
+from himac.report.terminal import draw_board, legend_of, says_more
 from himac.text import clean
 from himac.types import Row
 
@@ -26,8 +30,23 @@ _STYLES = {
 _SIGNS = {"done": "✓", "solved here": "★", "forced": "»", "ended here": "✗", "never reached": "·"}
 
 
-def show_episode(row: Row, out: Console, album: Album | None = None) -> None:
-    """Print one row of episodes.jsonl, with the pictures of the run's album."""
+def show_episode(
+    row: Row,
+    out: Console,
+    album: Album | None = None,
+    replay: Replay | None = None,
+    *,
+    boards: str = "subgoal",
+) -> None:
+    """Print one row of episodes.jsonl.
+
+    Args:
+        row: the episode.
+        out: where to.
+        album: the run's pictures.
+        replay: its boards, or why there are none.
+        boards: when they are drawn: at the "start", also after each "subgoal", or also after each "step"; "none" is never.
+    """
     album = album or Album()
     task, verdict = row["task"], "success" if row["success"] else clean(row["stop"]).replace("_", " ")
     title = Text.assemble(
@@ -44,10 +63,20 @@ def show_episode(row: Row, out: Console, album: Album | None = None) -> None:
     facts += [f"calls {row['calls']}", f"tokens {row['tokens']}"]
     facts += [f"advantage {advantage:+.3f}"] if advantage is not None else []
     out.print(Text(" · ".join([*facts, *(["z*"] if row["chosen"] else [])]), style="dim"))
-    print_told(clean(row["instruction"]), album, out)
+    drawn = iter(replay.boards if replay and boards != "none" else ())
+    start = next(drawn, "")
+    if not start or says_more(row["instruction"], start):
+        print_told(clean(row["instruction"]), album, out)
+    if start:
+        out.print()
+        draw_board(start, out)
+        if legend := legend_of(start):
+            out.print(Text(legend, style="dim"))
+    elif replay and replay.why:
+        out.print(Text(f"no board: {clean(replay.why)}", style="dim"))
     _show_blueprint(row, out)
     for segment in row["segments"]:
-        _show_segment(segment, out, album)
+        _show_segment(segment, out, album, drawn, boards)
     if row["error"]:
         out.print(Text(clean(row["error"]), style="red"))
 
@@ -62,9 +91,12 @@ def _show_blueprint(row: Row, out: Console) -> None:
         out.print(Text.assemble(head, f"{number}. {clean(subgoal)}"))
 
 
-def _show_segment(segment: Row, out: Console, album: Album) -> None:
+def _show_segment(segment: Row, out: Console, album: Album, drawn: Iterator[str], when: str) -> None:
+    """Print one sub-goal's turns; `drawn` gives the board after each action, `when` says which are printed."""
     out.print(Text(f"\n{clean(segment['subgoal']) or 'the task'}", style="bold"))
+    board = ""
     for turn in segment["turns"]:
+        board = next(drawn, "") if turn["action"] is not None else board
         said = clean(turn["text"]).strip()
         flaws = [name for name in ("readable", "admissible") if not turn[name]]
         line = Text(said)
@@ -74,12 +106,17 @@ def _show_segment(segment: Row, out: Console, album: Album) -> None:
         if turn.get("penalty"):
             line.append(f"  penalty {turn['penalty']:.2f}", style="yellow")
         _indented(line, out, mark="> ")
-        if turn["observation"]:
+        if board and when == "step" and turn["action"] is not None:
+            draw_board(board, out, indent=4)
+        if turn["observation"] and says_more(turn["observation"], board if when == "step" else ""):
             for words, name in parts(clean(turn["observation"]).strip()):
                 if words:
                     _indented(Text(words, style="dim"), out)
                 if name:
                     show_picture(name, album, out, indent=4)
+    if board and when == "subgoal":
+        out.print()
+        draw_board(board, out, indent=4)
 
 
 def _indented(text: Text, out: Console, *, mark: str = "") -> None:

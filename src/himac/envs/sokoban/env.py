@@ -29,7 +29,7 @@ from himac.envs.sokoban.rules import (
     play,
     reward,
 )
-from himac.envs.sokoban.text import FORMS, told
+from himac.envs.sokoban.text import FORMS, rows, told
 from himac.envs.splits import SPLITS
 from himac.errors import ConfigError, EnvError, closest
 from himac.types import EnvSpec, Observation, StepResult, Task
@@ -172,6 +172,12 @@ class SokobanEnv:
         if self._level is None:
             raise EnvError("sokoban: describe called before reset", hint="call reset(task) first")
         return told(self._level, self._state, brief=brief)
+
+    def board(self) -> str:
+        """Return where things stand as rows of symbols, see `text.SYMBOLS`, whatever form the agent is shown."""
+        if self._level is None:
+            raise EnvError("sokoban: board called before reset", hint="call reset(task) first")
+        return rows(self._level, self._state)
 
     def expert(self) -> Expert:
         """Return the solver that demonstrates."""

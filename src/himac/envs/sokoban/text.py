@@ -38,6 +38,11 @@ def cell_codes(level: Level, state: State) -> list[list[int]]:
     return [codes[start : start + level.width] for start in range(0, len(codes), level.width)]
 
 
+def rows(level: Level, state: State) -> str:
+    """Return the board as symbols, nothing between cells and a line for each row."""
+    return "\n".join("".join(SYMBOLS[code] for code in row) for row in cell_codes(level, state))
+
+
 def grid(level: Level, state: State) -> str:
     """Return the board as symbols, a space between cells and a line for each row."""
     return "\n".join(" ".join(SYMBOLS[code] for code in row) for row in cell_codes(level, state))
@@ -70,7 +75,7 @@ def grid_coord(level: Level, state: State) -> str:
 
 def near(level: Level, state: State) -> str:
     """Return the board in few symbols, and in words where things are, also as seen from the player."""
-    lines = ["".join(SYMBOLS[code] for code in row) for row in cell_codes(level, state)]
+    lines = [rows(level, state)]
     beside = [f"{way} {_what_is(level, state, state.player + o)}" for way, o in offsets(level.width).items()]
     lines.append(f"player: {level.name_of(state.player)}, {', '.join(beside)}")
     things = dict(_things(level, state))

@@ -4,9 +4,11 @@ let current = null; // the stage of the open episode
 
 const ROUTES = [
   [/^episodes(?:\?(.*))?$/, (main, query) => episodesPage(main, query ?? "")],
-  [/^group\/(\d+)\/(\d+)$/, (main, run, id) => groupPage(main, Number(run), Number(id))],
+  [/^group\/(\d+)\/(\d+)(?:\?(.*))?$/, (main, run, id, query) => groupPage(main, Number(run), Number(id), query ?? "")],
+  [/^tasks$/, (main) => tasksPage(main)],
+  [/^task\/(\d+)\/(\d+)$/, (main, run, id) => taskPage(main, Number(run), Number(id))],
   [
-    /^episode\/(\d+)\/(\d+)$/,
+    /^episode\/(\d+)\/(\d+)(?:\?turn=(\d+))?$/,
     async (main, run, id) => {
       current = await episodePage(main, Number(run), Number(id));
     },
@@ -14,15 +16,19 @@ const ROUTES = [
   [/^/, (main) => runPage(main)],
 ];
 
-async function show() {
-  const address = decodeURI(location.hash.slice(1)),
-    main = document.getElementById("main");
+// keep: draw what is open anew and leave the reader where he is
+async function show({ keep = false } = {}) {
+  const address = location.hash.slice(1),
+    shown = document.getElementById("main"),
+    back = keep ? placeNow() : null;
   current?.stop();
   current = null;
+  // out of sight first, so that nothing jumps; an episode's page needs to be in the document
+  const main = keep && !/^(group|episode)\//.test(address) ? el("div") : shown;
   main.replaceChildren();
   markNav(address);
   const [pattern, page] = ROUTES.find(([pattern]) => pattern.test(address));
-  const known = address.match(/^(?:group|episode)\/(\d+)\/(\d+)$/);
+  const known = address.match(/^(?:group|episode|task)\/(\d+)\/(\d+)(?:\?|$)/);
   if (known && !RUNS[known[1]]?.episodes.rows[known[2]])
     main.append(el("p.empty", "This report has no such episode."));
   else
@@ -38,16 +44,29 @@ async function show() {
         ),
       );
     }
-  if (!address.startsWith("episodes")) scrollTo(0, 0);
+  if (main !== shown) shown.replaceChildren(...main.childNodes);
+  if (back) back();
+  else if (address.includes("?turn=")) goToTurn(address.split("?turn=")[1]);
+  else if (!address.startsWith("episodes")) scrollTo(0, 0);
   document.body.dataset.ready = address || "run";
+}
+
+// A place that a search found: the turn in the middle of the window, the world beside it as it was then.
+function goToTurn(turn) {
+  const node = document.querySelector(`[data-turn="${turn}"]`);
+  if (!node) return;
+  current?.go(Number(node.dataset.step));
+  node.classList.add("found");
+  node.scrollIntoView({ block: "center" });
 }
 
 function markNav(address) {
   const links = [
     ["run", RUNS.length > 1 ? "Runs" : "Run"],
     ["episodes", "Episodes"],
+    ...(RUNS.some((_, run) => careersOf(run).length) ? [["tasks", "Tasks"]] : []),
   ];
-  const open = /^(episode|group)/.test(address) ? "episodes" : "run";
+  const open = /^(episode|group)/.test(address) ? "episodes" : /^task/.test(address) ? "tasks" : "run";
   document
     .getElementById("nav")
     .replaceChildren(
@@ -84,8 +103,9 @@ function startTheme() {
 }
 
 document.title = `${RUNS.map((run) => run.name).join(", ")}: himac report`;
-addEventListener("hashchange", show);
+addEventListener("hashchange", () => show());
 document.addEventListener("keydown", onKey);
 startTheme();
 watchTokens();
+startFollowing();
 show();

@@ -1,13 +1,15 @@
-// Line charts as SVG. One look: hairline grid, colour and dash both tell a line, bands for spread,
-// points with whiskers for evaluations, a reading line under the pointer or moved with the arrow keys.
+// Line charts as SVG. One look: hairline grid, colour, dash and marker all tell a line, bands for spread, points with
+// whiskers for evaluations, a reading line under the pointer or moved with the arrow keys, and from a point the way to
+// the episodes behind it.
 
 const WIDE = 340,
-  HIGH = 168,
-  EDGE = { left: 46, right: 10, top: 8, bottom: 24 };
+  HIGH = 186,
+  EDGE = { left: 66, right: 12, top: 8, bottom: 38 };
 
-// lines: [{name, colour, dash, marker, hollow, points: [[x, y]], band: [[x, low, high]], whiskers: bool}]
-// marker: which of MARKERS its points have
-function chart({ title, note, lines, unit = brief, floor = null, ceiling = null }) {
+// lines: [{name, colour, dash, marker, hollow, points: [[x, y, address]], band: [[x, low, high]], whiskers: bool}]
+// marker: which of MARKERS its points have; address: of a point's episodes, null where the page has none
+// below: {label, say: (x) -> text, isWhole} of the x axis
+function chart({ title, note, lines, unit = brief, floor = null, ceiling = null, label, below }) {
   const kept = lines.filter((line) => line.points.length);
   if (!kept.length) return null;
   const scale = scales(kept, floor, ceiling);
@@ -17,10 +19,10 @@ function chart({ title, note, lines, unit = brief, floor = null, ceiling = null 
     tabindex: "0",
     "aria-label": `${title}: ${kept.map((line) => `${line.name} ends at ${unit(line.points.at(-1)[1])}`).join("; ")}`,
   });
-  picture.append(grid(scale, unit));
+  picture.append(grid(scale, unit, below), names(label, below.label));
   for (const line of kept) picture.append(drawn(line, scale));
   const reading = el("p.reading");
-  follow(picture, kept, scale, unit, reading);
+  follow(picture, kept, scale, { unit, below, reading });
   return el("figure.chart", el("figcaption", el("b", title), note ? el("span", note) : null), picture, reading);
 }
 
@@ -50,25 +52,40 @@ function niceTicks(low, high) {
   return ticks;
 }
 
-function grid(scale, unit) {
+const short = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
+
+function grid(scale, unit, below) {
   const parts = scale.ticks.map((t) => [
     svg("line", { x1: EDGE.left, x2: WIDE - EDGE.right, y1: scale.y(t), y2: scale.y(t), class: "rule" }),
     svg("text", { x: EDGE.left - 6, y: scale.y(t) + 3.5, "text-anchor": "end" }, unit(t).replace(".0 %", " %")),
   ]);
   const middle = Math.round((scale.left + scale.right) / 2);
-  const shown = [...new Set([scale.left, middle, scale.right])].filter(Number.isInteger);
-  const below = shown.map((v) =>
+  const shown = below.isWhole
+    ? [...new Set([scale.left, middle, scale.right])].filter(Number.isInteger)
+    : niceTicks(scale.left, scale.right).filter((t) => t >= scale.left && t <= scale.right);
+  const under = shown.map((v) =>
     svg(
       "text",
       {
         x: scale.x(v),
-        y: HIGH - 8,
+        y: HIGH - EDGE.bottom + 14,
         "text-anchor": v === scale.right ? "end" : v === scale.left ? "start" : "middle",
       },
-      v,
+      below.isWhole ? v : short.format(v),
     ),
   );
-  return svg("g", { class: "grid" }, parts, below);
+  return svg("g", { class: "grid" }, parts, under);
+}
+
+// What the axes measure, with their units.
+function names(label, below) {
+  const middle = (HIGH - EDGE.bottom + EDGE.top) / 2;
+  return svg(
+    "g",
+    { class: "names" },
+    svg("text", { x: (EDGE.left + WIDE - EDGE.right) / 2, y: HIGH - 6, "text-anchor": "middle" }, below),
+    svg("text", { x: 10, y: middle, "text-anchor": "middle", transform: `rotate(-90 10 ${middle})` }, label),
+  );
 }
 
 function drawn(line, { x, y }) {
@@ -78,6 +95,8 @@ function drawn(line, { x, y }) {
     const there = line.band.map((b) => `${x(b[0])},${y(b[2])}`);
     const back = line.band.toReversed().map((b) => `${x(b[0])},${y(b[1])}`);
     group.append(svg("polygon", { points: [...there, ...back].join(" "), class: "band" }));
+    for (const edge of [there, back])
+      group.append(svg("polyline", { points: edge.join(" "), class: "edge", "stroke-dasharray": line.dash || null }));
   }
   if (line.whiskers) {
     for (const [at, low, high] of line.band ?? [])
@@ -92,8 +111,10 @@ function drawn(line, { x, y }) {
       }),
     );
   }
-  if (line.whiskers || line.points.length === 1)
-    for (const [at, v] of line.points) group.append(marker(line, x(at), y(v)));
+  const isMarked = line.whiskers || isNumber(line.marker) || line.points.length === 1,
+    every = line.whiskers ? 1 : Math.ceil(line.points.length / 8); // a marker on each point would hide a long line
+  if (isMarked)
+    line.points.forEach(([at, v], i) => i % every === 0 && group.append(marker(line, x(at), y(v))));
   return group;
 }
 
@@ -113,38 +134,71 @@ const marker = (line, x, y) =>
     class: line.hollow ? "dot hollow" : "dot",
   });
 
-function follow(picture, lines, scale, unit, reading) {
+// The reading line: what the lines are at one place, each a link to its episodes. The pointer takes the nearest place
+// and line, ← → and ↑ ↓ move between them; a click or Enter opens the episodes. A tap only reads: the links open.
+function follow(picture, lines, scale, { unit, below, reading }) {
   const rule = svg("line", { y1: EDGE.top, y2: HIGH - EDGE.bottom, class: "cursor", visibility: "hidden" });
-  picture.append(rule);
-  let place = -1;
-  const show = (next) => {
-    place = Math.max(0, Math.min(scale.places.length - 1, next));
-    const at = scale.places[place];
-    assign(rule, { x1: scale.x(at), x2: scale.x(at), visibility: "visible" });
-    const said = lines.flatMap((line) => {
-      const point = line.points.find((p) => p[0] === at);
-      const band = line.band?.find((b) => b[0] === at);
-      return point ? [`${line.name} ${unit(point[1])}${band ? ` [${unit(band[1])}, ${unit(band[2])}]` : ""}`] : [];
+  const ring = svg("circle", { r: 6, class: "ring", visibility: "hidden" });
+  picture.append(rule, ring);
+  let place = -1,
+    chosen = 0;
+  const here = () =>
+    lines.flatMap((line) => {
+      const point = line.points.find((p) => p[0] === scale.places[place]);
+      return point ? [{ line, point, band: line.band?.find((b) => b[0] === point[0]) }] : [];
     });
-    reading.textContent = `iteration ${at}: ${said.join(" · ")}`;
+  const show = (next, pick = 0) => {
+    place = Math.max(0, Math.min(scale.places.length - 1, next));
+    const at = scale.places[place],
+      there = here();
+    chosen = Math.max(0, Math.min(there.length - 1, pick));
+    assign(rule, { x1: scale.x(at), x2: scale.x(at), visibility: "visible" });
+    assign(ring, { cx: scale.x(at), cy: scale.y(there[chosen].point[1]), visibility: "visible" });
+    picture.classList.toggle("opens", Boolean(there[chosen].point[2]));
+    reading.replaceChildren(
+      `${below.say(at)}: `,
+      ...there.flatMap(({ line, point, band }, i) => {
+        const text = `${line.name} ${unit(point[1])}${band ? ` [${unit(band[1])}, ${unit(band[2])}]` : ""}`;
+        const part = point[2] ? el("a", { href: point[2], title: "its episodes" }, text) : el("span", text);
+        if (i === chosen && there.length > 1) part.classList.add("chosen");
+        return i ? [" · ", part] : [part];
+      }),
+    );
   };
   const hide = () => {
-    rule.setAttribute("visibility", "hidden");
+    for (const part of [rule, ring]) part.setAttribute("visibility", "hidden");
+    picture.classList.remove("opens");
     reading.textContent = "";
+    place = -1;
   };
-  picture.addEventListener("pointermove", (event) => {
+  const open = () => {
+    const address = place < 0 ? null : here()[chosen]?.point[2];
+    if (address) location.hash = address;
+  };
+  const nearest = (values, to) => {
+    const far = values.map((v) => Math.abs(v - to));
+    return far.indexOf(Math.min(...far));
+  };
+  const point = (event) => {
     const box = picture.getBoundingClientRect(),
-      at = ((event.clientX - box.left) / box.width) * WIDE;
-    const near = scale.places.map((v) => Math.abs(scale.x(v) - at));
-    show(near.indexOf(Math.min(...near)));
+      k = WIDE / box.width;
+    place = nearest(scale.places.map(scale.x), (event.clientX - box.left) * k);
+    show(place, nearest(here().map((found) => scale.y(found.point[1])), (event.clientY - box.top) * k));
+  };
+  picture.addEventListener("pointermove", point);
+  picture.addEventListener("pointerleave", (event) => event.pointerType === "mouse" && !reading.matches(":focus-within") && hide());
+  picture.addEventListener("click", (event) => {
+    if (event.pointerType !== "touch") open();
   });
-  picture.addEventListener("pointerleave", hide);
-  picture.addEventListener("blur", hide);
+  picture.addEventListener("blur", (event) => reading.contains(event.relatedTarget) || hide());
   picture.addEventListener("keydown", (event) => {
-    const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-    if (step) {
-      event.preventDefault();
-      show(place < 0 ? scale.places.length - 1 : place + step);
-    }
+    const last = scale.places.length - 1;
+    if (event.key === "Enter") open();
+    else if (event.key === "ArrowLeft") show(place < 0 ? last : place - 1, chosen);
+    else if (event.key === "ArrowRight") show(place < 0 ? last : place + 1, chosen);
+    else if (event.key === "ArrowUp") show(place < 0 ? last : place, chosen - 1);
+    else if (event.key === "ArrowDown") show(place < 0 ? last : place, chosen + 1);
+    else return;
+    event.preventDefault();
   });
 }

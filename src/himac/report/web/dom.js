@@ -1,8 +1,8 @@
 // Small words the other files are written in: elements, numbers, colours, the data, unpacking a chunk.
 // Text of a run reaches the page only through textContent (see `el`), never as markup.
 
-const DATA = JSON.parse(document.getElementById("data").textContent);
-const RUNS = DATA.runs;
+let DATA = JSON.parse(document.getElementById("data").textContent);
+let RUNS = DATA.runs;
 const PHASES = {
   planner: { name: "phase A", long: "phase A, planner explores", colour: "var(--a)", dash: "" },
   executor: { name: "phase B", long: "phase B, executor adapts", colour: "var(--b)", dash: "5 3" },
@@ -91,6 +91,13 @@ function episodesOf(run) {
   return listed.get(run);
 }
 
+// What the runs hold now: a page that follows a live run takes it again and again.
+function take(data) {
+  DATA = data;
+  RUNS = data.runs;
+  for (const kept of [listed, chunks, spoken]) kept.clear();
+}
+
 const groupKey = (e) => `${e.run}/${e.iteration}/${e.phase}/${e.split}/${e.group}`;
 
 // Unpack the chunk that holds an episode; resolves to its full record.
@@ -99,6 +106,13 @@ async function detailOf(episode) {
   const key = `${episode.run}/${episode.chunk}`;
   if (!chunks.has(key)) chunks.set(key, unpack(RUNS[episode.run].episodes.chunks[episode.chunk]));
   return (await chunks.get(key))[episode.place];
+}
+
+// The texts of a run's episodes, unpacked when somebody searches (see packed.py): {texts, rows}.
+const spoken = new Map();
+function textsOf(run) {
+  if (!spoken.has(run)) spoken.set(run, unpack(RUNS[run].episodes.texts));
+  return spoken.get(run);
 }
 
 async function unpack(text) {

@@ -82,8 +82,19 @@ function crumbs(e) {
     "p.crumbs",
     el("a", { href: "#episodes" }, "episodes"),
     " / ",
-    el("a", { href: `#group/${e.run}/${e.id}` }, `iteration ${e.iteration}, ${phaseName(e.phase)}, group ${e.group}`),
-    ` / attempt ${e.replica + 1}`,
+    e.phase === "eval"
+      ? [
+          el("a", { href: `#task/${e.run}/${e.id}` }, `task ${e.index} of ${e.split}`),
+          ` / iteration ${e.iteration}, evaluation`,
+        ]
+      : [
+          el(
+            "a",
+            { href: `#group/${e.run}/${e.id}` },
+            `iteration ${e.iteration}, ${phaseName(e.phase)}, group ${e.group}`,
+          ),
+          ` / attempt ${e.replica + 1}`,
+        ],
     el(
       "span.pager",
       el("a", { href: go(-1), rel: "prev" }, "‹ previous"),
@@ -109,9 +120,7 @@ function factsOf(e, detail) {
       "dl.facts",
       facts.map(([name, value]) => el("div", el("dt", name), el("dd", value))),
     ),
-    e.copy
-      ? el("p.note", "Its blueprint is a peer's word for word: the execution was run once and is shared.")
-      : null,
+    e.copy ? el("p.note", "Its blueprint is a peer's word for word: the execution was run once and is shared.") : null,
     detail.error ? el("details", el("summary", "error"), el("pre.world", detail.error)) : null,
   );
 }
@@ -235,9 +244,7 @@ function turnOf(e, turn, most, stage) {
         turn.tokens.length ? tokenRow(e.run, turn.tokens, most) : el("span.tokens", turn.text),
         problems.map((p) => el("span.tag.warn", p)),
       ),
-      turn.observation && !readBoard(turn.observation)
-        ? el("div.answer", answerOf(e.run, turn.observation))
-        : null,
+      turn.observation && !readBoard(turn.observation) ? el("div.answer", answerOf(e.run, turn.observation)) : null,
     ),
     el(
       "p.numbers",

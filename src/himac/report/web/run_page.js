@@ -9,7 +9,7 @@ function runPage(main) {
     differences(),
     curves(),
     el("h2", "Each run"),
-    RUNS.map((run) => el("details.run", el("summary", el("b", run.name)), summary(run), details(run))),
+    RUNS.map((run) => el("details.run", { "data-kept": run.name }, el("summary", el("b", run.name)), summary(run), details(run))),
     colophon(),
   ]);
 }
@@ -31,7 +31,7 @@ function summary(run) {
   const facts = [
     ["iterations", whole(Math.max(0, ...run.metrics.map((row) => row.iteration)))],
     ["episodes written", whole(run.total)],
-    ["time", duration(spent(run))],
+    [timeName(run), duration(spent(run))],
     ["generated tokens", whole(sum(run.metrics.filter(isTraining), (row) => row.tokens * row.episodes))],
     ["environment steps", whole(environmentSteps(run))],
   ];
@@ -81,6 +81,7 @@ const episodeWorld = (run) => run.world || run.evaluations[0]?.env;
 
 const isTraining = (row) => row.phase !== "eval";
 const sum = (rows, value) => rows.reduce((total, row) => total + (value(row) || 0), 0);
+const timeName = (run) => `time of iterations and evaluations${run.warm ? ", warm start not counted" : ""}`;
 const spent = (run) => sum(run.metrics, (row) => (isTraining(row) ? row.collect_s + row.learn_s : row.seconds));
 
 function comparison() {
@@ -108,7 +109,8 @@ function comparison() {
     el(
       "p.note",
       "The last evaluation of each run on each split. " +
-        "Compare at equal environment steps and tokens, not only at equal iterations.",
+        "Compare at equal environment steps and tokens, not only at equal iterations. Time is of iterations and evaluations",
+      RUNS.some((run) => run.warm) ? "; a warm start is not counted." : ".",
     ),
     table(
       [
@@ -156,6 +158,7 @@ function overSeeds(runs, name) {
 }
 
 // Settings in which the runs differ from one another.
+const OF_RUN = ["run.name", "run.dir", "run.seed"];
 function differences() {
   const keys = [...new Set(RUNS.flatMap((run) => run.settings.map((row) => row[0])))].filter(
     (key) => !OF_RUN.includes(key),
@@ -207,6 +210,7 @@ function timeSplit(run) {
   return el(
     "section",
     heading("Where the time went"),
+    run.warm ? el("p.note", "From the first iteration on: the run's files do not tell how long its warm start took.") : null,
     el(
       "div.split",
       { role: "img", "aria-label": parts.map(([n, s]) => `${n} ${percent(s / total)}`).join(", ") },

@@ -5,10 +5,7 @@ const besideStory = matchMedia("(min-width: 861px)"); // there the world stays i
 
 // The world at a step, with buttons, a slider, the keyboard, and (Sokoban) a board one can play on from there.
 function makeStage(e, detail, turns) {
-  const moments = [
-    { text: detail.instruction, turn: null },
-    ...turns.filter((turn) => turn.action !== null).map((turn) => ({ text: turn.observation, turn })),
-  ];
+  const moments = momentsOf(detail, turns);
   const after = new Map();
   let seen = 0;
   for (const turn of turns) {
@@ -17,6 +14,11 @@ function makeStage(e, detail, turns) {
   }
   const view = el("div.view"),
     label = el("p.label", { role: "status" }),
+    shown = el(
+      "details.shown",
+      { open: /<image:/.test(detail.instruction) },
+      el("summary", "what the model was shown"),
+    ),
     slider = el("input", { type: "range", min: 0, max: moments.length - 1, value: 0, "aria-label": "step" });
   let step = 0,
     timer = null,
@@ -27,8 +29,9 @@ function makeStage(e, detail, turns) {
   const go = (next) => {
     step = Math.max(0, Math.min(moments.length - 1, next));
     hand = 0;
-    board = lastBoard(moments, step);
+    board = lastBoard(e.run, moments, step);
     draw(board);
+    show(moments[step]);
     slider.value = step;
     const turn = moments[step].turn;
     label.textContent = step === 0 ? "the start" : `step ${step} of ${moments.length - 1}: ${turn.action}`;
@@ -41,6 +44,10 @@ function makeStage(e, detail, turns) {
     const list = view.querySelector(".places"),
       now = view.querySelector(".places .now");
     if (now) list.scrollTop = now.offsetTop - list.clientHeight / 3;
+  };
+  const show = (moment) => {
+    shown.hidden = !moment.board || !saysMore(moment);
+    shown.replaceChildren(shown.firstChild, ...shownOf(e.run, moment).filter(Boolean));
   };
   const toggle = () => {
     if (timer) stop();
@@ -73,7 +80,7 @@ function makeStage(e, detail, turns) {
     stop();
     go(Number(slider.value));
   });
-  const arrows = lastBoard(moments, 0)
+  const arrows = lastBoard(e.run, moments, 0)
     ? el(
         "div.pad",
         { "aria-label": "try it yourself from here" },
@@ -131,6 +138,8 @@ function makeStage(e, detail, turns) {
     { "aria-label": "the world" },
     arrows ? [view, controls] : [controls, view],
     arrows,
+    shown,
+    noBoard(detail),
     el("p.note.hint", "← → step, space plays", arrows ? ", w a s d move" : ""),
   );
   return {
@@ -148,8 +157,10 @@ function makeStage(e, detail, turns) {
   };
 }
 
-// The board at a step; a turn whose answer shows none leaves the one before.
-function lastBoard(moments, step) {
+// The board one can play on from a step, or null; where it is read off the texts, a turn whose answer shows none leaves
+// the one before.
+function lastBoard(run, moments, step) {
+  if (moments[step].board) return RUNS[run].world === "sokoban" ? readBoard(moments[step].board) : null;
   for (let at = step; at >= 0; at--) {
     const rows = readBoard(moments[at].text);
     if (rows) return rows;

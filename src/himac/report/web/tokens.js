@@ -4,10 +4,27 @@
 const COLOURINGS = { none: "plain", advantage: "advantage", logp: "log-probability" };
 const MEANINGS = {
   none: "",
-  advantage: "green: better than its peers, red and underlined: worse; the deeper, the more",
+  get advantage() {
+    const most = brief(largestAdvantage());
+    return `green: better than its peers, red and underlined: worse; full at ±${most}, the largest of any episode in this report`;
+  },
   logp: "violet: the model was unsure; the deeper, the less likely the token (full at p = 0.05)",
 };
 let colouring = "advantage";
+
+// One scale for every bar and colour of the page, so that they can be compared: the largest advantage of a kept episode.
+const largest = new WeakMap();
+function largestAdvantage() {
+  if (!largest.has(DATA)) {
+    const sizes = RUNS.flatMap((_, run) => episodesOf(run).map((e) => Math.abs(e.advantage ?? 0)));
+    largest.set(
+      DATA,
+      sizes.reduce((a, b) => Math.max(a, b), 1e-9),
+    );
+  }
+  return largest.get(DATA);
+}
+const scaleNote = () => `Bars end at ±${brief(largestAdvantage())}, the largest advantage of any episode in this report.`;
 
 // Ids from 2**30 on are a picture's: a run of them is shown as one.
 const FIRST_OF_PICTURES = 2 ** 30;
@@ -33,14 +50,14 @@ function logpsOf(context) {
 }
 
 // tokens: [{id, at, logp, advantage}] ; advantage null: sampled but not trained; logp undefined: not sampled.
-function tokenRow(run, tokens, most) {
+function tokenRow(run, tokens) {
   const row = el("span.tokens");
   for (const token of tokens) {
     const text = token.count ? `▦ picture, ${plural(token.count, "token")}` : tokenText(run, token.id),
       node = el("span.token", shown(text));
     if (token.logp === undefined) node.classList.add("prompt");
     else if (!isNumber(token.advantage)) node.classList.add("untrained");
-    paint(node, token, most);
+    paint(node, token);
     node.dataset.said = said(token, text);
     row.append(node, text.includes("\n") ? el("br") : "");
   }
@@ -61,11 +78,11 @@ function said(token, text) {
   return parts.join(" · ");
 }
 
-function paint(node, token, most) {
+function paint(node, token) {
   if (token.logp === undefined) return;
   if (colouring === "advantage" && isNumber(token.advantage) && token.advantage !== 0) {
     node.classList.add(token.advantage > 0 ? "good" : "bad");
-    node.style.setProperty("--depth", 0.2 + 0.8 * Math.min(1, Math.abs(token.advantage) / most));
+    node.style.setProperty("--depth", 0.2 + 0.8 * Math.min(1, Math.abs(token.advantage) / largestAdvantage()));
   }
   if (colouring === "logp") {
     node.classList.add("sure");

@@ -1,5 +1,6 @@
 // What the world looked like: a Sokoban board as a picture one can also play, a household as its rooms and hands
-// (household.js), a shop's page laid out (shop.js), any other world as its text.
+// (household.js), a shop's page laid out (shop.js), any other world's board as its rows, or its text. A board comes with
+// the episode, whatever the model was shown; where it could not be rebuilt, it is read off a text that shows one.
 
 const CELLS = { "#": "wall", _: "floor", O: "target", "√": "done", X: "box", P: "player", S: "player-on" };
 const MOVES = { up: [-1, 0], down: [1, 0], left: [0, -1], right: [0, 1] };
@@ -66,17 +67,24 @@ function pushed(rows, move) {
 
 const solved = (rows) => !rows.some((row) => row.includes("X"));
 
+// The room and its walls; rock behind the walls is left out.
 function drawBoard(rows) {
-  const wide = Math.max(...rows.map((row) => row.length));
-  const picture = svg("svg", {
-    viewBox: `0 0 ${wide * 10} ${rows.length * 10}`,
-    class: "board",
-    role: "img",
-    "aria-label": rows.map((row) => row.join("")).join(" / "),
-    "data-board": rows.map((row) => row.join("")).join("/"),
-  });
-  rows.forEach((row, r) => row.forEach((symbol, c) => picture.append(...cell(CELLS[symbol], c * 10, r * 10))));
-  return picture;
+  const around = [-1, 0, 1],
+    isRoom = (r, c) => around.some((down) => around.some((right) => (rows[r + down]?.[c + right] ?? "#") !== "#")),
+    room = rows.flatMap((row, r) => row.flatMap((symbol, c) => (isRoom(r, c) ? [{ symbol, r, c }] : [])));
+  const [top, left] = [Math.min(...room.map(({ r }) => r)), Math.min(...room.map(({ c }) => c))],
+    [low, right] = [Math.max(...room.map(({ r }) => r)), Math.max(...room.map(({ c }) => c))];
+  return svg(
+    "svg",
+    {
+      viewBox: `${10 * left} ${10 * top} ${10 * (right - left + 1)} ${10 * (low - top + 1)}`,
+      class: "board",
+      role: "img",
+      "aria-label": rows.map((row) => row.join("")).join(" / "),
+      "data-board": rows.map((row) => row.join("")).join("/"),
+    },
+    room.map(({ symbol, r, c }) => cell(CELLS[symbol], c * 10, r * 10)),
+  );
 }
 
 function cell(kind, x, y) {
@@ -117,12 +125,63 @@ function pictureOf(run, name) {
     : el("p.note", "(a picture that this page has no room for)");
 }
 
-// The world at a step: moments are {text, turn}, the start's turn null.
+// A board as its world gives it: Sokoban's drawn, any other's as rows of text.
+function drawRows(run, board) {
+  const rows = RUNS[run].world === "sokoban" ? readBoard(board) : null;
+  return rows ? drawBoard(rows) : el("pre.world.rows", board);
+}
+
+// What happened in an episode, moment by moment: {text, turn, board}; the start's turn is null, and so is a board that
+// nobody knows.
+function momentsOf(detail, turns) {
+  const boards = detail.boards ?? [];
+  return [
+    { text: detail.instruction, turn: null },
+    ...turns.filter((turn) => turn.action !== null).map((turn) => ({ text: turn.observation, turn })),
+  ].map((moment, i) => ({ ...moment, board: boards[Math.min(i, boards.length - 1)] ?? null }));
+}
+
+// Whether a text says no more than the board beside it: the same signs, spaced as they may be.
+const squashed = (text) => text.replace(/\s/g, "");
+const saysMore = (moment) => squashed(moment.text) !== "" && squashed(moment.text) !== squashed(moment.board ?? "");
+
+// What the model was shown at a moment, where that is not the board itself.
+function shownOf(run, moment) {
+  const { names, rest, nodes } = pictured(run, moment.text);
+  return [names.length ? el("div.pictures", nodes) : null, rest.trim() ? el("pre.world", rest.trim()) : null];
+}
+
+const noBoard = (detail) => (detail.unboarded ? el("p.note.unboarded", `No board: ${detail.unboarded}.`) : null);
+
+// A task and its first state: what is asked for, the board or panel, and what the model was shown.
+function taskHead(run, detail) {
+  const [start] = momentsOf(detail, []),
+    { goal, world } = RUNS[run],
+    asked = goal ? el("p.lead", `${goal[0].toUpperCase()}${goal.slice(1).replace(/\.$/, "")}.`) : null;
+  if (!start.board)
+    return el(
+      "div.task",
+      el(
+        "div.first",
+        readBoard(start.text) ? el("div.thumb", drawBoard(readBoard(start.text))) : scene(run, [start], 0),
+      ),
+      el("div", asked, noBoard(detail)),
+    );
+  return el(
+    "div.task",
+    el(world === "sokoban" ? "div.first.thumb" : "div.first", drawRows(run, start.board)),
+    el("div", asked, saysMore(start) ? [el("p.note", "The model was shown:"), shownOf(run, start)] : null),
+  );
+}
+
+// The world at a step of `momentsOf`.
 function scene(run, moments, step) {
-  const { text } = moments[step],
+  const { text, board } = moments[step],
     world = RUNS[run].world,
     seen = pictured(run, text);
-  if (seen.names.length) return el("div.pictures", seen.nodes, seen.rest.trim() ? el("pre.world", seen.rest.trim()) : null);
+  if (board) return drawRows(run, board);
+  if (seen.names.length)
+    return el("div.pictures", seen.nodes, seen.rest.trim() ? el("pre.world", seen.rest.trim()) : null);
   if (world === "webshop") return drawShop(readShop(moments[0].text).goal, text);
   if (world === "alfworld") {
     const home = household(
@@ -142,15 +201,4 @@ function answerOf(run, text) {
     return el("div.thumbs", seen.nodes, seen.rest.trim() ? el("pre.world", seen.rest.trim()) : null);
   if (world === "webshop") return shopInBrief(text);
   return el(world === "alfworld" ? "p.world" : "pre.world", text.trim());
-}
-
-// What is asked for, in short: a Sokoban level as a small board, elsewhere the goal in words; null where neither is known.
-function goalOf(run, instruction) {
-  const world = RUNS[run].world,
-    seen = pictured(run, instruction);
-  if (seen.names.length) return el("div.thumbs", seen.nodes, seen.rest.trim() ? el("p.lead", seen.rest.trim()) : null);
-  const rows = readBoard(instruction);
-  if (rows) return el("div.thumb", drawBoard(rows));
-  const text = world === "webshop" ? readShop(instruction).goal : householdTask(instruction);
-  return text ? el("p.lead", text) : null;
 }
