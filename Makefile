@@ -1,6 +1,7 @@
 # make demo    set everything up and run the main job: Sokoban, warm start, HiMAC, evaluation before and after
 # make test    set everything up and run the tests
 # make check   lint, types, tests, docs: what CI runs, without the small demo
+# make docs    the site, into site/: pages, API reference, a notebook, a sample report; warnings are errors
 # make campaign   kills, full disks, damaged files, broken servers: an hour; SHORT=1 for the minutes that CI gives it
 # make audit   known holes in what is installed
 # make wheel   build wheel and sdist; install the wheel in an empty environment outside of here, and train with it
@@ -23,7 +24,7 @@ install_torch = $(if $(TORCH_INDEX),$(1)/pip install --quiet --retries 1 torch -
 
 COMMA := ,
 
-.PHONY: setup demo test check lint types campaign audit wheel parity adapters-test clean
+.PHONY: setup demo test check lint types docs campaign audit wheel parity adapters-test clean
 
 setup: $(STAMP)
 
@@ -48,6 +49,14 @@ types: setup
 	$(BIN)/mypy
 
 check: lint types test
+
+docs: $(VENV)/.docs
+	$(BIN)/mkdocs build --strict
+	$(BIN)/python docs/make_sample_report.py site/sample-report.html
+
+$(VENV)/.docs: $(STAMP)
+	$(BIN)/pip install --quiet -e '.[docs]' -c constraints-cpu.txt
+	touch $@
 
 campaign: setup
 	$(BIN)/python -m campaign $(if $(SHORT),--short) $(if $(OUT),--out $(OUT))

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import ast
 import json
+import runpy
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,55 +22,14 @@ from himac.compare.summary import KIND
 from himac.compare.tables import cost_sentence, markdown_of, quotients, sentence
 from himac.report.tables import markdown
 
+_WORDS = runpy.run_path(str(Path(__file__).with_name("results_words.py")))
+
 PAGE = Path(__file__).with_name("results.md")
 PUBLISHED = Path(__file__).with_name("published.json")
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 RESULTS = BENCHMARKS / "results"
 
 Json = dict[str, Any]
-
-HEAD = """# Results
-
-*Written by `docs/make_results.py` from `benchmarks/results/*.json` and `docs/published.json`; do not edit it here.*
-
-What was run here, on which machine and for how long. What the paper published stands in tables of its own. Success is in %.
-
-**All comparisons on this page but compare-alfworld-natural, compare-alfworld-two-passes and compare-alfworld-phases are those of version 0.1.0. They are
-unfair to the flat methods, and no claim rests on them.** Of the new ones, compare-alfworld-two-passes puts HiMAC ahead by its starts: training adds as much to
-the flat methods.
-The rest is being made; until it stands, these are kept as a record of what ran. What is unfair:
-
-- **The prompt.** The flat agents read one growing stream. The published flat agent gets a fresh prompt each turn: the task again, and its last
-  two steps (`agent.context = "step"`). With that prompt the same 3,000 ALFWorld demonstrations start at 20 % of unseen kitchens instead of
-  7 %, above every *trained* flat method below. GRPO from there comes to 35.2 % (three seeds: 39.1, 26.6, 39.8), where the table has 12.2, and
-  49.6 for HiMAC. The gains by training are then 14.9 points for GRPO and 18.7 for HiMAC. These runs were made by hand, from the demo's recipe
-  with `algo.method=flat agent.context=step sft.style=flat`; there is no JSON of them here, the new comparison will have it.
-- **The phases.** They shared one optimizer state, so phase B moved the planner too.
-- **The KL term.** It acted only in groups whose returns differ, so it was absent where plans drift.
-- **Two ablations.** No `<sub_done>` and full context compare a start with a prompt that it never saw; the second is a plan that was not run.
-- **Two starts.** Those of Sokoban and WebShop have a made-up bad habit (`sft.careless`), and it is one that phase A happens to repair.
-- **The test split.** It was looked at while recipes were chosen.
-- **The seeds.** Several rows have one.
-
-The tables call settings what 0.1.0 called them; the [changelog](../CHANGELOG.md) has today's names.
-"""
-UNFAIR = {
-    "compare_alfworld": "the flat methods read one growing stream; with the published prompt GRPO comes to 35.2 %, and 14 points of the 37 are left; "
-    "phases shared one optimizer state; one row has one seed",
-    "compare_alfworld_ablations": "GRPO reads one growing stream; the row without `<sub_done>` starts from a model that never saw its prompt; one seed",
-    "compare_alfworld_long": "GRPO reads one growing stream, not the published prompt; phases shared one optimizer state",
-    "compare_sokoban": "the flat methods read one growing stream; the start has a made-up habit, which phase A happens to repair; two rows have one seed",
-    "compare_webshop": "the flat methods read one growing stream; the start has a made-up habit, which phase A happens to repair; one seed",
-}
-"""What a reader has to know before the table of a comparison; the head says it at length."""
-NOTHING = """No comparison over seeds has been recorded yet. `himac compare compare-sokoban` makes one;
-[the diary](diary.md) has what single runs looked like. Until then this project shows no success rate of its own.
-"""
-PUBLISHED_HEAD = """## Published by the paper: other models, other machines
-
-**None of these numbers was measured here.** {models}. Source: {source}. They are what the
-method is claimed to do at full size. Do not compare the tables above with them.
-"""
 
 
 def page() -> str:
@@ -79,15 +39,15 @@ def page() -> str:
     }
     compared = {name: told for name, told in found.items() if told.get("kind") == KIND}
     rest = {name: told for name, told in found.items() if name not in compared}
-    parts = [HEAD, "## HiMAC beside other methods, here\n"]
+    against = "\n".join(f"- {line}." for line in _not_ahead(compared))
+    head = _WORDS["HEAD"].format(
+        verdict=_WORDS["verdict"](compared), against=f"{_WORDS['AGAINST']}\n\n{against}\n" if against else ""
+    )
+    parts = [head, "## HiMAC beside other methods, here\n"]
     parts += [
         f"{_warned(name, markdown_of(told, level=3))}{_understood(name)}" for name, told in compared.items()
     ]
-    parts += [] if compared else [NOTHING]
-    against = list(_not_ahead(compared))
-    if against:
-        parts.append("## What does not favour HiMAC\n")
-        parts.append("\n".join(f"- {line}." for line in against) + "\n")
+    parts += [] if compared else [_WORDS["NOTHING"]]
     parts += [_published(), _machinery(rest)]
     return "\n".join(parts)
 
@@ -110,7 +70,7 @@ def _not_ahead(compared: dict[str, Json]) -> Iterator[str]:
 
 def _published() -> str:
     told = json.loads(PUBLISHED.read_text(encoding="utf-8"))
-    parts = [PUBLISHED_HEAD.format(models=told["models"], source=told["source"])]
+    parts = [_WORDS["PUBLISHED_HEAD"].format(models=told["models"], source=told["source"])]
     for key, words in (
         ("success", "Success in %:"),
         ("iterations", "Iterations to a target:"),
@@ -163,7 +123,9 @@ def _warned(name: str, table: str) -> str:
     """Return a comparison with what is unfair in it below its heading."""
     heading, _, rest = table.partition("\n")
     return (
-        f"{heading}\n\n> **Unfair** ([why](#results)): {UNFAIR[name]}.\n{rest}" if name in UNFAIR else table
+        f"{heading}\n\n> **Unfair** ([why](#what-is-unfair-in-the-comparisons-of-010)): {_WORDS['UNFAIR'][name]}.\n{rest}"
+        if name in _WORDS["UNFAIR"]
+        else table
     )
 
 

@@ -24,7 +24,7 @@ from himac import Env, Task, make_env
 from himac.envs.base import make_expert
 
 TASKS, N, M = 12, 8, 8  # tasks an iteration, blueprints a task, executions of z*
-MAX_SUBGOALS, BUDGET = 6, 6  # longest blueprint; turns before the fallback leaves a sub-goal
+MAX_SUBGOALS, BUDGET = 6, 6  # longest blueprint; turns before a sub-goal is forced to end
 RATE, DEMONSTRATIONS, WARMTH = 10.0, 12, 0.05  # learning rate; demonstrations, and how hard they pull
 Choice = dict[tuple, float]  # gradient of one choice's log-probability, by table entry
 

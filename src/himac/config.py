@@ -111,7 +111,7 @@ class AgentConfig:
     explicit_done: bool = True  # False: ablation without <sub_done>
     done_with_action: bool = False  # True: an action followed by <sub_done> does both in one turn
     max_subgoals: Positive = 8
-    subgoal_turns: Positive = 15  # turns before the fallback advances a sub-goal
+    subgoal_turns: Positive = 15  # turns of a sub-goal before its segment is forced to end
     max_steps: Count = 0  # environment steps of an episode; 0 takes the environment's published limit
     planner_tokens: Positive = 512  # longest blueprint; published response length
     executor_tokens: Positive = 512  # longest turn

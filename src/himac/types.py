@@ -52,7 +52,7 @@ class StopReason(StrEnum):
     ENV_ERROR = "env_error"  # the environment raised
     ENGINE_ERROR = "engine_error"  # an endpoint refused the prompt (too long for it, filtered)
     SUB_DONE = "sub_done"  # segment: the executor said <sub_done>
-    BUDGET = "budget"  # segment: the fallback advanced the sub-goal
+    BUDGET = "budget"  # segment: forced, its turns ran out
     EPISODE_END = "episode_end"  # segment: the episode ended while it was active
 
 

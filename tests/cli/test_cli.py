@@ -49,7 +49,6 @@ def test_config_diff_names_what_differs(capsys: pytest.CaptureFixture[str]) -> N
         (["play", "env=sokoban", "env.boxs=2"], "did you mean 'boxes'?"),
         (["play", "env=sokoban", "--index", "1000000"], "--index must lie in 0.."),
         (["sft", "env=toy"], "sft.demonstrations must be at least 1"),
-        (["data", "webshop"], "himac data webshop needs --folder"),
         (["data", "alfworld", "--generate", "3"], "--generate needs a folder"),
     ],
 )

@@ -21,7 +21,7 @@ from himac.train.checks import check, check_trainable
 ROOT = Path(__file__).resolve().parents[2]
 RECIPES = ROOT / "src" / "himac" / "recipes"
 CONFIGS = sorted(RECIPES.glob("*.toml"))
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 NEED_DATA = {
     "alfworld.md",
     "webshop.md",

@@ -173,7 +173,7 @@ def _chart(browser: Any, title: str) -> Any:
 def test_a_click_on_a_curve_opens_the_episodes_behind_it(browser: Any, page: str, rows: list[Row]) -> None:
     webdriver = pytest.importorskip("selenium.webdriver")
     open_page(browser, page, "run")
-    picture = _chart(browser, "Model calls").find_element("css selector", "svg")
+    picture = _chart(browser, "Turns an episode").find_element("css selector", "svg")
     browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", picture)
     dot = picture.find_element("css selector", "path.dot")  # the evaluation before training
     webdriver.ActionChains(browser).move_to_element(dot).click().perform()

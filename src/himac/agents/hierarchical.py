@@ -2,7 +2,7 @@
 
 A blueprint cuts the episode into segments. The executor sees the task, the blueprint with its active
 sub-goal marked and the turns of that segment, nothing of the earlier ones; it moves on by saying
-`<sub_done>` or, when a sub-goal does not end, by budget. Source: arXiv 2603.00977, sections on the
+`<sub_done>` or, when a sub-goal does not end, is forced to (the JSON of runs says "budget"). Source: arXiv 2603.00977, sections on the
 macro and micro policies; the budget and what follows the last sub-goal are our choices (docs/design.md).
 
     PLAN --blueprint--> segment 0 --<sub_done> | budget--> segment 1 ... --> "finish the task" --> end

@@ -55,7 +55,7 @@ class Prompts:
     nothing: str = "Nothing happens: answer with <action>...</action>."  # after an answer that cannot be read
     unread: str = "(could not be read)"  # what such an answer is in a list of past steps
     done_mark: str = " (done)"  # behind a sub-goal that was said to be done
-    unfinished_mark: str = " (not finished)"  # behind one that its budget of turns has ended
+    unfinished_mark: str = " (not finished)"  # behind one whose segment was forced to end
     carried: str = "; last action: {action}"  # and behind that, in context "carry"
 
     # The answer's form once more, at the very end of the first user message, where small models still know it. Left

@@ -31,7 +31,7 @@ _LEGEND = 150  # characters that a line of the legend holds
 _PANELS = (
     ("success", "success rate"),
     ("return", "return of an episode"),
-    ("turns", "model calls an episode"),
+    ("turns", "turns an episode"),
 )
 
 

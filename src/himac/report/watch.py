@@ -31,6 +31,7 @@ _CURVES = (
     ("success", ".2f"), ("return", ".2f"), ("turns", ".1f"), ("sub_done", ".2f"), ("fallback", ".2f"),
     ("zero_variance", ".2f"), ("inadmissible", ".3f"), ("kl", ".4f"), ("grad", ".3f"), ("gap_max", ".1e"),
 )  # fmt: skip
+_WORDS = {"sub_done": "done", "fallback": "forced"}  # as the tables and the report call them
 _NAMES, _NUMBER = 16, 11  # columns that a curve's name takes, and its last value
 _TAIL = 2**22  # bytes of episodes.jsonl that the last episodes are read from
 _IDLE_S = 300.0  # a run whose files have not grown for this long is called still
@@ -130,7 +131,7 @@ def _curves(trained: list[Row], width: int) -> Table:
         table.add_column({"planner": "phase A", "executor": "phase B"}.get(phase, clean(phase)))
     for key, form in _CURVES:
         cells = [_curve([r.get(key) for r in trained if r["phase"] == phase], form, room) for phase in phases]
-        table.add_row(key.replace("_", " "), *cells)
+        table.add_row(_WORDS.get(key, key.replace("_", " ")), *cells)
     return table
 
 

@@ -3,7 +3,7 @@
 
 const STATUS = {
   sub_done: ["✓", "done", "the executor said <sub_done>"],
-  budget: ["»", "forced", "the budget advanced it"],
+  budget: ["»", "forced", "its turns ran out"],
   never: ["·", "never reached", "the episode ended before"],
   success: ["★", "solved here", "the task was solved under it"],
   episode_end: ["✗", "ended here", "the episode ended under it"],
@@ -110,7 +110,7 @@ function factsOf(e, detail) {
     ["score", brief(e.score)],
     ["advantage", e.advantage === null ? "not trained" : signed(e.advantage)],
     ["environment steps", whole(e.env_steps)],
-    ["model calls", whole(e.calls)],
+    ["turns", whole(e.calls)],
     ["tokens", whole(e.tokens)],
     ["ended by", words(e.stop)],
   ];
