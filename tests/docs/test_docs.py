@@ -155,3 +155,18 @@ def _anchors(page: Path) -> set[str]:
     """Return the anchors that a page's headings make."""
     heads = re.findall(r"^#+ (.*)$", _FENCE.sub("", page.read_text(encoding="utf-8")), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", head.lower()).strip().replace(" ", "-") for head in heads}
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs" / "reference").glob("*.md")), ids=_ids)
+def test_what_the_reference_documents_exists(page: Path) -> None:
+    for name in re.findall(r"^::: ([\w.]+)$", page.read_text(encoding="utf-8"), re.MULTILINE):
+        parts = name.split(".")
+        for length in range(len(parts), 0, -1):
+            path = ROOT / "src" / Path(*parts[:length])
+            if (path / "__init__.py").is_file() or path.with_suffix(".py").is_file():
+                break
+        source = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+        for leaf in parts[length:]:
+            assert re.search(rf"\b{leaf}\b", source.read_text(encoding="utf-8")), (
+                f"{name}: no {leaf} in {source}"
+            )
