@@ -331,6 +331,16 @@ def _optimizers(told: Json) -> Iterator[str]:
         yield f"training, {row['optimizer']}: {curve} %"
 
 
+def _taste(told: Json) -> Iterator[str]:
+    for run in told["runs"]:
+        before, after = run["evaluations"][0], run["evaluations"][-1]
+        ends = " to ".join(
+            f"{100 * end['success']:.1f} % ({100 * end['success_low']:.1f} - {100 * end['success_high']:.1f})"
+            for end in (before, after)
+        )
+        yield f"seed {run['seed']}: {ends} of {after['episodes']} test levels, {run['processor_s']:.0f} s of one core"
+
+
 def _alfworld_plans_phases(told: Json) -> Iterator[str]:
     yield "Plans as the expert's, of 256, before and after, and how many plans at least have other verbs afterwards:"
     for run, ends in told["runs"].items():
@@ -352,7 +362,7 @@ _HEADLINES: dict[str, Callable[[Json], Iterator[str]]] = {
     "alfworld_plans_phases": _alfworld_plans_phases, "phase_displacement": _phase_displacement,
     "alfworld_speed": _alfworld_speed, "interval_coverage": _interval_coverage, "optimizers": _optimizers, "rollout_speed": _rollout_speed, "rollout_speed_real": _rollout_speed, "train_speed_real": _train_speed, "memory_model": _memory_model, "no_rounds": _no_rounds, "no_rounds_real": _no_rounds, "smollm2": _smollm2, "gpu_fit": _gpu_fit, "gpu": _gpu, "ranks_speed": _ranks_speed, "campaign": _campaign, "vision_speed": _vision_speed, "vision_describing": _vision_describing, "alfworld_warm_starts": _alfworld_warm_starts, "large_vocabulary": _large_vocabulary, "sokoban_speed": _sokoban_speed,
     "time_split": _time_split, "train_speed": _train_speed, "trl_iteration": _trl_iteration, "webshop_search": _webshop_search,
-    "webshop_shops": _webshop_shops, "webshop_speed": _webshop_speed,
+    "taste": _taste, "webshop_shops": _webshop_shops, "webshop_speed": _webshop_speed,
 }  # fmt: skip
 """What is quoted of a result; of any other, every number."""
 
