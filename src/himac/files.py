@@ -11,6 +11,7 @@ import errno
 import json
 import os
 import platform
+import sys
 import time
 import tomllib
 from collections.abc import Callable, Iterator
@@ -205,6 +206,19 @@ def owned(folder: Path, doing: str, *, hint: str = "") -> Iterator[int | None]:
                 os.ftruncate(handle, 0)
     finally:
         os.close(handle)
+
+
+def drop(name: str) -> None:
+    """Let a standard stream that cannot be written lead nowhere, so that the interpreter does not try again at its end.
+
+    Args:
+        name: "stdout" or "stderr".
+    """
+    stream = getattr(sys, name)
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
 
 
 @contextlib.contextmanager
