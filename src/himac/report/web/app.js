@@ -15,7 +15,7 @@ const ROUTES = [
 ];
 
 async function show() {
-  const address = decodeURI(location.hash.slice(1)),
+  const address = decoded(location.hash.slice(1)),
     main = document.getElementById("main");
   current?.stop();
   current = null;
@@ -40,6 +40,15 @@ async function show() {
     }
   if (!address.startsWith("episodes")) scrollTo(0, 0);
   document.body.dataset.ready = address || "run";
+}
+
+// A hash that somebody typed may hold a percent sign that encodes nothing.
+function decoded(text) {
+  try {
+    return decodeURI(text);
+  } catch {
+    return text;
+  }
 }
 
 function markNav(address) {
