@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from campaign import fuzz, inputs, kills
+from campaign import big, fuzz, inputs, kills, pages, signals
 from campaign.sections import Section
 from himac.files import write_text
 from himac.report.tables import markdown
@@ -40,8 +40,11 @@ SECTIONS: dict[str, Callable[[Path, bool], Section]] = {
     "eval": lambda home, short: kills.evaluate(home, trials=1 if short else 20),
     "endpoint": lambda home, short: kills.endpoint(home, trials=1 if short else 20),
     "compare": lambda home, short: kills.compare(home, trials=1 if short else 10),
+    "signals": lambda home, short: signals.endings(home, every=17 if short else 1),
     "disk": lambda home, short: kills.full_disk(home, limits=LIMITS[::7] if short else LIMITS),
     "memory": lambda home, short: kills.memory(home, iterations=40 if short else 200),
+    "big": lambda home, short: big.reading(home, gigabytes=0.2 if short else 5),
+    "pages": lambda home, short: pages.hostile(home, every=12 if short else 1),
     "settings": lambda home, short: inputs.settings(home, every=20 if short else 1),
     "recipes": lambda home, short: inputs.recipes(home),
     "models": lambda home, short: inputs.models(home),
@@ -71,14 +74,18 @@ def main() -> int:
     for name in args.only:
         began = time.monotonic()
         with tempfile.TemporaryDirectory(prefix="himac-campaign-") as folder:
-            section = SECTIONS[name](Path(folder), args.short)
+            try:
+                section = SECTIONS[name](Path(folder), args.short)
+            except (
+                Exception
+            ) as error:  # the campaign's own fault is one as well, and the other sections go on
+                section = Section(name)
+                section.add(f"{type(error).__name__}: {error}")
         took = time.monotonic() - began
         faults += len(section.faults)
         rows.append([section.name, str(section.trials), str(section.good), f"{took:.0f} s"])
         told[name] = {"what": section.name, "trials": section.trials, "good": section.good, "faults": section.faults, "took_s": round(took, 1)}  # fmt: skip
         print(f"{name}: {section.good} of {section.trials}, {took:.0f} s", file=sys.stderr, flush=True)
-        for fault in section.faults[:20]:
-            print(f"  {fault}", file=sys.stderr, flush=True)
         if args.out:
             machine = describe_machine() | {"date": time.strftime("%Y-%m-%d")}
             write_text(args.out, json.dumps({"machine": machine, "sections": told}, indent=1) + "\n")

@@ -22,6 +22,14 @@ HOSTILE = (
     "[nan]", "[inf, 1]", "[-1, -1]", "1979-05-27", "[1,2,3,4,5,6,7]", '"../../etc/passwd"', '"\\u001b[2J"', "'é😀'", "[" * 3000,
     "99999999999999", "=",
 )  # fmt: skip
+GREEDY = (
+    "{{ 'a' * 10**10 }}", "{% set x = 'a' * 10000000000 %}", "{% set x = [0] * 9999999999 %}{{ x|length }}", "{{ 10 ** (10 ** 9) }}",
+    "{% for i in range(99999) %}{% for j in range(99999) %}{% for k in range(99999) %}{% endfor %}{% endfor %}{% endfor %}",
+    "{% set ns = namespace(x='aa') %}{% for i in range(60) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}", "{{ '%9999999999d' % 1 }}", "{{ 'a'.center(9999999999) }}",
+    "{% set ns = namespace(x=99) %}{% for i in range(60) %}{% set ns.x = ns.x * ns.x %}{% endfor %}{{ ns.x }}", "{{ '{:>9999999999}'.format(1) }}", "{{ 'a'|center(9999999999) }}",
+    "{% set ns = namespace(x=[1]) %}{% for i in range(60) %}{% set ns.x = ns.x + ns.x %}{% endfor %}", "{{ ('a' * 99999)|replace('a', 'a' * 99999) }}",
+)  # fmt: skip
+"""Chat templates that ask for more memory or time than a machine has."""
 
 
 def settings(folder: Path, *, every: int) -> Section:
@@ -125,6 +133,7 @@ def models(folder: Path) -> Section:
         "template breaks out": change("chat_template.jinja", b"{{ cycler.__init__.__globals__.os.system('touch " + str(pwned).encode() + b"') }}"),
         "template without system": change("chat_template.jinja", b"{% for m in messages if m.role != 'system' %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"),
         "template recursion": change("chat_template.jinja", b"{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}"),
+        **{f"template grows {n}": change("chat_template.jinja", text.encode()) for n, text in enumerate(GREEDY)},
     }  # fmt: skip
     for name, damage in damages.items():
         home = folder / name.replace(" ", "-")

@@ -161,15 +161,16 @@ def begin_in(home: Path, begin: list[str]) -> list[str]:
     return [*begin, f"run.dir={home.parent}", f"run.name={home.name}"]
 
 
-def _recipe(folder: Path) -> Path:
+def recipe_in(folder: Path) -> Path:
+    """Write the recipe that all of this trains; return its file."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "recipe.toml").write_text(RECIPE)
     return folder / "recipe.toml"
 
 
-def _made(folder: Path) -> Path:
+def made(folder: Path) -> Path:
     """Return a run of `himac sft`."""
-    run(["sft", str(_recipe(folder)), f"run.dir={folder}", "run.name=made"], counted=folder / "count")
+    run(["sft", str(recipe_in(folder)), f"run.dir={folder}", "run.name=made"], counted=folder / "count")
     return folder / "made"
 
 
@@ -178,12 +179,12 @@ def train(folder: Path, *, trials: int) -> Section:
     from himac.config import load_config
     from himac.train.run import new_run
 
-    made, recipe = _made(folder), load_config(folder / "recipe.toml")
+    warm, recipe = made(folder), load_config(folder / "recipe.toml")
 
     def started(home: Path) -> None:
         new_run(home, recipe)
         if not home.name.endswith(("1", "4", "7")):
-            shutil.copytree(made / "start", home / "start")
+            shutil.copytree(warm / "start", home / "start")
 
     return killed(
         "himac train",
@@ -197,13 +198,13 @@ def train(folder: Path, *, trials: int) -> Section:
 
 def sft(folder: Path, *, trials: int) -> Section:
     """`himac sft`."""
-    begin = ["sft", str(_recipe(folder))]
+    begin = ["sft", str(recipe_in(folder))]
     return killed("himac sft", folder, begin, lambda home: ["sft", "--resume", str(home)], trials=trials)
 
 
 def evaluate(folder: Path, *, trials: int) -> Section:
     """`himac eval` of a local model."""
-    begin = ["eval", str(_made(folder)), "split=val", "eval.tasks=8"]
+    begin = ["eval", str(made(folder)), "split=val", "eval.tasks=8"]
     return killed("himac eval", folder, begin, lambda home: begin_in(home, begin), trials=trials)
 
 
@@ -225,14 +226,20 @@ def endpoint(folder: Path, *, trials: int) -> Section:
         )
 
 
-def compare(folder: Path, *, trials: int) -> Section:
-    """`himac compare`, whose parent alone is killed: the run that it leaves behind goes on."""
-    _recipe(folder)
+def write_plan(folder: Path) -> Path:
+    """Write a plan of two methods; return its file."""
+    recipe_in(folder)
     plan = folder / "compare-toy.toml"
     plan.write_text(
         'seeds = [0]\n[budget]\niterations = 2\n[environments.toy]\nrecipe = "recipe.toml"\n'
         '[methods.himac]\n[methods.grpo]\nalgo.method = "flat"\n'
     )
+    return plan
+
+
+def compare(folder: Path, *, trials: int) -> Section:
+    """`himac compare`, whose parent alone is killed: the run that it leaves behind goes on."""
+    plan = write_plan(folder)
     return killed(
         "himac compare", folder, [], lambda home: ["compare", str(plan), "--out", str(home)], trials=trials,
         inner=["toy-himac-0", "toy-grpo-0"],
@@ -242,7 +249,7 @@ def compare(folder: Path, *, trials: int) -> Section:
 def full_disk(folder: Path, *, limits: Sequence[int]) -> Section:
     """No file may grow beyond a limit: one line, and with room again the run ends as it would have."""
     section = Section("full disk: one line, and the run goes on exactly")
-    recipe, counted = _recipe(folder), folder / "count"
+    recipe, counted = recipe_in(folder), folder / "count"
     run(["train", str(recipe), f"run.dir={folder}", "run.name=whole"], counted=counted)
     wanted = look(folder / "whole")
     for limit in limits:
@@ -315,7 +322,7 @@ class server:
 def memory(folder: Path, *, iterations: int) -> Section:
     """A long run's memory and open files: what it holds at its end is what it held at its beginning."""
     section = Section(f"{iterations} iterations: memory and open files do not grow")
-    words = ["train", str(_recipe(folder)), f"run.dir={folder}", "run.name=long", f"run.iterations={iterations}", "run.save_every=5", "eval.every=0", "eval.final="]  # fmt: skip
+    words = ["train", str(recipe_in(folder)), f"run.dir={folder}", "run.name=long", f"run.iterations={iterations}", "run.save_every=5", "eval.every=0", "eval.final="]  # fmt: skip
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     found: dict[int, tuple[float, int]] = {}
     with subprocess.Popen([sys.executable, "-m", "himac", *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=env) as process:  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +27,9 @@ class Section:
         self.trials += 1
         if fault:
             self.faults.append(fault)
+            print(
+                f"  {fault}", file=sys.stderr, flush=True
+            )  # a section takes an hour: its faults are told as they come
 
     @property
     def good(self) -> int:

@@ -11,6 +11,7 @@ import errno
 import json
 import os
 import platform
+import sys
 import time
 import tomllib
 from collections.abc import Callable, Iterator
@@ -215,6 +216,19 @@ def holder(folder: Path) -> str:
     except (OSError, ValueError, KeyError, TypeError):
         return ""
     return doing if host != platform.node() or _is_alive(pid) else ""
+
+
+def drop(name: str) -> None:
+    """Let a standard stream that cannot be written lead nowhere, so that the interpreter does not try again at its end.
+
+    Args:
+        name: "stdout" or "stderr".
+    """
+    stream = getattr(sys, name)
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
 
 
 @contextlib.contextmanager

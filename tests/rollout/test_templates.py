@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import sys
+import time
 from typing import Any
 
 import pytest
@@ -147,3 +149,25 @@ def test_a_template_that_cannot_be_known_is_refused_in_one_line(what: str) -> No
     with pytest.raises(ModelError, match=words) as caught:
         ChatFormat(tokenizer_of(Family(template=template, eos="<|im_end|>")))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="the system bounds no memory there")
+@pytest.mark.parametrize(
+    ("template", "words"),
+    [
+        ("{{ 'a' * 9999999999 }}", "takes more than 1 GiB of memory"),
+        ("{{ 'a'|center(9999999999) }}", "takes more than 1 GiB of memory"),
+        ("{{ 10 ** (10 ** 9) }}", "raises to powers"),
+        ("{% set ns = namespace(x=9) %}{% for i in range(60) %}{% set ns.x = ns.x * ns.x %}{% endfor %}", "multiplies"),
+        ("{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}", "takes more than 5 s"),
+    ],
+)  # fmt: skip
+def test_a_template_that_asks_for_more_than_a_machine_has_is_refused_in_time(
+    template: str, words: str
+) -> None:
+    resource = pytest.importorskip("resource")
+    before, began = resource.getrlimit(resource.RLIMIT_AS), time.process_time()
+    with pytest.raises(ModelError, match=words):
+        ChatFormat(tokenizer_of(Family(template=template + FAMILIES["smollm2"].template, eos="<|im_end|>")))
+    assert time.process_time() - began < 20 and resource.getrlimit(resource.RLIMIT_AS) == before

@@ -12,6 +12,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from himac.chat.bounds import TooMuchError, bounded, refuse_growth
 from himac.chat.thoughts import THINK, UNTHINK, thought_is_open
 from himac.errors import ModelError
 from himac.types import Message, Tokenizer
@@ -71,10 +72,14 @@ class ChatTemplate:
         self._text = _with_clock(tokenizer.get_chat_template())
         self._folds = False
         try:
-            self.facts = self._probe()
-        except ModelError:
-            self._folds = True
-            self.facts = self._probe()
+            refuse_growth(self._text)
+            with bounded():
+                self.facts = self._found_out()
+        except TooMuchError as error:
+            raise self._refusal(
+                f"cannot be used: {error}",
+                "no chat needs that: take another model, or mend the template in its folder",
+            ) from error
 
     def render(self, messages: Sequence[Message]) -> str:
         """Return the text of a talk, up to where the model begins to write.
@@ -92,6 +97,8 @@ class ChatTemplate:
                     enable_thinking=self._think, chat_template=self._text,
                 )
             )  # fmt: skip
+        except (TooMuchError, MemoryError):
+            raise
         except Exception as error:  # a template is a program: jinja's errors, and any of Python's
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise ModelError(
@@ -124,6 +131,13 @@ class ChatTemplate:
             raise self._refusal(f"shows a picture as {found[2]!r}", _SEEING)
         before, behind = found[2].split(token)
         return before, behind
+
+    def _found_out(self) -> TemplateFacts:
+        try:
+            return self._probe()
+        except ModelError:
+            self._folds = True
+            return self._probe()
 
     def _probe(self) -> TemplateFacts:
         opened, talk = self.render(_TALK[:2]), self.render(_TALK)

@@ -106,16 +106,14 @@ def _run_and_judge(asked: Asked, plan: Comparison, out: Path) -> None:
 
 
 def _carry_out(asked: Asked, plan: Comparison, out: Path) -> Sequence[Failure]:
-    from rich.console import Console
-
     from himac.compare.criteria import criteria_of, write_criteria
     from himac.compare.runner import carry_out
     from himac.files import make_folder
+    from himac.runs.console import Lasting
 
     make_folder(out)
     write_criteria(criteria_of(plan), out)
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
-    return () if asked.read else carry_out(plan, out, jobs=asked.jobs, console=console)
+    return () if asked.read else carry_out(plan, out, jobs=asked.jobs, console=Lasting())
 
 
 def _say_plan(plan: Comparison, out: Path) -> None:
@@ -173,8 +171,8 @@ def _judge(asked: Asked, folders: Sequence[Path], criteria: Criteria, out: Path)
     make_folder(out)
     write_text(out / JSON, json.dumps(told, indent=1) + "\n")
     write_text(out / TABLE, page)
-    print(clean(page))
     drawn = plot_comparison(told, out / CURVES)
+    print(clean(page))
     print("\n".join(str(path) for path in (out / TABLE, out / JSON, *drawn)))
 
 

@@ -6,6 +6,7 @@ Results go to stdout, logs to stderr; a user's mistake is one line and a hint, e
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
@@ -30,7 +31,7 @@ from himac.cli import (
     train,
 )  # fmt: skip
 from himac.errors import HimacError
-from himac.files import reason
+from himac.files import drop, reason
 from himac.text import clean
 
 _GO_ON = {
@@ -52,6 +53,12 @@ class _InOrder(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise BrokenPipeError from None  # click would end one that has a number with status 1
 
 
 @click.group(
@@ -78,10 +85,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     for key, value in _CALM.items():
         os.environ.setdefault(key, value)
     streams.make_fit()
-    words = list(sys.argv[1:] if argv is None else argv)
+    with streams.interruptible(to_the_end=argv is None):
+        return _run(list(sys.argv[1:] if argv is None else argv))
+
+
+def _run(words: list[str]) -> int:
     try:
-        with streams.interruptible():
-            status = app.main(words, prog_name="himac", standalone_mode=False)
+        status = app.main(words, prog_name="himac", standalone_mode=False)
         sys.stdout.flush()  # a full disk behind a pipe says so here, not after the last word
         return status if isinstance(status, int) else 0
     except HimacError as error:
@@ -94,14 +104,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _refuse(error.format_message(), f"{path} --help shows what it takes")
     except (KeyboardInterrupt, click.Abort) as error:
         verb = words[0] if words else ""
-        print(f"himac: interrupted; {_GO_ON.get(verb, 'no partial files were left')}", file=sys.stderr)
+        with contextlib.suppress(OSError):  # the terminal may be gone
+            print(f"himac: interrupted; {_GO_ON.get(verb, 'no partial files were left')}", file=sys.stderr)
         cause = error.__cause__ or error  # click has its own word for it
         return cause.status if isinstance(cause, streams.Ended) else 130
     except BrokenPipeError:  # whoever reads has seen enough
-        streams.drop("stdout")
+        drop("stdout")
         return 0
     except OSError as error:  # what no part of himac foresaw: still a fault of the system, not of the program
-        streams.drop("stdout")
+        drop("stdout")
         path = f"{error.filename!r}: " if error.filename else ""
         return _refuse(f"{path}{reason(error)}", "")
     except MemoryError:
@@ -117,7 +128,7 @@ def _refuse(message: str, hint: str) -> int:
         if hint:
             print(f"hint: {clean(hint)}", file=sys.stderr)
     except OSError:  # stderr is full or gone as well: the status says it
-        streams.drop("stderr")
+        drop("stderr")
     return 2
 
 

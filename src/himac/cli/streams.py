@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import atexit
 import codecs
 import contextlib
 import io
+import math
 import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,6 +25,8 @@ _ASCII = {
     **dict(zip("▁▂▃▄▅▆▇", "._-=+*%", strict=True)),
 }  # fmt: skip
 """What stands for our own signs on a console that has none of them."""
+_USUAL = (signal.SIG_DFL, signal.default_int_handler)  # who has another, or ignores it, keeps that
+_SAME_WISH_S = 1.0
 
 
 def make_fit() -> None:
@@ -47,33 +52,44 @@ class Ended(KeyboardInterrupt):
 
 
 @contextlib.contextmanager
-def interruptible() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end a command as Ctrl-C does, in order and with a word; who ignores them (nohup) still does."""
-    taken = []
-    for name in ("SIGTERM", "SIGHUP"):
+def interruptible(*, to_the_end: bool = False) -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end a command as Ctrl-C does, in order and with a word; who ignores them (nohup) still does.
+
+    The first signal interrupts. More of them within a second are the same wish (a hand that shakes, a launcher that
+    passes on what the terminal sent already) and do not disturb the tidying; a later one ends the process at once.
+
+    Args:
+        to_the_end: the process ends with the command, so what comes while it ends is still the same wish.
+    """
+    asked_s = -math.inf
+
+    def end(number: int, frame: object) -> None:
+        nonlocal asked_s
+        first, now = asked_s == -math.inf, time.monotonic()
+        if first:
+            asked_s = now
+            raise Ended(number)
+        if now - asked_s > _SAME_WISH_S:
+            os._exit(128 + number)
+
+    before: dict[int, Any] = {}
+    for name in ("SIGTERM", "SIGHUP", "SIGINT"):
         number = getattr(signal, name, None)
         is_ours = threading.current_thread() is threading.main_thread()
-        if number is not None and is_ours and signal.getsignal(number) is signal.SIG_DFL:
-            signal.signal(number, _end)
-            taken.append(number)
+        if number is not None and is_ours and signal.getsignal(number) in _USUAL:
+            before[number] = signal.signal(number, end)
     try:
         yield
     finally:
-        for number in taken:
-            signal.signal(number, signal.SIG_DFL)
+        if asked_s == -math.inf or not to_the_end:
+            _handle(before)
+        else:  # Python takes its handlers away while it ends, and then the signal would kill
+            atexit.register(_handle, dict.fromkeys(before, signal.SIG_IGN))
 
 
-def _end(number: int, frame: object) -> None:
-    raise Ended(number)
-
-
-def drop(name: str) -> None:
-    """Let a stream that cannot be written lead nowhere, so that the interpreter does not try again at its end."""
-    stream = getattr(sys, name)
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())
-        os.close(nowhere)
+def _handle(handlers: dict[int, Any]) -> None:
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 def screen() -> Console:

@@ -6,6 +6,7 @@ metrics.jsonl; where an older run did not keep outcomes there, they are read fro
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from himac.errors import DataError
 from himac.report.reading import read_machine, read_metrics
 from himac.runs.folder import CONFIG, EPISODES, EVALUATIONS
 from himac.runs.formats import load_saved, read_line
-from himac.runs.rows import Broken, is_outcome
+from himac.runs.rows import Broken, is_outcome, pieces
 from himac.types import Row
 
 
@@ -74,7 +75,11 @@ def read_run(folder: Path, broken: Broken | None = None) -> RunRecord:
     rows = [row for row in read_metrics(folder, broken) if row["phase"] == "eval"]
     if not rows:
         raise DataError(f"run {str(folder)!r} has no evaluation to compare", hint="is it still warming up?")
-    told = {} if all("outcomes" in row for row in rows) else _outcomes_of_episodes(folder / EPISODES)
+    lacking: Counter[tuple[int, str]] = Counter()
+    for row in rows:  # a split can be judged twice in an iteration: for the curve, and in the end
+        if "outcomes" not in row:
+            lacking[row["iteration"], row["split"]] += row["episodes"]
+    told = _outcomes_of_episodes(folder / EPISODES, lacking) if lacking else {}
     evaluations = [_evaluation(row, told) for row in rows]
     settings = config.eval
     whole = [e for e in evaluations if e.row["split"] == settings.final and not _is_of_curve(e, config)]
@@ -142,16 +147,22 @@ def _from_episodes(row: Row, told: dict[tuple[int, str], Iterator[Row]]) -> Row 
     }
 
 
-def _outcomes_of_episodes(path: Path) -> dict[tuple[int, str], Iterator[Row]]:
-    """Return {(iteration, split): its evaluations' episodes, in order}; other lines are passed over unparsed."""
+def _outcomes_of_episodes(
+    path: Path, wanted: Counter[tuple[int, str]]
+) -> dict[tuple[int, str], Iterator[Row]]:
+    """Return {(iteration, split): its evaluations' episodes, in order}, as many as `wanted` has of each.
+
+    Other lines are passed over unparsed, others' episodes are not kept: the file may have gigabytes.
+    """
     found: dict[tuple[int, str], list[Row]] = {}
     if path.is_file():
         with open(path, "rb") as file:
-            for line in file:
+            for line in pieces(file):
                 if b'"phase":"eval"' not in line[:80]:
                     continue
                 row = read_line(line)
                 if row is not None and is_outcome(row):
-                    slim = {key: row[key] for key in ("task", "success", "score")}
-                    found.setdefault((row["iteration"], row["split"]), []).append(slim)
+                    of_key = found.setdefault((row["iteration"], row["split"]), [])
+                    if len(of_key) < wanted[row["iteration"], row["split"]]:
+                        of_key.append({key: row[key] for key in ("task", "success", "score")})
     return {key: iter(rows) for key, rows in found.items()}

@@ -10,14 +10,12 @@ from __future__ import annotations
 
 import os
 import shlex
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
@@ -88,7 +86,7 @@ def carry_out(plan: Comparison, out: Path, *, jobs: int, console: Console) -> li
         The runs that failed; all others are done.
 
     Raises:
-        RunError: another comparison works in the folder, a folder holds something else, or it was interrupted.
+        RunError: another comparison works in the folder, or a folder holds something else.
     """
     starts, runs = planned_runs(plan, out)
     with (
@@ -121,7 +119,6 @@ class _Crew:
     def work(self, waiting: list[WarmStart | PlannedRun]) -> list[Failure]:
         """Work until nothing is left, and leave no subprocess behind."""
         whole = self._bars.add_task("all", total=len(waiting), told="")
-        previous = signal.signal(signal.SIGTERM, _interrupt)
         try:
             while waiting or self._active:
                 waiting = self._fill(waiting)
@@ -130,10 +127,7 @@ class _Crew:
                     self._end(active)
                     self._bars.advance(whole)
                 self._look()
-        except KeyboardInterrupt:
-            raise RunError("interrupted; the same command goes on from here") from None
         finally:
-            signal.signal(signal.SIGTERM, previous)
             self._stop_all()
         return self._failures
 
@@ -287,7 +281,3 @@ def _bars(console: Console) -> Progress:
         TimeElapsedColumn(),
     )
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-
-
-def _interrupt(*_: Any) -> None:
-    raise KeyboardInterrupt

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from himac.runs.folder import EPISODES
 from himac.runs.formats import ROLES, read_line
-from himac.runs.rows import Broken, is_episode
+from himac.runs.rows import Broken, is_episode, pieces
 from himac.types import Row
 
 _HEAD = re.compile(
@@ -48,13 +48,11 @@ def find_lines(folder: Path, broken: Broken | None = None) -> list[Line]:
     """Return where each episode of a run stands; none when there is no file. `broken` counts lines without a head."""
     found: list[Line] = []
     keys: dict[Key, Key] = {}  # one object a key, however many lines have it
-    start = 0
-    for line in _lines(folder):
+    for start, line in _lines(folder):
         if head := _head(line):
             found.append(Line(keys.setdefault(head[0], head[0]), head[1], start, len(line)))
         elif broken is not None:
             broken.add(EPISODES)
-        start += len(line)
     return found
 
 
@@ -110,7 +108,7 @@ def stream_episodes(folder: Path, keep: Callable[[Key], bool], broken: Broken | 
 
     `broken` counts the lines that were to be read and cannot be.
     """
-    for line in _lines(folder):
+    for _, line in _lines(folder):
         head = _head(line)
         if head and not keep(head[0]):
             continue
@@ -120,12 +118,15 @@ def stream_episodes(folder: Path, keep: Callable[[Key], bool], broken: Broken | 
             broken.add(EPISODES)
 
 
-def _lines(folder: Path) -> Iterator[bytes]:
-    """Yield the file's lines; one without its end is still being written, and left out."""
-    path = folder / EPISODES
+def _lines(folder: Path) -> Iterator[tuple[int, bytes]]:
+    """Yield (where it begins, line) of the file's lines; one without its end is still being written, and left out."""
+    path, start = folder / EPISODES, 0
     if path.is_file():
         with open(path, "rb") as file:
-            yield from (line for line in file if line.endswith(b"\n"))
+            for line in pieces(file):
+                if line.endswith(b"\n"):
+                    yield start, line
+                start += len(line)
 
 
 def _episode(line: bytes) -> Row | None:

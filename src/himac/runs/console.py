@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from rich.console import Console as Rich
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from himac.files import drop
 from himac.text import clean
 
 _BAR_AFTER_S = 2.0  # anything that takes longer gets a progress bar
@@ -49,11 +50,30 @@ class Silent:
         """Drop it."""
 
 
+class Lasting(Rich):
+    """A console on stderr for work that outlasts its reader: a pipe that is closed or a full disk ends the words alone."""
+
+    def __init__(self) -> None:
+        super().__init__(stderr=True, highlight=False, soft_wrap=True)
+
+    def print(self, *objects: Any, **given: Any) -> None:
+        """Print, as long as somebody takes it."""
+        try:
+            super().print(*objects, **given)
+        except OSError:
+            self.on_broken_pipe()
+
+    def on_broken_pipe(self) -> None:
+        """Be silent from now on; rich would end the program."""
+        self.quiet = True
+        drop("stderr")
+
+
 class Terminal:
     """Prints to stderr."""
 
     def __init__(self) -> None:
-        self._rich = Rich(stderr=True, highlight=False, soft_wrap=True)
+        self._rich = Lasting()
         self._bar: _Bar | None = None
         self._note = ""
 

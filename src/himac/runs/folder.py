@@ -30,7 +30,7 @@ from himac.errors import DataError, MissingFileError
 from himac.files import read_json, reading, writing
 from himac.images import TAG, Album, data_url
 from himac.runs.formats import read_line
-from himac.runs.rows import Broken, is_episode, is_metrics
+from himac.runs.rows import Broken, is_episode, is_metrics, pieces
 from himac.types import Row
 
 CONFIG, RECIPE, METRICS, EPISODES = "config.toml", "recipe.toml", "metrics.jsonl", "episodes.jsonl"
@@ -159,7 +159,7 @@ def read_rows(path: Path, broken: Broken | None = None) -> Iterator[Row]:
         raise MissingFileError(f"no {path.name} in {str(path.parent)!r}", hint="is this a run directory?")
     is_good = _GOOD.get(path.name, bool)
     with reading(path), open(path, "rb") as file:
-        for line in file:
+        for line in pieces(file):
             row = read_line(line)
             if row is not None and is_good(row):
                 yield row

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from typing import Annotated, Any, NotRequired, TypedDict
+from collections.abc import Iterator
+from typing import Annotated, Any, BinaryIO, NotRequired, TypedDict
 
 import msgspec
 
@@ -16,6 +17,7 @@ from himac.files import parse_json
 from himac.types import Json, Row
 
 _Count = Annotated[int, msgspec.Meta(ge=0)]
+_MOST_BYTES = 2**26  # of a row; an episode of 4,000 steps has a few million
 _HALF = re.compile(r"\\u[dD][89a-fA-F]")  # an escape that may be half a surrogate pair
 
 _Phase = TypedDict(
@@ -151,6 +153,14 @@ class Broken:
         """
         parts = [f"{n:,} damaged line{'s' * (n != 1)} of {name}" for name, n in sorted(self.lines.items())]
         return f"left out {' and '.join(parts)}" if parts else ""
+
+
+def pieces(file: BinaryIO) -> Iterator[bytes]:
+    """Yield a file's lines; one that is longer than any row, in pieces: what is damaged may be one line of gigabytes.
+
+    All that is yielded is the whole file; a piece that lacks its end is no row.
+    """
+    return iter(lambda: file.readline(_MOST_BYTES), b"")
 
 
 def parse_line(line: str | bytes) -> Row | None:

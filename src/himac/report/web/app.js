@@ -18,7 +18,7 @@ const ROUTES = [
 
 // keep: draw what is open anew and leave the reader where he is
 async function show({ keep = false } = {}) {
-  const address = location.hash.slice(1),
+  const address = decoded(location.hash.slice(1)),
     shown = document.getElementById("main"),
     back = keep ? placeNow() : null;
   current?.stop();
@@ -58,6 +58,15 @@ function goToTurn(turn) {
   current?.go(Number(node.dataset.step));
   node.classList.add("found");
   node.scrollIntoView({ block: "center" });
+}
+
+// A hash that somebody typed may hold a percent sign that encodes nothing.
+function decoded(text) {
+  try {
+    return decodeURI(text);
+  } catch {
+    return text;
+  }
 }
 
 function markNav(address) {
