@@ -12,7 +12,7 @@ import himac
 ROOT = Path(himac.__file__).parent
 
 FLOORS = [  # rooms of one floor do not know one another
-    "errors < text < files < types < seeds < toml < renamed < recipes < config < parallel < images < chat < plugins",  # "<": may also import what stands before it
+    "errors < text < files < types < seeds < toml < renamed < recipes < layout < config < parallel < images < chat < plugins",  # "<": may also import what stands before it
     "envs agents models runs",
     "engines algo",
     "rollout learner",

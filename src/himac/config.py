@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from himac.errors import ConfigError, closest
+from himac.layout import ParallelConfig
 from himac.recipes import find
 from himac.renamed import refuse_renamed
 from himac.toml import (
@@ -255,6 +256,7 @@ class Config:
     engine: EngineConfig = field(default_factory=EngineConfig)
     algo: AlgoConfig = field(default_factory=AlgoConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    parallel: ParallelConfig = field(default_factory=ParallelConfig)
     sft: SftConfig = field(default_factory=SftConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
     endpoint: EndpointConfig = field(default_factory=EndpointConfig)

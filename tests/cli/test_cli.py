@@ -94,7 +94,7 @@ def test_generated_games_lie_where_they_were_asked_for(
 def test_doctor_reports_without_failing(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor"]) == 0
     said = capsys.readouterr().out
-    assert "torch" in said and "torchrun --nproc-per-node N" in said
+    assert "torch" in said and "torchrun --nproc-per-node N" in said and "ok  sharded weights" in said
 
 
 @pytest.mark.parametrize("form", ["words", "grid", "image"])

@@ -11,7 +11,7 @@ from himac.cli.main import main
 from himac.config import Config, override
 from himac.errors import ConfigError
 from himac.learner.policy import Policy
-from himac.train.memory import kept_per_token, memory_of
+from himac.train.memory import in_parts, kept_per_token, memory_of
 from himac.train.rehearse import rehearse
 
 
@@ -38,6 +38,19 @@ def test_memory_by_hand(toy_config: Config, start: Path) -> None:
     assert (found.optimizer, found.reference) == (8 * n, 0)
     bounded = override(config, engine={"max_kv_tokens": 64})
     assert memory_of(_policy(bounded, start), bounded).cache == per_token * 64
+
+
+def test_memory_of_a_rank_that_holds_parts_by_hand(toy_config: Config, start: Path) -> None:
+    config = override(toy_config, model={"dtype": "bfloat16"})
+    policy = _policy(config, start)
+    alone, part = memory_of(policy, config), in_parts(memory_of(policy, config), policy, 4)
+    n = policy.num_parameters
+    layer = sum(p.numel() for p in policy.model.model.layers[0].parameters())
+    others = n - 2 * layer
+    assert (part.weights, part.masters, part.optimizer) == (-(-2 * n // 4), n, 4 * n)
+    assert part.gathered == 2 * 2 * others + 2 * 2 * layer + 3 * 2 * layer
+    assert part.collecting == part.held + 2 * n + alone.cache + alone.prefill  # it generates with all weights
+    assert part.held < alone.held / 3.9 and not part.is_offloaded
 
 
 def test_an_adapter_needs_no_reference_and_little_else(toy_config: Config, start: Path) -> None:

@@ -93,8 +93,14 @@ def _processes() -> list[str]:
     backends = [
         name for name, has in (("gloo", dist.is_gloo_available()), ("nccl", dist.is_nccl_available())) if has
     ]
+    from himac.parallel.replicated import why_no_sharding
+
+    why = why_no_sharding()
     return [
-        f"ok  torch.distributed ({', '.join(backends)}): torchrun --nproc-per-node N -m himac train RECIPE"
+        f"ok  torch.distributed ({', '.join(backends)}): torchrun --nproc-per-node N -m himac train RECIPE",
+        f"-   sharded weights: {why}; pip install --upgrade torch"
+        if why
+        else "ok  sharded weights (FSDP2): the same, and parallel.shard=true",
     ]
 
 

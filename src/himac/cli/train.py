@@ -64,7 +64,7 @@ def train(words: tuple[str, ...], resume: str, rehearsal: bool, dry_run: bool) -
 
     if resume:
         folder, config = _to_resume(resume, words, "himac train")
-        _run(config, folder, from_environment())
+        _run(config, folder, from_environment(config.parallel))
         return
 
     config = check_trainable(config_of(words))
@@ -80,7 +80,7 @@ def train(words: tuple[str, ...], resume: str, rehearsal: bool, dry_run: bool) -
     quiet_libraries()
     check_ready(config)
     recipe, _ = split_recipe(words)
-    ranks = from_environment()
+    ranks = from_environment(config.parallel)
     folder = run_folder(config, ranks.first(config.run.name or run_name(recipe, config)))
     if ranks.is_first:
         text = read_text(find(recipe)) if recipe else ""
@@ -99,7 +99,7 @@ def sft(words: tuple[str, ...], resume: str, dry_run: bool) -> None:
 
     if resume:
         folder, config = _to_resume(resume, words, "himac sft")
-        _warm_start(config, folder, from_environment())
+        _warm_start(config, folder, from_environment(config.parallel))
         return
     config = check(config_of(words))
     if not config.sft.demonstrations:
@@ -113,7 +113,7 @@ def sft(words: tuple[str, ...], resume: str, dry_run: bool) -> None:
     quiet_libraries()
     check_ready(config, evaluates=False)
     recipe, _ = split_recipe(words)
-    ranks = from_environment()
+    ranks = from_environment(config.parallel)
     folder = run_folder(config, ranks.first(config.run.name or run_name(recipe, config, suffix="sft")))
     if ranks.is_first:
         new_run(folder, config, ranks=ranks.size, verb="himac sft")

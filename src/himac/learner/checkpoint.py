@@ -24,6 +24,7 @@ from safetensors import SafetensorError
 from himac.config import BudgetConfig
 from himac.errors import ConfigError, DataError, HimacError
 from himac.files import read_json, reason, sync, sync_tree, write_text, writing
+from himac.parallel import ALONE, Ranks
 from himac.runs.folder import CHECKPOINTS
 from himac.toml import build
 from himac.types import Row
@@ -95,15 +96,19 @@ class Saves(Protocol):
         ...
 
 
-def save(run: Path, state: TrainState, learner: Saves, *, is_best: bool) -> Path:
+def save(run: Path, state: TrainState, learner: Saves, *, is_best: bool, ranks: Ranks = ALONE) -> Path:
     """Write a checkpoint atomically and drop those no longer wanted: all but the two newest and the best.
+
+    All ranks call this, and return when it is written.
 
     Raises:
         RunError: the disk is full or the folder cannot be written.
     """
     root = run / CHECKPOINTS
     final = root / f"iteration-{state.iteration:06d}"
-    seal(final, learner.save, asdict(state))
+    seal(final, learner.save, asdict(state), ranks=ranks)
+    if not ranks.is_first:
+        return final
     if is_best:
         write_text(root / "best", final.name)
     write_text(root / "last", final.name)
@@ -111,13 +116,14 @@ def save(run: Path, state: TrainState, learner: Saves, *, is_best: bool) -> Path
     return final
 
 
-def seal(final: Path, write: Callable[[Path], None], told: Row) -> None:
+def seal(final: Path, write: Callable[[Path], None], told: Row, *, ranks: Ranks = ALONE) -> None:
     """Write a folder that is whole or not there, and that tells later whether it still is.
 
     Args:
         final: the folder; one of that name is replaced.
         write: writes its files into the folder it is given.
         told: kept beside them, as `read_sealed` returns it.
+        ranks: who writes into it; the first one makes and seals it.
 
     Raises:
         RunError: the disk is full or the folder cannot be written.
@@ -127,9 +133,14 @@ def seal(final: Path, write: Callable[[Path], None], told: Row) -> None:
     # torch.save reports a full disk as RuntimeError, safetensors as an error of its own
     with writing(final, hint=hint, also=(RuntimeError, SafetensorError)):
         try:
-            shutil.rmtree(part, ignore_errors=True)
-            part.mkdir(parents=True)
+            if ranks.is_first:
+                shutil.rmtree(part, ignore_errors=True)
+                part.mkdir(parents=True)
+            ranks.wait()
             write(part)
+            ranks.wait()
+            if not ranks.is_first:
+                return
             files = {str(path.relative_to(part).as_posix()): _sum(path) for path in _files(part)}
             tree = {**told, _FILES: files}
             (part / _STATE).write_text(json.dumps({**tree, _SUM: _sum_of(tree)}, indent=1), encoding="utf-8")

@@ -13,6 +13,7 @@ import math
 import pickle
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,7 @@ from himac.learner.policy import Policy
 from himac.models.logps import token_logps
 from himac.models.packing import pack
 from himac.parallel import ALONE, Ranks
+from himac.parallel.tensors import full, load_tree, local, save_tree
 from himac.seeds import generator
 from himac.types import LanguageModel, PhaseSpec, Role, Row, Sample
 
@@ -65,6 +67,7 @@ class Learner:
         self.num_steps = 0
         self.lr, self._schedule = cfg.lr, cfg.schedule
         self._rate = 1.0  # share of the learning rate, by the schedule
+        policy.join(ranks)
         self._parameters = policy.trainable
         self._warmup, self._grad_clip = cfg.warmup, cfg.grad_clip
         self._cfg = cfg
@@ -91,6 +94,7 @@ class Learner:
         if not samples or not phase.epochs:
             return {"samples": 0.0, "train_s": 0.0}
         found = UpdateMetrics()
+        self._ranks.parts()
 
         @functools.cache  # packs that come again, for the reference or in another epoch, are laid out once
         def packs(part: tuple[int, ...]) -> list[Pack]:
@@ -116,12 +120,13 @@ class Learner:
 
     def imitate(self, samples: Sequence[Sample], *, lr: float) -> dict[str, float]:
         """Take one cross-entropy step on demonstrations, whose weights sum to 1; return metrics."""
+        self._ranks.parts()
         self.policy.model.train()
         total = 0.0
         for row in self._packs(samples, range(len(samples))):
             self.policy.play(row.role)
             out = token_logps(self.policy.model, row.batch, row.masks, vision=self.policy.vision)
-            loss = imitation_loss(out.logps, self._tensor(row.pick("weights")))
+            loss = imitation_loss(out.logps, self._tensor(row.pick("weights"))) * row.counts
             loss.backward()
             total += float(loss.detach())
         grad = self._step(lr, "imitation")
@@ -138,6 +143,8 @@ class Learner:
             out = token_logps(
                 self.policy.model, row.batch, row.masks, states_at=row.states_at, vision=self.policy.vision
             )
+            if not row.counts:
+                continue
             values_M = self.critic(out.states, row.state_roles).cpu().numpy()
             counts = [int(row.states_at[i].sum()) for i in row.batch.sequences]
             for i, part in zip(row.batch.sequences, np.split(values_M, np.cumsum(counts)[:-1]), strict=True):
@@ -155,8 +162,9 @@ class Learner:
         return None
 
     def save(self, folder: Path) -> None:
-        """Write weights (an ordinary Hugging Face folder, `model/`), optimizer and critic."""
-        self.policy.save(folder / MODEL)
+        """Write weights (an ordinary Hugging Face folder, `model/`), optimizer and critic; all ranks call this."""
+        self._ranks.parts()
+        self.policy.save(folder / MODEL, self._ranks)
         state: Row = {
             "optimizers": {name: part.state_dict() for name, part in self._optimizers.items()},
             "steps": self._steps,
@@ -165,7 +173,7 @@ class Learner:
         }
         if self.critic is not None:
             state["critic"] = self.critic.state_dict()
-        torch.save(state, folder / _STATE)
+        save_tree(state, folder / _STATE, rank=self._ranks.rank)
 
     def load(self, folder: Path) -> None:
         """Take back what `save` wrote. The reference of the KL term stays what it is.
@@ -174,11 +182,12 @@ class Learner:
             DataError: the folder is damaged.
         """
         path = folder / _STATE
+        self._ranks.parts()
         self._optimizers.clear()
         self._steps.clear()
         try:
             self.policy.load_weights(folder / MODEL)
-            state = torch.load(path if path.is_file() else folder / _STATE_1, weights_only=True)
+            state = load_tree(path if path.is_file() else folder / _STATE_1, self._ranks.mesh)
             self.num_steps = int(state["num_steps"])
             self._masters.reset()
             self._masters.load_state_dict(state.get("masters", self._masters.state_dict()))
@@ -234,8 +243,11 @@ class Learner:
                 targets_M = self._tensor(row.targets_M)
                 value = value_weight * value_loss(values_M, targets_M, scale=self.critic.scale)
                 loss, parts = loss + value, parts | {"loss_value": value.detach()}
-                found.add_values(values_M.detach(), targets_M)
-            loss.backward()
+                if row.counts:
+                    found.add_values(values_M.detach(), targets_M)
+            (loss * row.counts).backward()
+            if not row.counts:
+                continue
             found.add(
                 parts,
                 out.logps.detach() - sampled_N,
@@ -253,7 +265,7 @@ class Learner:
         limit = self._grad_clip or math.inf
         heads = [] if self.critic is None else list(self.critic.parameters())
         self._ranks.sum_gradients([*self._parameters, *heads])
-        norm = float(torch.nn.utils.clip_grad_norm_(self._parameters, limit))
+        norm = float(full(torch.nn.utils.clip_grad_norm_(self._parameters, limit)))
         if self.critic is not None:  # clipped for itself, so that neither's size changes the other's step
             torch.nn.utils.clip_grad_norm_(self.critic.parameters(), limit)
         warm = min(1.0, (steps + 1) / self._warmup) if self._warmup else 1.0
@@ -262,22 +274,26 @@ class Learner:
             self._masters.pull()
             optimizer.step(lr * warm)
             self._masters.push()
-            self._check_finite(heads)
-            self._moved = self._masters.moved(before, touched)
+            changed, wanted, broken = self._ranks.sum(
+                np.array([*self._masters.moved(before, touched), self._num_broken(heads)])
+            )
+            if broken:
+                raise RunError(
+                    f"the weights are not finite after optimizer step {self.num_steps + 1}",
+                    hint="the last checkpoint is whole; a lower learning rate or optimizer.grad_clip holds them",
+                )
+            self._moved = float(changed / wanted) if wanted else 1.0
         optimizer.zero_grad()
         self._steps[name] += 1
         self.num_steps += 1
         return norm
 
     @torch.no_grad()
-    def _check_finite(self, heads: Sequence[torch.nn.Parameter]) -> None:
-        """Refuse weights that are not numbers any more, before they are used or saved."""
-        sizes = torch._foreach_norm([*self._parameters, *heads], math.inf)
-        if not bool(torch.isfinite(torch.stack([size.float().sum() for size in sizes])).all()):
-            raise RunError(
-                f"the weights are not finite after optimizer step {self.num_steps + 1}",
-                hint="the last checkpoint is whole; a lower learning rate or optimizer.grad_clip holds them",
-            )
+    def _num_broken(self, heads: Sequence[torch.nn.Parameter]) -> int:
+        """Return how many of the tensors that this rank holds have weights that are not numbers any more."""
+        held = [part for p in (*self._parameters, *heads) if (part := local(p.detach())).numel()]
+        sizes = torch._foreach_norm(held, math.inf)
+        return int((~torch.isfinite(torch.stack([size.float().sum() for size in sizes]))).sum())
 
     def _optimizer(self, name: str) -> Optimizer:
         """Return the optimizer state of a phase's roles, made when it is first needed.
@@ -305,6 +321,8 @@ class Learner:
                 self.policy.play(row.role)
             temperature = phase.temperature_of(row.role)
             out = token_logps(model, row.batch, row.masks, temperature=temperature, vision=self.policy.vision)
+            if not row.counts:
+                continue
             logps_N, at = out.logps.cpu().numpy(), 0
             for i in row.batch.sequences:
                 count = int(row.masks[i].sum())
@@ -335,7 +353,11 @@ class Learner:
                 Pack(batch, members, chosen, masks, states_at)
                 for batch in pack([sample.ids for sample in chosen], max_tokens=most)
             ]
-        return self._ranks.mine(packs, [row.batch.num_tokens for row in packs])
+        kinds = [
+            row.role if apart else None for row in packs
+        ]  # an adapter hears of its own role's rows alone
+        shared = self._ranks.lockstep(packs, [row.batch.num_tokens for row in packs], kinds)
+        return [row if counts else replace(row, counts=False) for row, counts in shared]
 
     def _tensor(self, values: np.ndarray) -> torch.Tensor:
         return torch.as_tensor(values, dtype=torch.float32, device=self.policy.device)

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Sequence
 
 import torch
 
+from himac.parallel.tensors import laid_as, local
+
 _SAMPLE = 256  # weights looked at of each tensor
 
 
@@ -58,7 +60,7 @@ class Masters:
     def load_state_dict(self, state: Sequence[torch.Tensor]) -> None:
         """Take the copies back."""
         for (_, master), saved in zip(self._pairs(), state, strict=True):
-            master.copy_(saved)
+            master.copy_(laid_as(saved, master))
 
     @torch.no_grad()
     def sample(self) -> list[torch.Tensor]:
@@ -66,8 +68,8 @@ class Masters:
         return [_spread(master).clone() for master in self._masters]
 
     @torch.no_grad()
-    def moved(self, before: Sequence[torch.Tensor], touched: Sequence[torch.Tensor]) -> float:
-        """Return which share of a sample has moved, of the weights that had a gradient; 1 when none had.
+    def moved(self, before: Sequence[torch.Tensor], touched: Sequence[torch.Tensor]) -> tuple[int, int]:
+        """Return how many of a sample have moved, and how many had a gradient.
 
         Args:
             before: what `sample` returned before the step.
@@ -77,7 +79,7 @@ class Masters:
         for master, old, has_gradient in zip(self._masters, before, touched, strict=True):
             wanted += int(has_gradient.sum())
             changed += int((has_gradient & (_spread(master) != old)).sum())
-        return changed / wanted if wanted else 1.0
+        return changed, wanted
 
     def touched(self) -> list[torch.Tensor]:
         """Return, for the same sample, where the stored weights have a gradient other than 0."""
@@ -96,6 +98,6 @@ def _copy(parameter: torch.nn.Parameter) -> torch.nn.Parameter:
 
 
 def _spread(tensor: torch.Tensor) -> torch.Tensor:
-    """(K,) up to `_SAMPLE` entries, evenly spread."""
-    flat = tensor.detach().reshape(-1)
+    """(K,) up to `_SAMPLE` entries of what this rank holds, evenly spread."""
+    flat = local(tensor.detach()).reshape(-1)
     return flat[:: max(1, len(flat) // _SAMPLE)]

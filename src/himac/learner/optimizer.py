@@ -20,6 +20,7 @@ import torch
 from himac.config import OptimizerConfig
 from himac.errors import ConfigError
 from himac.learner.masters import Masters
+from himac.parallel.tensors import in_parts, laid_as
 from himac.types import LanguageModel, Row
 
 
@@ -59,7 +60,7 @@ class Optimizer:
         ]
         if matrices:
             self._parts.append(
-                torch.optim.Muon(
+                _muon(matrices)(
                     [{"params": [of(p) for p in matrices], "rate": cfg.muon_rate}],
                     lr=cfg.lr,
                     weight_decay=cfg.weight_decay,
@@ -88,7 +89,20 @@ class Optimizer:
     def load_state_dict(self, states: Sequence[Row]) -> None:
         """Take the parts' states back."""
         for part, state in zip(self._parts, states, strict=True):
-            part.load_state_dict(state)
+            stepped = [p for group in part.param_groups for p in group["params"]]
+            moments = {
+                index: {key: laid_as(value, stepped[index]) for key, value in held.items()}
+                for index, held in state["state"].items()
+            }
+            part.load_state_dict({**state, "state": moments})
+
+
+def _muon(matrices: Sequence[torch.nn.Parameter]) -> type[torch.optim.Muon]:
+    if not in_parts(matrices[0]):
+        return torch.optim.Muon
+    from himac.learner.whole_muon import WholeMuon
+
+    return WholeMuon
 
 
 def check_optimizer(cfg: OptimizerConfig) -> None:

@@ -26,6 +26,7 @@ class Pack:
     samples: Sequence[Sample]
     masks: Sequence[np.ndarray]
     states_at: Sequence[np.ndarray]
+    counts: bool = True  # False: it keeps ranks in step and teaches nothing (himac.parallel)
 
     @property
     def role(self) -> Role:

@@ -16,12 +16,16 @@ import torch
 
 from himac.chat import ChatFormat
 from himac.config import ModelConfig
+from himac.errors import ModelError
 from himac.images import Album
+from himac.models.head import head_of
 from himac.models.load import load_model, load_vision, load_weights, save_model
 from himac.models.vision import Vision, sees
+from himac.parallel import ALONE, Ranks
 from himac.types import LanguageModel, Role, Tokenizer
 
 ROLES: tuple[Role, Role] = ("planner", "executor")
+_EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
 
 
 class Policy:
@@ -47,6 +51,7 @@ class Policy:
         self.model, self.tokenizer, self.per_role, self.vision = model, tokenizer, per_role, vision
         self.chat = ChatFormat(tokenizer, think=think, eyes=vision)
         self._reference: LanguageModel = None
+        self._is_in_parts = False
         if per_role:
             self.model.set_adapter(ROLES[0])  # even where it is active already: the other one must not learn
 
@@ -91,9 +96,27 @@ class Policy:
         if self.per_role and self.model.active_adapter != role:
             self.model.set_adapter(role)
 
-    def save(self, folder: Path) -> None:
-        """Save an ordinary Hugging Face folder."""
-        save_model(self.model, self.tokenizer, folder)
+    def join(self, ranks: Ranks) -> None:
+        """Hold the model, and the reference where there is one, in parts, where the ranks do. Comes before an optimizer.
+
+        Raises:
+            ModelError: what cannot be held so, or was never tried.
+        """
+        if ranks.mesh is None or self._is_in_parts:
+            return
+        _check_parts(self)
+        self._is_in_parts = True
+        for model in (self.model, self._reference):
+            if model is not None:
+                head_of(model)  # asks the model something: not later, when the ranks' passes are counted
+                ranks.join(model, generates=model is self.model)
+
+    def save(self, folder: Path, ranks: Ranks = ALONE) -> None:
+        """Save an ordinary Hugging Face folder: the first rank writes, all call this."""
+        state = ranks.state_of(self.model, only="lora_" if self._has_adapter else "")
+        if not ranks.is_first:
+            return
+        save_model(self.model, self.tokenizer, folder, state)
         if self.vision is not None:
             self.vision.processor.save_pretrained(str(folder))
 
@@ -120,10 +143,24 @@ class Policy:
         else:
             assert self._reference is not None, "freeze_reference() first"
             try:
-                yield self._reference.to(self.device)
+                yield self._reference if self._is_in_parts else self._reference.to(self.device)
             finally:
-                self._reference.to("cpu")  # nothing to do where the processor itself computes
+                if not self._is_in_parts:
+                    self._reference.to("cpu")  # nothing to do where the processor itself computes
 
     @property
     def _has_adapter(self) -> bool:
         return hasattr(self.model, "disable_adapter")
+
+
+def _check_parts(policy: Policy) -> None:
+    """Refuse models of which some row may leave weights without a gradient: ranks would add up one's with another's."""
+    config = policy.model.config.get_text_config()
+    what = "that sees" if policy.vision is not None else ""
+    if any(getattr(config, name, None) for name in _EXPERTS):
+        what = "of experts"
+    if what:
+        raise ModelError(
+            f"parallel.shard = true is not there for a model {what}, {config.model_type!r}",
+            hint="parallel.shard = false: every rank holds the whole model",
+        )

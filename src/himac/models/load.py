@@ -32,6 +32,7 @@ from himac.images import Album
 from himac.models.attention import why_padded
 from himac.models.reading import check_sight
 from himac.models.vision import Vision, sees, unwrapped
+from himac.parallel.tensors import laid_as
 from himac.text import line
 from himac.types import LanguageModel, Tokenizer
 
@@ -92,10 +93,22 @@ def load_model(
     return model.to(device).eval(), tokenizer
 
 
-def save_model(model: LanguageModel, tokenizer: Tokenizer, folder: str | Path) -> None:
-    """Save an ordinary Hugging Face folder; for an adapter: the adapter and its base's name, or the way to its folder."""
+def save_model(
+    model: LanguageModel,
+    tokenizer: Tokenizer,
+    folder: str | Path,
+    state: dict[str, torch.Tensor] | None = None,
+) -> None:
+    """Save an ordinary Hugging Face folder; for an adapter: the adapter and its base's name, or the way to its folder.
+
+    Args:
+        model: whose.
+        tokenizer: its.
+        folder: made when absent.
+        state: the weights, where the model itself holds a part of them; None: the model's.
+    """
     with writing(Path(folder), also=(SafetensorError,)):
-        model.save_pretrained(str(folder))
+        model.save_pretrained(str(folder), **({} if state is None else {"state_dict": state}))
         tokenizer.save_pretrained(str(folder))
     adapters = saved_adapters(Path(folder))
     for path in adapters.values():
@@ -121,11 +134,19 @@ def load_weights(model: LanguageModel, folder: str | Path) -> None:
 
         with _loading(str(folder)):
             for name, path in saved.items():
-                set_peft_model_state_dict(model, load_peft_weights(str(path)), adapter_name=name)
+                read = load_peft_weights(str(path), device="cpu")
+                set_peft_model_state_dict(model, _laid_in(model, read), adapter_name=name)
         return
     held = _load_base(str(folder), next(model.parameters()).dtype)
     with _loading(str(folder)):
-        model.load_state_dict(held.state_dict())
+        model.load_state_dict(_laid_in(model, held.state_dict()))
+
+
+def _laid_in(model: LanguageModel, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return whole tensors in the parts that a model's own lie in, where it has parts."""
+    own = next(model.parameters())  # all weights lie in the same way, and each is cut by its first dimension
+    others = {name for name, _ in model.named_buffers()}
+    return {n: t if n in others else laid_as(t, own, same_shape=False) for n, t in state.items()}
 
 
 def check_loadable(name: str) -> None:

@@ -21,6 +21,7 @@ class Ranks(Protocol):
 
     rank: int  # of this one, from 0
     size: int  # how many there are
+    mesh: Any  # torch.distributed's, of ranks that hold the weights in parts; None: each has them whole
 
     @property
     def is_first(self) -> bool:
@@ -43,6 +44,39 @@ class Ranks(Protocol):
         """Return the sum over ranks, in float64."""
         ...
 
+    def lockstep(
+        self, items: Sequence[T], costs: Sequence[float], kinds: Sequence[Any]
+    ) -> list[tuple[T, bool]]:
+        """Return this rank's share of passes through a model, each with whether it counts.
+
+        Args:
+            items: what is passed through, the same on every rank.
+            costs: of each.
+            kinds: of each: which weights learn from it.
+        """
+        ...
+
+    def join(self, model: Any, *, generates: bool) -> None:
+        """Hold a model together with the other ranks, where they hold it in parts. `generates`: each also computes alone."""
+        ...
+
+    def whole(self) -> None:
+        """Have all weights here until `parts`: this rank computes alone next."""
+        ...
+
+    def parts(self) -> None:
+        """Hold the own part alone, where weights are held in parts: the ranks compute together next."""
+        ...
+
+    def state_of(self, model: Any, *, only: str = "") -> dict[str, Any] | None:
+        """Return a model's whole state, on the first rank; None: it is the model's own.
+
+        Args:
+            model: one that has joined.
+            only: of tensors with this in their name.
+        """
+        ...
+
     def sum_gradients(self, parameters: Sequence[Any]) -> None:
         """Add up the gradients of parameters over ranks, in place; one that no rank has stays absent."""
         ...
@@ -60,10 +94,30 @@ class Alone:
     """One process."""
 
     rank, size, is_first = 0, 1, True
+    mesh: Any = None
 
     def mine(self, items: Sequence[T], costs: Sequence[float]) -> list[T]:
         """See `Ranks`."""
         return list(items)
+
+    def lockstep(
+        self, items: Sequence[T], costs: Sequence[float], kinds: Sequence[Any]
+    ) -> list[tuple[T, bool]]:
+        """See `Ranks`. All of them, and all count."""
+        return [(item, True) for item in self.mine(items, costs)]
+
+    def join(self, model: Any, *, generates: bool) -> None:
+        """See `Ranks`."""
+
+    def whole(self) -> None:
+        """See `Ranks`."""
+
+    def parts(self) -> None:
+        """See `Ranks`."""
+
+    def state_of(self, model: Any, *, only: str = "") -> dict[str, Any] | None:
+        """See `Ranks`."""
+        return None
 
     def first(self, value: T) -> T:
         """See `Ranks`."""

@@ -11,7 +11,9 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from himac.parallel.ranks import ALONE, Ranks, shares
+from himac.errors import ConfigError
+from himac.layout import ParallelConfig
+from himac.parallel.ranks import ALONE, Alone, Ranks, shares
 
 T = TypeVar("T")
 _PATIENCE = dt.timedelta(
@@ -19,16 +21,12 @@ _PATIENCE = dt.timedelta(
 )  # that ranks wait for one another: an evaluation's slowest share, a warm start
 
 
-class Replicated:
+class Replicated(Alone):
     """`Ranks` in which every rank holds all weights and steps its own copy of the optimizer by the same gradient."""
 
     def __init__(self) -> None:
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
-
-    @property
-    def is_first(self) -> bool:
-        """See `Ranks`."""
-        return self.rank == 0
+        self.is_first = self.rank == 0
 
     def mine(self, items: Sequence[T], costs: Sequence[float]) -> list[T]:
         """See `Ranks`."""
@@ -76,17 +74,52 @@ class Replicated:
         dist.barrier()
 
     def close(self) -> None:
-        """See `Ranks`."""
+        """See `Ranks`. Together: whoever leaves first takes the others' meeting place away."""
+        dist.barrier()
         dist.destroy_process_group()
 
 
-def from_environment() -> Ranks:
-    """Return the ranks that a launcher says there are: torchrun sets RANK, WORLD_SIZE and how to meet; alone without."""
+def from_environment(cfg: ParallelConfig) -> Ranks:
+    """Return the ranks that a launcher says there are: torchrun sets RANK, WORLD_SIZE and how to meet; alone without.
+
+    Args:
+        cfg: how they hold the weights.
+
+    Raises:
+        ConfigError: this PyTorch cannot shard.
+    """
+    if cfg.shard:
+        check_sharding()
     if int(os.environ.get("WORLD_SIZE") or 1) < 2:
         return ALONE
-    if torch.cuda.is_available():
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda":
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK") or 0))
         dist.init_process_group("cpu:gloo,cuda:nccl", timeout=_PATIENCE)
     else:
         dist.init_process_group("gloo", timeout=_PATIENCE)
-    return Replicated()
+    if not cfg.shard:
+        return Replicated()
+    from himac.parallel.sharded import Sharded
+
+    return Sharded(device)
+
+
+def why_no_sharding() -> str:
+    """Return why weights cannot be sharded with this PyTorch; "" where they can."""
+    try:
+        from torch.distributed.fsdp import FSDPModule
+    except ImportError:  # also a build without torch.distributed
+        return f"torch {torch.__version__} has no fully_shard"
+    can = hasattr(FSDPModule, "set_force_sum_reduction_for_comms")
+    return "" if can else f"torch {torch.__version__} cannot add gradients up without averaging them"
+
+
+def check_sharding() -> None:
+    """Refuse to shard where this PyTorch cannot.
+
+    Raises:
+        ConfigError: it is so.
+    """
+    if why := why_no_sharding():
+        raise ConfigError(f"parallel.shard = true: {why}", hint="pip install --upgrade torch")

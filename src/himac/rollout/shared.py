@@ -50,6 +50,7 @@ class SharedRunner:
             by_task.setdefault(job.task, []).append(index)
         tasks = self._ranks.mine(list(by_task.values()), [len(members) for members in by_task.values()])
         own = sorted(index for members in tasks for index in members)
+        self._ranks.whole()  # each generates at its own pace
         done = self._runner.run(
             [jobs[index] for index in own], share_identical=share_identical, progress=progress
         )
@@ -70,6 +71,7 @@ class SharedRunner:
     def release(self) -> None:
         """See `EpisodeRunner.release`."""
         self._runner.release()
+        self._ranks.parts()
 
     def load_weights(self, state: Weights, version: int) -> None:
         """See `EpisodeRunner.load_weights`."""

@@ -7,7 +7,7 @@ what the libraries themselves take.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from himac.learner.policy import ROLES, Policy
 from himac.models.head import CHUNK_ELEMENTS
 from himac.models.logps import token_logps
 from himac.models.packing import pack
+from himac.parallel.tensors import layers_of
 
 _SHORT, _LONG = 64, 192  # tokens of the two passes
 
@@ -41,6 +42,8 @@ class Memory:
     layer: int  # what one layer computes with while a pack goes through it
     prefill: int  # and while prompts do
     cache: int  # keys and values of the episodes in flight, at their longest
+    gathered: int = 0  # of ranks with parts: what is whole while a pass goes through it, and its gradient
+    whole: int = 0  # and all weights, while such a rank collects
 
     @property
     def held(self) -> int:
@@ -52,18 +55,38 @@ class Memory:
         """At most while the learner learns: the cache has been given back."""
         asking = self.logits + (self.reference if self.is_offloaded else 0)
         return self.held + max(
-            self.gradients + self.activations + self.layer + self.logits, self.stepped, asking
+            self.gradients + self.gathered + self.activations + self.layer + self.logits,
+            self.stepped,
+            self.gathered + asking,
         )
 
     @property
     def collecting(self) -> int:
         """While episodes are collected."""
-        return self.held + self.cache + self.prefill
+        return self.held + self.whole + self.cache + self.prefill
 
     @property
     def most(self) -> int:
         """The larger of the two."""
         return max(self.learning, self.collecting)
+
+
+def in_parts(memory: Memory, policy: Policy, ranks: int) -> Memory:
+    """Return what an iteration takes of each of some ranks that hold the weights in parts (`parallel.shard`).
+
+    Gathered at a time are what lies in no layer (embeddings, head) and two layers, one of which comes ahead of its turn;
+    each has a gradient of its size, and one is added up in float32.
+    """
+    model = policy.model
+    layers = [sum(p.numel() * p.element_size() for p in layer.parameters()) for layer in layers_of(model)]
+    others, largest = memory.weights - sum(layers), max(layers, default=0)
+    learns = memory.gradients / max(memory.weights, 1)  # hardly anything, with an adapter
+    parts = {
+        name: -(-getattr(memory, name) // ranks)
+        for name in ("weights", "masters", "gradients", "stepped", "optimizer", "reference")
+    }
+    gathered = int(others * (1 + learns) + 2 * largest + 3 * largest * learns)
+    return replace(memory, **parts, is_offloaded=False, gathered=gathered, whole=memory.weights)
 
 
 def memory_of(policy: Policy, config: Config, *, kept: tuple[float, float] | None = None) -> Memory:

@@ -21,8 +21,10 @@ from himac.learner.credit import PerRole
 from himac.report.run_status import duration
 from himac.runs.console import Console, Silent
 from himac.train.components import Components
-from himac.train.memory import Memory, memory_of
+from himac.train.memory import Memory, in_parts, memory_of
 from himac.types import Group, Row
+
+_RANKS = (2, 4, 8, 16, 64)  # that the memory of sharded weights is counted for
 
 
 def rehearse(config: Config, *, tasks: int = 2, console: Console | None = None) -> dict[str, str]:
@@ -54,7 +56,14 @@ def rehearse(config: Config, *, tasks: int = 2, console: Console | None = None) 
     with Peak(parts.device) as peak:
         parts.loop(parts.learner(), log=log, outside=log).iterate(TrainState())
     parts.close()
-    return _told(config, few, log.rows, expected, peak.bytes - (before if parts.device.type == "cpu" else 0))
+    told = _told(config, few, log.rows, expected, peak.bytes - (before if parts.device.type == "cpu" else 0))
+    if config.parallel.shard:
+        shared = [(ranks, in_parts(expected, parts.policy, ranks)) for ranks in _RANKS]
+        told["a rank"] = ", ".join(f"{_gb(memory.most)} with {ranks}" for ranks, memory in shared)
+        told["of 8"] = (
+            f"learning {_gb(dict(shared)[8].learning)}, collecting {_gb(dict(shared)[8].collecting)}; by calculation"
+        )
+    return told
 
 
 class Noted:

@@ -302,10 +302,10 @@ class _Session:
 
     def save(self, state: ckpt.TrainState, *, is_best: bool) -> ckpt.TrainState:
         """Write a checkpoint; it remembers how long the run's files were."""
-        if self._writer is not None:
-            state = replace(state, lengths=self._writer.lengths())
-            ckpt.save(self._folder, state, self._learner, is_best=is_best)
-        return self._ranks.first(state)  # the others wait here until it is written
+        lengths = {} if self._writer is None else self._writer.lengths()
+        state = self._ranks.first(replace(state, lengths=lengths))
+        ckpt.save(self._folder, state, self._learner, is_best=is_best, ranks=self._ranks)
+        return state
 
     def _evaluate_final(self, state: ckpt.TrainState) -> Row | None:
         split = self._config.eval.final

@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -148,8 +149,7 @@ def build_start(
         describe(learner, demos, env, parts.chat, parts.album, sft, seed=seed, report=report, first=first)
     stage = "warm start"
     warm_start(learner, samples, sft, seed=seed, report=kept.steps_of(stage), first=kept.done.get(stage, 0))
-    if ranks.is_first:
-        _save_merged(parts.policy, target)
+    _save_start(parts, target, ranks)
 
 
 class _Kept:
@@ -193,7 +193,7 @@ class _Kept:
                 self._console.say(
                     f"{stage} {step}/{steps} | loss {metrics['loss']:.4f} | grad {metrics['grad']:.2f}"
                 )
-            if self._root is not None and self._ranks.is_first and now_s - self._saved_s > self._pause_s:
+            if self._root is not None and self._ranks.first(now_s - self._saved_s > self._pause_s):
                 self._save(self._root)
 
         return report
@@ -201,8 +201,8 @@ class _Kept:
     def _save(self, root: Path) -> None:
         began_s = time.monotonic()
         final = root / f"step-{sum(self.done.values()):08d}"
-        ckpt.seal(final, self._learner.save, self.done)
-        for path in root.iterdir():
+        ckpt.seal(final, self._learner.save, self.done, ranks=self._ranks)
+        for path in root.iterdir() if self._ranks.is_first else ():
             if path != final:
                 shutil.rmtree(path, ignore_errors=True)
         self._saved_s = time.monotonic()
@@ -212,6 +212,24 @@ class _Kept:
         """Return what was saved last and is whole."""
         found = [] if self._root is None else sorted(self._root.glob("step-*"), reverse=True)
         return next((path for path in found if not ckpt.damage(path)), None)
+
+
+def _save_start(parts: Components, target: Path, ranks: Ranks) -> None:
+    """Save what a warm start made as an ordinary model; all ranks call this."""
+    policy, cfg = parts.policy, parts.config.model
+    if not cfg.lora_rank:
+        policy.save(target, ranks)
+    elif ranks.mesh is None:
+        if ranks.is_first:
+            _save_merged(policy, target)
+    else:  # nobody has the whole model that the adapter would be merged into: the first rank reads both again
+        lying = target.with_name(f"adapter-of-{target.name}")
+        dtype = str(next(policy.model.parameters()).dtype).removeprefix("torch.")
+        policy.save(lying, ranks)
+        if ranks.is_first:
+            cfg = replace(cfg, dtype=dtype)
+            _save_merged(Policy.load(lying, cfg, device=torch.device("cpu")), target)
+            shutil.rmtree(lying)
 
 
 def _save_merged(policy: Policy, target: Path) -> None:
