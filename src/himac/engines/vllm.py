@@ -128,7 +128,7 @@ class VLLMEngine(Engine):
         self._start()
         self._next += 1
         if row.max_tokens > 0:
-            self._send(row, request.role)
+            self._take("request", lambda: self._send(row, request.role))
         else:
             self._finished.append(row)
         return row.ticket
@@ -314,7 +314,7 @@ class VLLMEngine(Engine):
         except HimacError:
             raise
         except Exception as error:
-            raise ModelError(f"vLLM does not take this model's {what}: {_said(error)}") from error
+            raise ModelError(f"vLLM does not take the {what}: {_said(error)}") from error
 
     def _take_adapters(self) -> None:
         """Write the adapters and have vLLM read them, in the place of those it has under the same names."""

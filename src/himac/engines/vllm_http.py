@@ -19,7 +19,7 @@ from himac.types import Json
 
 _TRIES = 4
 _PASSING = (429, 502, 503, 504)  # what may be otherwise in a moment
-_NO_ROUTE = (404, 405)
+_NO_ROUTE = ("Not Found", "Method Not Allowed")  # in these words alone: an adapter that is not found has more
 
 
 class ServerRefusal(EndpointError):
@@ -29,16 +29,12 @@ class ServerRefusal(EndpointError):
         message: in one line.
         status: of HTTP.
         hint: what to do about it.
+        has_no_route: the server knows no such path.
     """
 
-    def __init__(self, message: str, *, status: int, hint: str = "") -> None:
+    def __init__(self, message: str, *, status: int, hint: str = "", has_no_route: bool = False) -> None:
         super().__init__(message, hint=hint)
-        self.status = status
-
-    @property
-    def has_no_route(self) -> bool:
-        """Whether the server knows no such path."""
-        return self.status in _NO_ROUTE
+        self.status, self.has_no_route = status, has_no_route
 
 
 class Server:
@@ -68,7 +64,7 @@ class Server:
         return self._ask("GET", path, None)
 
     def post(self, path: str, body: dict[str, Any] | None = None) -> Json:
-        """Send a request and return the answer; None where it is empty."""
+        """Send a request and return the answer: its JSON, or its text where it is no JSON."""
         return self._ask("POST", path, body)
 
     def hang_up(self) -> None:
@@ -115,15 +111,21 @@ class Server:
         answer = connection.getresponse()
         text = answer.read()
         if not 200 <= answer.status < 300:
+            said = self._words(text)
             raise ServerRefusal(
-                f"{self.url}{path} refused (status {answer.status}): {self._words(text)}",
+                f"{self.url}{path} refused (status {answer.status}): {said}",
                 status=answer.status,
+                has_no_route=said in _NO_ROUTE,
             )
+        if not (answer.getheader("content-type") or "").startswith("application/json"):
+            return text.decode("utf-8", "replace")  # adapters are acknowledged in words
         try:
-            return parse_json(text) if text.strip() else None
+            return parse_json(text)
         except ValueError as error:
             raise ServerRefusal(
-                f"{self.url}{path} sent no JSON ({error})", status=answer.status, hint="is it a vLLM server?"
+                f"{self.url}{path} sent damaged JSON ({error})",
+                status=answer.status,
+                hint="is it a vLLM server?",
             ) from None
 
     def _connection(self) -> http.client.HTTPConnection:
