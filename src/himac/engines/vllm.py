@@ -86,6 +86,7 @@ class VLLMEngine(Engine):
     """
 
     plays_roles = True  # one engine for both roles' adapters
+    _running = False  # some engine of this process
 
     def __init__(
         self,
@@ -180,7 +181,7 @@ class VLLMEngine(Engine):
             from vllm.distributed import cleanup_dist_env_and_memory
 
             self._llm.llm_engine.engine_core.shutdown()
-            self._llm, self._loras = None, {}
+            self._llm, self._loras, VLLMEngine._running = None, {}, False
             gc.collect()
             cleanup_dist_env_and_memory()
         if self._folder is not None:
@@ -235,6 +236,11 @@ class VLLMEngine(Engine):
         """Start vLLM, if it does not run yet, and hand it the learner's weights."""
         if self._llm is not None:
             return
+        if VLLMEngine._running:  # closing one would end the other
+            raise ModelError(
+                "vLLM runs once in a process, and another engine has it",
+                hint="close that one, or let one of the two models be served: engine.name = 'vllm-server'",
+            )
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             raise ModelError(
                 "vLLM inside the process is for one process, and several generate here",
@@ -252,13 +258,18 @@ class VLLMEngine(Engine):
                 from vllm import LLM
 
                 self._llm = LLM(str(folder), **self._arguments())
+            VLLMEngine._running = True
         except Exception as error:
             self.close()
             raise ModelError(
                 f"vLLM cannot start with this model: {_said(error)}",
                 hint="engine.max_length, engine.max_kv_tokens and engine.options say how much it takes",
             ) from error
-        self._hand_over(base=True)
+        try:
+            self._hand_over(base=True)
+        except BaseException:
+            self.close()
+            raise
 
     def _arguments(self) -> dict[str, Any]:
         """Return what `vllm.LLM` is told."""
