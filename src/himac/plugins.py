@@ -47,7 +47,11 @@ KNOWN: dict[str, dict[str, str]] = {
         "react": "himac.agents.react:ReActAgent",
         "reflexion": "himac.agents.reflexion:ReflexionAgent",
     },
-    "engines": {"transformers": "himac.engines.transformers:TransformersEngine"},
+    "engines": {
+        "transformers": "himac.engines.transformers:TransformersEngine",
+        "vllm": "himac.engines.vllm:VLLMEngine",
+        "vllm-server": "himac.engines.vllm_server:VLLMServerEngine",
+    },
     "sinks": {
         "tensorboard": "himac.runs.sinks:TensorBoard",
         "wandb": "himac.runs.trackers:Wandb",

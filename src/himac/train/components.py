@@ -105,8 +105,9 @@ class Components:
         )
 
     def close(self) -> None:
-        """Close the environments."""
+        """Close the environments and what generates."""
         self.collector.close()
+        self.engine.close()
 
     def _critic(self) -> Critic | None:
         """Build the value head that the estimator needs, if it needs one."""
@@ -277,7 +278,9 @@ def local_engine(config: Config, policy: Policy) -> Engine:
     def one() -> Engine:
         return stepping(make(policy.model, policy.tokenizer, max_batch=config.rollout.max_live, **settings))
 
-    return EngineByRole({role: one() for role in ROLES}, play=policy.play) if policy.per_role else one()
+    if policy.per_role and not getattr(make, "plays_roles", False):
+        return EngineByRole({role: one() for role in ROLES}, play=policy.play)
+    return one()
 
 
 def build_collector(

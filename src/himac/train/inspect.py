@@ -58,6 +58,7 @@ def inspect_model(name: str, config: Config) -> dict[str, str]:
     )
     words = " ".join(policy.chat.decode(greedy[0].ids).split())
     speed, gap = _measure(policy, engine, prompt)
+    engine.close()
     memory = memory_of(policy, config)
     facts = policy.chat.template.facts
     positions = getattr(settings, "max_position_embeddings", None)
