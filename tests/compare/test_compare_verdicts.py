@@ -104,7 +104,7 @@ def test_with_the_difference_that_is_told_four_of_five_comparisons_are_clear(see
         )
 
     trials = [power.widened(interval(like())) for _ in range(300)]
-    assert np.mean([t.low <= 0 <= t.high for t in trials]) == pytest.approx(0.95, abs=0.04)
+    assert np.mean([t.low <= 0 <= t.high for t in trials]) >= 0.92
     assert np.mean([t.low + power.detectable > 0 for t in trials]) == pytest.approx(0.8, abs=0.08)
 
 

@@ -7,8 +7,9 @@ of variance), a thousand matrices of that size and spread are drawn around a kno
 Three numbers come of it: how often the interval holds the truth; how much wider it must be to hold it 95 times in a
 hundred; and the smallest true difference that the widened interval would set apart from 0 four times in five.
 
-The spread is itself estimated from the few seeds, and effects are drawn from normal distributions: a guide, not a guarantee.
-benchmarks/interval_coverage.py measures the same against coins with known skills.
+The spread is itself estimated from the few seeds, and often too small. So the widening is that of the largest spread of
+seeds with which theirs would be this small in one case of five. Effects are drawn from normal distributions: a guide, not a
+guarantee. benchmarks/interval_coverage.py measures both intervals against coins with known skills.
 """
 
 from __future__ import annotations
@@ -70,9 +71,12 @@ def power_of(values_ST: np.ndarray) -> Power | None:
     seeds, tasks, rest = components(values_ST)
     kept = min(columns, _COLUMNS)
     scale = (kept / columns) ** 0.5  # the means of fewer columns vary as those of all did
-    coverage, stretch, detectable = _simulated(
-        rows, kept, round(seeds, 4), round(tasks * scale, 4), round(rest * scale, 4)
-    )
+    rests = (round(tasks * scale, 4), round(rest * scale, 4))
+    wide_N, _, _ = _simulated(rows, kept, round(_at_most(values_ST), 4), *rests)
+    stretch = max(1.0, float(np.quantile(wide_N, LEVEL)))
+    needed_N, means_N, below_N = _simulated(rows, kept, round(seeds, 4), *rests)
+    coverage = float((needed_N <= 1.0).mean())
+    detectable = max(0.0, float(np.quantile(stretch * below_N - means_N, POWER)))
     return Power(coverage=coverage, stretch=stretch, detectable=detectable, sd_seeds=seeds, seeds=rows)
 
 
@@ -93,11 +97,26 @@ def components(values_ST: np.ndarray) -> tuple[float, float, float]:
     return seeds**0.5, tasks**0.5, rest**0.5
 
 
+def _at_most(values_ST: np.ndarray) -> float:
+    """Return the deviation of seeds with which a spread as small as this one's is seen in one case of five.
+
+    Their mean square is a chi-squared variable; its quantile by E. B. Wilson and M. M. Hilferty, 1931.
+    """
+    rows, columns = values_ST.shape
+    free = rows - 1
+    fifth = (
+        1 - 2 / (9 * free) - 0.8416 * (2 / (9 * free)) ** 0.5
+    ) ** 3  # of the mean square over its expectation
+    rest = components(values_ST)[2]
+    largest = float(values_ST.mean(axis=1).var(ddof=1)) / fifth - rest**2 / columns
+    return float(max(0.0, largest) ** 0.5)
+
+
 @lru_cache(maxsize=256)
 def _simulated(
     rows: int, columns: int, seeds: float, tasks: float, rest: float
-) -> tuple[float, float, float]:
-    """Return (coverage, stretch, detectable difference) of the interval around a truth of 0.
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return of each trial's interval around a truth of 0: (times it must be widened to hold it, mean, mean less low end).
 
     A true difference moves a matrix, its mean and its interval alike, so that one set of trials serves for all of them.
     """
@@ -118,9 +137,7 @@ def _simulated(
     towards_N = np.where(means_N > 0, below_N, above_N)  # the half of the interval that looks to the truth
     with np.errstate(divide="ignore", invalid="ignore"):
         needed_N = np.where(towards_N > 0, np.abs(means_N) / towards_N, 0.0)
-    stretch = max(1.0, float(np.quantile(needed_N, LEVEL)))
-    detectable = float(np.quantile(stretch * below_N - means_N, POWER))
-    return float((needed_N <= 1.0).mean()), stretch, max(0.0, detectable)
+    return needed_N, means_N, below_N
 
 
 @lru_cache(maxsize=4)
