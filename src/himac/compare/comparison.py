@@ -30,6 +30,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from himac.compare.terms import Budget, budget_of, refuse_unknown, seeds_of, share_of, starts_word, tables_of
 from himac.config import BudgetConfig, Config, load_config
 from himac.errors import ConfigError, HimacError, closest
 from himac.plugins import resolve
@@ -53,17 +54,6 @@ _EFFORT = ("demonstrations", "describe", "kinds", "noise", "careless", "epochs",
 """Settings of a warm start that all methods have in common: what is shown, and how many steps are taken on it."""
 _FOREVER = 1_000_000  # iterations, where environment steps or tokens end a run
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Budget:
-    """What a run may spend; it ends with the iteration that reaches one of them. 0 is no limit."""
-
-    iterations: int = 0
-    env_steps: int = 0
-    tokens: int = 0
-    processed_tokens: int = 0
-    processor_s: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,19 +124,19 @@ def read_comparison(path: Path, *, check: Callable[[Config], object] | None = No
     """
     tree = read_toml(path)
     known = ("name", "seeds", "reference", "target", "budget", "starts", "environments", "methods")
-    _refuse_unknown(tree, known, "of the plan")
-    methods = _table(tree, "methods")
+    refuse_unknown(tree, known, "of the plan")
+    methods = tables_of(tree, "methods")
     plan = Comparison(
         name=tree.get("name", path.stem),
         worlds=tuple(
-            _world(name, table, path.parent) for name, table in _table(tree, "environments").items()
+            _world(name, table, path.parent) for name, table in tables_of(tree, "environments").items()
         ),
         methods=methods,
-        seeds=_seeds(tree.get("seeds", [0, 1, 2])),
-        budget=_budget(tree.get("budget", {})),
+        seeds=seeds_of(tree.get("seeds", [0, 1, 2])),
+        budget=budget_of(tree.get("budget", {})),
         reference=tree.get("reference", next(iter(methods))),
-        target=_share(tree.get("target", 0.0), "target"),
-        starts=_starts_word(tree.get("starts", "alike")),
+        target=share_of(tree.get("target", 0.0), "target"),
+        starts=starts_word(tree.get("starts", "alike")),
     )
     _check_names(plan)
     runs = planned_runs(plan, Path())[1]  # a wrong setting is said before anything runs
@@ -157,12 +147,6 @@ def read_comparison(path: Path, *, check: Callable[[Config], object] | None = No
     if len(set(folders)) < len(folders):
         raise ConfigError("two runs of the plan would share a folder; rename an environment or a method")
     return plan
-
-
-def _starts_word(value: object) -> str:
-    if value not in ("alike", "own"):
-        raise ConfigError(f"starts must be one of 'alike', 'own', got {value!r}")
-    return str(value)
 
 
 def planned_runs(plan: Comparison, out: Path) -> tuple[list[WarmStart], list[PlannedRun]]:
@@ -218,8 +202,9 @@ def _read_by(plan: Comparison, world: ComparedEnv, method: str) -> tuple[str, ..
     where = f"method {method!r} in environment {world.name!r}"
     config = _resolved([*_recipe_words(world), *words_of(tree)], where)
     with _said_of(where):
-        plans = getattr(resolve("agents", config.algo.method), "plans", False)
-    style = [f'sft.style="{"himac" if plans else "flat"}"'] if config.sft.style == "method" else []
+        agent = resolve("agents", config.algo.method)
+    told = getattr(agent, "style", "himac" if getattr(agent, "plans", False) else "flat")
+    style = [f'sft.style="{told}"'] if config.sft.style == "method" else []
     return (*own, *style)
 
 
@@ -321,7 +306,7 @@ def _world(name: str, table: Json, folder: Path) -> ComparedEnv:
         recipe=_recipe(table["recipe"], folder) if "recipe" in table else None,
         settings=settings,
         start=table.get("start", ""),
-        target=_share(table.get("target", 0.0), f"environments.{name}.target"),
+        target=share_of(table.get("target", 0.0), f"environments.{name}.target"),
     )
 
 
@@ -357,44 +342,3 @@ def _refuse_of_plan(tree: Tree, where: str, allowed: tuple[str, ...] = ()) -> No
         key = word.partition("=")[0]
         if key in _OF_PLAN and key not in allowed:
             raise ConfigError(f"{where} cannot set {key}", hint=_OF_PLAN[key])
-
-
-def _table(tree: Tree, name: str) -> Tree:
-    found = tree.get(name)
-    if not isinstance(found, dict) or not found:
-        raise ConfigError(f"a plan needs at least one [{name}.NAME] table")
-    return found
-
-
-def _seeds(value: Json) -> tuple[int, ...]:
-    if not isinstance(value, list) or not value or any(type(seed) is not int for seed in value):
-        raise ConfigError(f"seeds must be a list of whole numbers, got {value!r}")
-    return tuple(dict.fromkeys(value))
-
-
-def _budget(table: Json) -> Budget:
-    known = tuple(f.name for f in fields(Budget))
-    if not isinstance(table, dict) or not table:
-        raise ConfigError("a plan needs a [budget]", hint=f"set at least one of {', '.join(known)}")
-    _refuse_unknown(table, known, "of [budget]")
-    for key, value in table.items():
-        if type(value) is not int or value < 1:
-            raise ConfigError(f"budget.{key} must be a whole number of at least 1, got {value!r}")
-    if list(table) == ["env_steps"]:
-        raise ConfigError(
-            "budget.env_steps needs another limit beside it, say budget.iterations",
-            hint="a model that no longer acts spends no environment steps and would never end",
-        )
-    return Budget(**table)
-
-
-def _share(value: Json, where: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-        raise ConfigError(f"{where} must be a success rate from 0 to 1, got {value!r}")
-    return float(value)
-
-
-def _refuse_unknown(tree: Tree, known: tuple[str, ...], where: str) -> None:
-    for key in tree:
-        if key not in known:
-            raise ConfigError(f"unknown key {key!r} {where}; known: {', '.join(known)}{closest(key, known)}")

@@ -17,7 +17,7 @@ from himac.types import Row
 
 LABELS = {
     "himac": "HiMAC", "grpo": "GRPO", "rloo": "RLOO", "gigpo": "GiGPO", "ppo": "PPO", "no_coevolution": "no co-evolution",
-    "no_sub_done": "no <sub_done>", "random_blueprint": "random blueprint", "full_context": "full context",
+    "one-stream": "one stream", "no_sub_done": "no <sub_done>", "random_blueprint": "random blueprint", "full_context": "full context",
 }  # fmt: skip
 """How known methods are written in tables; any other name stands as it is."""
 

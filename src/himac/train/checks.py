@@ -39,6 +39,12 @@ def check(config: Config) -> Config:
             f"algo.method = {config.algo.method!r} cannot have agent.context = 'full': a second plan has a context of its own",
             hint='agent.context = "segment", "carry" or "step"',
         )
+    if getattr(agent, "style", "") == "stream" and config.agent.context != "segment":
+        raise ConfigError(
+            f"agent.context = {config.agent.context!r} has no meaning for algo.method = {config.algo.method!r}: its context is the "
+            "whole stream",
+            hint="leave agent.context out",
+        )
     plans = getattr(agent, "plans", False) and not getattr(agent, "replans", False)
     _check_blueprints(config, estimator, plans=plans)
     return config
