@@ -52,6 +52,7 @@ _OF_PLAN = {
 }
 _EFFORT = ("demonstrations", "describe", "kinds", "noise", "careless", "epochs", "batch")
 """Settings of a warm start that all methods have in common: what is shown, and how many steps are taken on it."""
+_OF_ENVIRONMENT = ("recipe", "start", "starts_from", "target")  # keys that are no settings
 _FOREVER = 1_000_000  # iterations, where environment steps or tokens end a run
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
 
@@ -65,6 +66,7 @@ class ComparedEnv:
     settings: Tree
     start: str = ""  # model to start from, "{seed}" filled in; "": the recipe's warm start or its model
     target: float = 0.0  # report what it costs to reach this success rate; 0: the plan's
+    starts_from: str = ""  # environment whose warm starts its runs begin from; "": its own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +141,7 @@ def read_comparison(path: Path, *, check: Callable[[Config], object] | None = No
         starts=starts_word(tree.get("starts", "alike")),
     )
     _check_names(plan)
+    _check_starts_from(plan)
     runs = planned_runs(plan, Path())[1]  # a wrong setting is said before anything runs
     for run in runs if check else ():
         with _said_of(f"method {run.method!r} in environment {run.environment!r}"):
@@ -156,13 +159,15 @@ def planned_runs(plan: Comparison, out: Path) -> tuple[list[WarmStart], list[Pla
         plan: the plan.
         out: folder of the comparison; runs lie in it.
     """
-    starts, runs = [], []
+    starts: dict[str, WarmStart] = {}
+    runs: list[PlannedRun] = []
+    taught = {world.name: world for world in plan.worlds}
     for seed in plan.seeds:
         for world in plan.worlds:
-            begins = _starts(plan, world, seed, out)
-            starts += list({start.name: start for start in begins.values()}.values())
+            begins = _starts(plan, taught[world.starts_from or world.name], seed, out)
+            starts |= {start.name: start for start in begins.values()}
             runs += [_run(plan, world, method, seed, begins.get(method), out) for method in plan.methods]
-    return starts, runs
+    return list(starts.values()), runs
 
 
 def words_of(tree: Tree, prefix: str = "") -> list[str]:
@@ -299,13 +304,14 @@ def _check_evaluation(config: Config, where: str) -> None:
 def _world(name: str, table: Json, folder: Path) -> ComparedEnv:
     if not isinstance(table, dict):
         raise ConfigError(f"[environments.{name}] must be a table, got {table!r}")
-    settings = {key: value for key, value in table.items() if key not in ("recipe", "start", "target")}
+    settings = {key: value for key, value in table.items() if key not in _OF_ENVIRONMENT}
     _refuse_of_plan(settings, f"environment {name!r}", allowed=("model.name",))
     return ComparedEnv(
         name=name,
         recipe=_recipe(table["recipe"], folder) if "recipe" in table else None,
         settings=settings,
         start=table.get("start", ""),
+        starts_from=table.get("starts_from", ""),
         target=share_of(table.get("target", 0.0), f"environments.{name}.target"),
     )
 
@@ -314,6 +320,18 @@ def _recipe(given: str, folder: Path) -> Path:
     """Return the recipe that a plan names: one beside it, or one that comes with himac."""
     beside = folder / given
     return beside if beside.is_file() else find(given)
+
+
+def _check_starts_from(plan: Comparison) -> None:
+    """Refuse a start that is borrowed from nobody, or from one who borrows it himself."""
+    lenders = [world.name for world in plan.worlds if not world.starts_from and not world.start]
+    for world in plan.worlds:
+        if world.starts_from and (world.start or world.starts_from not in lenders):
+            raise ConfigError(
+                f"environment {world.name!r} says starts_from = {world.starts_from!r}; environments with warm starts of their own: "
+                f"{', '.join(lenders) or 'none'}{closest(str(world.starts_from), lenders)}",
+                hint="start = names a model instead; one of the two" if world.start else "",
+            )
 
 
 def _check_names(plan: Comparison) -> None:
