@@ -146,9 +146,7 @@ class EngineConfig:
 class AlgoConfig:
     """What is optimised."""
 
-    method: str = (
-        "himac"  # himac, himac-replan, flat, one-stream; to evaluate: react, reflexion; or an import path
-    )
+    method: str = "himac"  # himac, himac-replan, flat, one-stream; in himac eval: react, reflexion; or a path
     estimator: str = "group_relative"  # whose advantage (docs/baselines.md), or an import path to yours
     estimator_settings: Table = field(default_factory=dict)  # the estimator's own, by its own names
     coevolution: bool = True  # False: ablation, both levels updated together from one set of episodes

@@ -37,6 +37,7 @@ class Asked:
     target: float | None
     reference: str
     unseal: bool  # draw the sealed split
+    tune: bool  # search, and stop there
 
 
 @click.command(
@@ -56,6 +57,7 @@ class Asked:
     "--reference", metavar="METHOD", default="", help="Compare the others with this one (default himac)."
 )
 @click.option("--dry-run", is_flag=True, help="Print every run with its state and stop.")
+@click.option("--tune", is_flag=True, help="Only carry out the plan's [tuning], which comes first anyway.")
 @click.option(
     "--unseal", is_flag=True, help="All runs are done: judge them on the sealed split, and record it."
 )
@@ -80,6 +82,11 @@ def compare(given: tuple[str, ...], out: str, dry_run: bool, jobs: int, **judgin
 
     plan = read_comparison(paths[0], check=check_trainable)
     where = Path(out) if out else Path("runs") / plan.name
+    if asked.tune and plan.tuning is None:
+        raise ConfigError(f"--tune: plan {plan.name!r} has no [tuning]")
+    plan = _tuned(asked, plan, where, searches=not (dry_run or asked.read or asked.unseal))
+    if asked.tune and not dry_run:
+        return
     if dry_run:
         _say_plan(plan, where)
     else:
@@ -97,6 +104,26 @@ def _plan_or_folder(word: str) -> Path:
     return find(word, plan=True) if is_plan and not (Path("runs") / word).is_dir() else Path(word)
 
 
+def _tuned(asked: Asked, plan: Comparison, out: Path, *, searches: bool) -> Comparison:
+    """Return the plan with what its search found, which is carried out where it was not."""
+    from himac.compare.comparison import planned_runs
+    from himac.compare.runner import carry_out
+    from himac.compare.tuning import FOLDER, choose, paragraphs_of, search_of, with_tuned, write_tuned
+
+    found = with_tuned(plan, out)
+    if plan.tuning is None or found.tuned or not searches:
+        return found
+    from rich.console import Console
+
+    search, folder = search_of(plan), out / FOLDER
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    _raise_first(carry_out(search, folder, jobs=asked.jobs, console=console))
+    told = choose(plan, planned_runs(search, folder)[1])
+    write_tuned(told, out)
+    print(clean("\n".join(paragraphs_of(told))))
+    return with_tuned(plan, out)
+
+
 def _run_and_judge(asked: Asked, plan: Comparison, out: Path) -> None:
     if asked.unseal:
         _unseal(plan, out)
@@ -107,6 +134,11 @@ def _run_and_judge(asked: Asked, plan: Comparison, out: Path) -> None:
     except HimacError:
         if not failures:  # else their reason is the one to tell
             raise
+    _raise_first(failures)
+
+
+def _raise_first(failures: Sequence[Failure]) -> None:
+    """Say that runs failed, and the first one's reason."""
     if failures:
         raise RunError(
             f"{len(failures)} of the plan's runs failed; first {failures[0].name}: {failures[0].reason}",
@@ -182,7 +214,8 @@ def _judge(asked: Asked, folders: Sequence[Path], criteria: Criteria, out: Path)
     from himac.compare.seal import read_record, told_of, unsealed
     from himac.compare.summary import summarise
     from himac.compare.tables import markdown_of
-    from himac.files import make_folder, write_text
+    from himac.compare.tuning import FILE as TUNED
+    from himac.files import make_folder, read_json, write_text
 
     if asked.reference:
         criteria = replace(criteria, reference=asked.reference)
@@ -194,6 +227,7 @@ def _judge(asked: Asked, folders: Sequence[Path], criteria: Criteria, out: Path)
     runs = unsealed(_read(folders), record)
     named = name_planned(criteria.names, runs) if criteria.names else name_runs(runs)
     told = summarise(named, criteria) | ({"sealed": told_of(record)} if record.draws else {})
+    told |= {"tuned": read_json(out / TUNED)} if (out / TUNED).is_file() else {}
     page = markdown_of(told)
     make_folder(out)
     write_text(out / JSON, json.dumps(told, indent=1) + "\n")

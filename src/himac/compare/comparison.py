@@ -27,10 +27,11 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from himac.compare.terms import Budget, budget_of, refuse_unknown, seeds_of, share_of, starts_word, tables_of
+from himac.compare.tuning import Tuning, search_of, tuning_of
 from himac.config import BudgetConfig, Config, load_config
 from himac.errors import ConfigError, HimacError, closest
 from himac.plugins import resolve
@@ -111,6 +112,9 @@ class Comparison:
     starts: str = (
         "alike"  # "own": methods may be shown different things, so that their starts are equally good
     )
+    tuning: Tuning | None = None  # the search that every method gets first; None: none is tuned
+    tuned: dict[tuple[str, str], Row] = field(default_factory=dict)  # {(environment, method): what it found}
+    is_search: bool = False  # of a search: validation alone
 
 
 def read_comparison(path: Path, *, check: Callable[[Config], object] | None = None) -> Comparison:
@@ -125,24 +129,26 @@ def read_comparison(path: Path, *, check: Callable[[Config], object] | None = No
         ConfigError: unknown key, wrong type, or a setting that would make the comparison unfair.
     """
     tree = read_toml(path)
-    known = ("name", "seeds", "reference", "target", "budget", "starts", "environments", "methods")
+    known = ("name", "seeds", "reference", "target", "budget", "starts", "tuning", "environments", "methods")
     refuse_unknown(tree, known, "of the plan")
-    methods = tables_of(tree, "methods")
+    methods, seeds = tables_of(tree, "methods"), seeds_of(tree.get("seeds", [0, 1, 2]))
     plan = Comparison(
         name=tree.get("name", path.stem),
         worlds=tuple(
             _world(name, table, path.parent) for name, table in tables_of(tree, "environments").items()
         ),
         methods=methods,
-        seeds=seeds_of(tree.get("seeds", [0, 1, 2])),
+        seeds=seeds,
         budget=budget_of(tree.get("budget", {})),
         reference=tree.get("reference", next(iter(methods))),
         target=share_of(tree.get("target", 0.0), "target"),
         starts=starts_word(tree.get("starts", "alike")),
+        tuning=tuning_of(tree["tuning"], seeds) if "tuning" in tree else None,
     )
     _check_names(plan)
     _check_starts_from(plan)
     runs = planned_runs(plan, Path())[1]  # a wrong setting is said before anything runs
+    runs += planned_runs(search_of(plan), Path())[1] if plan.tuning else []
     for run in runs if check else ():
         with _said_of(f"method {run.method!r} in environment {run.environment!r}"):
             check(run.config)  # type: ignore[misc]
@@ -255,10 +261,11 @@ def _run(
         f"run.dir={write_value(str(out))}",
         f"run.name={write_value(name)}",
     ]
-    words = [*_recipe_words(world), *words_of(plan.methods[method]), *own]
+    tuned = [f"{key}={write_value(value)}" for key, value in plan.tuned.get((world.name, method), {}).items()]
+    words = [*_recipe_words(world), *words_of(plan.methods[method]), *tuned, *own]
     where = f"method {method!r} in environment {world.name!r}"
     config = _resolved(words, where)
-    _check_evaluation(config, where)
+    _check_evaluation(config, where, is_search=plan.is_search)
     return PlannedRun(
         environment=world.name,
         method=method,
@@ -289,11 +296,11 @@ def _said_of(where: str) -> Iterator[None]:
         raise type(error)(f"{where}: {error}", hint=error.hint) from error
 
 
-def _check_evaluation(config: Config, where: str) -> None:
+def _check_evaluation(config: Config, where: str, *, is_search: bool) -> None:
     """A comparison needs curves, and a verdict on a split that training never looked at."""
     if not config.eval.every:
         raise ConfigError(f"{where}: eval.every must be at least 1 for learning curves, got 0")
-    if config.eval.final in ("", config.eval.split):
+    if not is_search and config.eval.final in ("", config.eval.split):
         raise ConfigError(
             f"{where}: eval.final must be a split of its own, got {config.eval.final!r} beside "
             f"eval.split = {config.eval.split!r}",

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 from himac.compare.naming import label
 from himac.compare.seal import paragraph
+from himac.compare.tuning import paragraphs_of
 from himac.report.tables import markdown
 from himac.types import Json
 
@@ -44,6 +45,7 @@ def markdown_of(told: Mapping[str, Json], *, level: int = 1) -> str:
     head = "#" * level
     parts = [f"{head} Comparison: {told['name']}", _what_was_run(told)]
     parts += [paragraph(told["sealed"])] if "sealed" in told else []
+    parts += ["\n".join(paragraphs_of(told["tuned"]))] if "tuned" in told else []
     for environment, judged in told["environments"].items():
         parts.append(f"{head}# {environment}")
         parts += _environment(judged, told["reference"], head + "##")
