@@ -135,7 +135,7 @@ def test_the_best_on_validation_wins_and_its_settings_are_the_runs(tmp_path: Pat
         ("trials = 3", "trials = 5", "from 1 to the grid's 4 points, got 5"),
         ("optimizer.lr = [1e-4, 1e-3]", "env.doors = [1, 2]", "cannot search env.doors"),
         ("optimizer.lr = [1e-4, 1e-3]", "optimizer.lr = 1e-4", "must be a list of values to try, got 0.0001"),
-        ("optimizer.lr = [1e-4, 1e-3]", "optimizer.rate = [1e-4, 1e-3]", "'rate'"),
+        ("optimizer.lr = [1e-4, 1e-3]", "optimizer.rate = [1e-4, 1e-3]", "unknown key 'optimizer.rate'"),
         ("budget = { iterations = 1 }", "", r"needs a \[budget\]"),
     ],
 )
