@@ -20,6 +20,7 @@ from typing import Any
 
 from himac.compare.summary import KIND
 from himac.compare.tables import cost_sentence, markdown_of, quotients, sentence
+from himac.compare.verdicts import NOT_SHOWN
 from himac.report.tables import markdown
 
 _WORDS = runpy.run_path(str(Path(__file__).with_name("results_words.py")))
@@ -43,7 +44,7 @@ def page() -> str:
     head = _WORDS["HEAD"].format(
         verdict=_WORDS["verdict"](compared), against=f"{_WORDS['AGAINST']}\n\n{against}\n" if against else ""
     )
-    parts = [head, "## HiMAC beside other methods, here\n"]
+    parts = [head, *_claims(compared), "## HiMAC beside other methods, here\n"]
     parts += [
         f"{_warned(name, markdown_of(told, level=3))}{_understood(name)}" for name, told in compared.items()
     ]
@@ -52,12 +53,36 @@ def page() -> str:
     return "\n".join(parts)
 
 
+def _claims(compared: dict[str, Json]) -> list[str]:
+    """Return every claim with its verdict as a table, where a comparison was judged with verdicts (after 0.1.0)."""
+    rows = [
+        [
+            v["claim"],
+            f"**{v['verdict']}**",
+            f"{100 * v['mean']:+.1f} [{100 * v['low']:.1f}, {100 * v['high']:.1f}]",
+            str(len(v["seeds"])),
+            f"{told['name']} ({environment}, `{world['split']}`)",
+        ]
+        for told in compared.values()
+        for environment, world in told["environments"].items()
+        for v in world.get("verdicts", ())
+    ]
+    if not rows:
+        return []
+    head = ["claim", "verdict", "points, 95 % interval", "seeds", "where"]
+    return [f"## What is shown, and what is not\n\n{markdown(head, rows)}\n"]
+
+
 def _not_ahead(compared: dict[str, Json]) -> Iterator[str]:
     """Yield every verdict in which HiMAC is not ahead, and every target that cost it more than another method."""
     for told in compared.values():
         for environment, world in told["environments"].items():
             where = f"{told['name']} ({environment})"
-            for d in world["differences"]:
+            for v in world.get("verdicts", ()):
+                lead = v["mean"] if v["of"] == "himac" else -v["mean"]
+                if "himac" in (v["of"], v["to"]) and (v["verdict"] == NOT_SHOWN or lead < 0):
+                    yield f"{where}: {v['sentence'].removesuffix('.')}"
+            for d in world["differences"] if "verdicts" not in world else ():
                 lead = d["mean"] if d["of"] == "himac" else -d["mean"]
                 if "himac" in (d["of"], d["to"]) and not (d["is_clear"] and lead > 0):
                     yield f"{where}: {sentence(d)}"

@@ -60,7 +60,7 @@ def test_every_shipped_recipe_is_valid(recipe: Path) -> None:
         ),
         (
             "algo.method=himak",
-            "unknown agent 'himak'; known: himac, flat, himac-replan, react, reflexion; did you mean 'himac'?",
+            "unknown agent 'himak'; known: himac, flat, himac-replan, one-stream, react, reflexion; did you mean 'himac'?",
         ),
         ("optimizer.lr=fast", "optimizer.lr must be float, got 'fast' (str)"),
         ("run.iterations=1.5", "run.iterations must be int, got 1.5 (float)"),

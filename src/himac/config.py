@@ -148,7 +148,7 @@ class EngineConfig:
 class AlgoConfig:
     """What is optimised."""
 
-    method: str = "himac"  # himac, himac-replan, flat; to evaluate: react, reflexion; or an import path
+    method: str = "himac"  # himac, himac-replan, flat, one-stream; in himac eval: react, reflexion; or a path
     estimator: str = "group_relative"  # whose advantage (docs/baselines.md), or an import path to yours
     estimator_settings: Table = field(default_factory=dict)  # the estimator's own, by its own names
     coevolution: bool = True  # False: ablation, both levels updated together from one set of episodes
@@ -207,7 +207,7 @@ class SftConfig:
     epochs: NonNegative = 1.0  # passes over the demonstrations
     batch: Positive = 32  # demonstrations an optimizer step
     lr: NonNegative = 1e-3
-    style: Literal["method", "both", "himac", "flat"] = "method"  # whose format is demonstrated
+    style: Literal["method", "both", "himac", "flat", "stream"] = "method"  # whose format is demonstrated
     planner_weight: NonNegative = 1.0  # what a blueprint's token counts; an action's counts 1
     describe: Count = 0  # pictures that are put into words before anything is demonstrated
 

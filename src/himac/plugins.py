@@ -44,6 +44,7 @@ KNOWN: dict[str, dict[str, str]] = {
         "himac": "himac.agents.hierarchical:HierarchicalAgent",
         "flat": "himac.agents.flat:FlatAgent",
         "himac-replan": "himac.agents.replanning:ReplanningAgent",
+        "one-stream": "himac.agents.one_stream:OneStreamAgent",
         "react": "himac.agents.react:ReActAgent",
         "reflexion": "himac.agents.reflexion:ReflexionAgent",
     },

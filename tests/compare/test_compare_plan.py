@@ -9,6 +9,7 @@ import pytest
 
 from himac.compare.comparison import planned_runs, read_comparison
 from himac.errors import ConfigError
+from himac.recipes import find
 from himac.train.checks import check_trainable
 
 PLAN = """
@@ -134,3 +135,46 @@ def test_each_method_starts_from_demonstrations_in_the_format_that_it_reads(tmp_
         "toy-full_context-0": ("himac", True, "full"),
     }
     assert len({(c.sft.demonstrations, c.sft.steps, c.model.name) for c in by_name.values()}) == 1
+
+
+def test_environments_may_begin_from_another_one_s_warm_starts(tmp_path: Path) -> None:
+    (tmp_path / "r.toml").write_text(
+        '[env]\nname = "toy"\n[agent]\nthink = false\n[model]\nname = "tiny"\n[sft]\ndemonstrations = 8\n[eval]\nfinal = "test"\n'
+    )
+    plan = (
+        'seeds = [0, 1]\n[budget]\niterations = 1\n[environments.short]\nrecipe = "r.toml"\nenv.doors = 1\n'
+        '[environments.long]\nrecipe = "r.toml"\nstarts_from = "short"\nenv.doors = 3\n[methods.himac]\n'
+    )  # fmt: skip
+    (tmp_path / "plan.toml").write_text(plan)
+    starts, runs = planned_runs(read_comparison(tmp_path / "plan.toml"), tmp_path / "out")
+    assert [start.name for start in starts] == ["short-0", "short-1"]
+    assert all(start.config.env.settings["doors"] == 1 for start in starts)
+    assert [(run.needs, run.config.env.settings["doors"]) for run in runs] == [
+        ("short-0", 1), ("short-0", 3), ("short-1", 1), ("short-1", 3),
+    ]  # fmt: skip
+    for wrong in ('starts_from = "shrot"', 'starts_from = "long"'):
+        (tmp_path / "plan.toml").write_text(plan.replace('starts_from = "short"', wrong))
+        with pytest.raises(ConfigError, match="environments with warm starts of their own: short"):
+            read_comparison(tmp_path / "plan.toml")
+
+
+def test_the_arms_of_the_shipped_plans_are_what_their_names_say() -> None:
+    starts, runs = planned_runs(
+        read_comparison(find("compare-alfworld-arms", plan=True), check=check_trainable), Path("x")
+    )
+    of = {run.method: run for run in runs if run.seed == 0}
+    assert (
+        len({s.config.sft.steps for s in starts}) == len({s.config.sft.demonstrations for s in starts}) == 1
+    )
+    shared = {of[name].needs for name in ("himac", "no_coevolution", "frozen_planner", "critics")}
+    assert len(shared) == 1 and of["one_stream"].needs not in shared | {of["grpo"].needs}
+    assert {of[name].needs for name in ("grpo", "gigpo_mean", "rloo", "ppo")} == {of["grpo"].needs}
+    style = {start.name: start.config.sft.style for start in starts}
+    assert (style[of["one_stream"].needs], style[of["grpo"].needs]) == ("stream", "flat")
+    assert of["frozen_planner"].config.algo.epochs == (0, 1)
+    assert (of["critics"].config.algo.method, of["critics"].config.algo.estimator) == ("himac", "ppo")
+    starts, runs = planned_runs(
+        read_comparison(find("compare-horizon", plan=True), check=check_trainable), Path("x")
+    )
+    assert {s.config.env.settings["doors"] for s in starts} == {2}
+    assert {r.config.env.settings["doors"] for r in runs} == {1, 2, 3, 4} and len(runs) == 4 * 7 * 5

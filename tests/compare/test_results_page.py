@@ -33,5 +33,7 @@ def test_results_of_a_comparison_reach_the_page_with_what_does_not_favour_himac(
         and "No comparison over seeds" not in page
     )
     against = page.split("## What does not favour HiMAC")[1].split("## Published")[0]
-    assert "HiMAC - GRPO = -20.0 points" in against
+    assert "HiMAC ends above GRPO: shown the other way. -20.0 points" in against
+    claims = page.split("## What is shown, and what is not")[1].split("## HiMAC beside")[0]
+    assert "| HiMAC ends above GRPO " in claims and "**shown the other way** | -20.0 [" in claims
     assert "HiMAC took 2.00 of the iterations" in against

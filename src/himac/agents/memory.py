@@ -50,6 +50,10 @@ class Memory:
         if self._mode in ("segment", "carry"):
             self._pairs = []
 
+    def go_on(self) -> None:
+        """Let the next segment go on with the open context, where an answer in it was no action."""
+        self._fresh = False
+
     def next_messages(self) -> tuple[bool, tuple[Message, ...]]:
         """Return (whether a fresh context opens, its messages)."""
         if not self._fresh and self._mode != "step":

@@ -17,6 +17,7 @@ from types import MappingProxyType
 from typing import Any
 
 from himac.agents.grammar import SUB_DONE, read_turn, write_blueprint
+from himac.config import AgentConfig
 from himac.errors import ConfigError, closest
 from himac.files import parse_toml, reason
 from himac.plugins import add_current_folder
@@ -37,6 +38,11 @@ class Prompts:
     executor_done: str = f", or {SUB_DONE} when the current sub-goal is complete"
     executor_done_too: str = (
         f", and {SUB_DONE} behind it when it completes the current sub-goal"  # agent.done_with_action
+    )
+    stream: str = (
+        "You plan, then act. {rules}\nFirst break the task into at most {max_subgoals} sub-goals, in order. {think}Answer "
+        "that first question as\n{example}\nThen work on the current sub-goal. {think}Answer each turn with one "
+        "<action>...</action>{done}."
     )
     flat: str = "You act. {rules}\n{think}Answer each turn with one <action>...</action>."
     think: str = "Think first, between <think> and </think>. "  # filled in where a thought is asked for
@@ -79,10 +85,28 @@ class Prompts:
         text = self.planner.format(
             rules=spec.rules, max_subgoals=max_subgoals, example=example, think=self._thought(think)
         )
-        form = self.planner_form.format(
+        form = self.planner_form_of(spec, max_subgoals=max_subgoals, think=think)
+        return Message(role="system", content=text), Message(role="user", content=paragraphs(task, form))
+
+    def planner_form_of(self, spec: EnvSpec, *, max_subgoals: int, think: bool) -> str:
+        """Return how the question for a blueprint ends."""
+        example = write_blueprint(spec.example_subgoals)
+        return self.planner_form.format(
             max_subgoals=max_subgoals, example=example, think=self._thought(think)
         )
-        return Message(role="system", content=text), Message(role="user", content=paragraphs(task, form))
+
+    def stream_system(self, spec: EnvSpec, cfg: AgentConfig) -> Message:
+        """Return the system prompt of an agent that plans and acts in one stream."""
+        done = self.executor_done if cfg.explicit_done else ""
+        done += self.executor_done_too if cfg.explicit_done and cfg.done_with_action else ""
+        text = self.stream.format(
+            rules=spec.rules,
+            max_subgoals=cfg.max_subgoals,
+            example=write_blueprint(spec.example_subgoals),
+            think=self._thought(cfg.think),
+            done=done,
+        )
+        return Message(role="system", content=text)
 
     def _thought(self, think: bool) -> str:
         return self.think if think else ""
@@ -151,7 +175,7 @@ class Prompts:
         """Show the task and the blueprint with the active sub-goal marked.
 
         Args:
-            task: the instruction.
+            task: the instruction; "" where the context holds it already.
             subgoals: the blueprint.
             active: index of the active one; len(subgoals) when all lie behind.
             unfinished: indices of those that nobody said were done.
@@ -166,7 +190,7 @@ class Prompts:
         3. open it
         Current sub-goal: open it
         """
-        lines = [f"Task: {task}", "Blueprint:"]
+        lines = [*([f"Task: {task}"] if task else []), "Blueprint:"]
         for index, subgoal in enumerate(subgoals):
             behind = self.unfinished_mark if index in unfinished else self.done_mark
             if index in last_actions:

@@ -36,12 +36,15 @@ class Asked:
     read: bool  # run nothing
     target: float | None
     reference: str
+    unseal: bool  # draw the sealed split
+    tune: bool  # search, and stop there
 
 
 @click.command(
     epilog=examples(
         "himac compare compare-sokoban --jobs 2",
         "himac compare compare-sokoban --dry-run",
+        "himac compare compare-sokoban --unseal",
         "himac compare runs/run-a runs/run-b --reference flat",
     )
 )
@@ -54,11 +57,17 @@ class Asked:
     "--reference", metavar="METHOD", default="", help="Compare the others with this one (default himac)."
 )
 @click.option("--dry-run", is_flag=True, help="Print every run with its state and stop.")
+@click.option("--tune", is_flag=True, help="Only carry out the plan's [tuning], which comes first anyway.")
+@click.option(
+    "--unseal", is_flag=True, help="All runs are done: judge them on the sealed split, and record it."
+)
 def compare(given: tuple[str, ...], out: str, dry_run: bool, jobs: int, **judging: Any) -> None:
     """Run a plan (.toml) of methods, or set runs side by side."""
     asked = Asked(jobs=jobs, **judging)
     paths = [_plan_or_folder(word) for word in given]
     if paths[0].suffix != ".toml":
+        if asked.unseal:
+            raise ConfigError("--unseal needs a plan, whose runs are all done; got run folders")
         folders, criteria, beside = _gather(paths)
         _judge(asked, folders, criteria, Path(out) if out else beside)
         return
@@ -73,6 +82,11 @@ def compare(given: tuple[str, ...], out: str, dry_run: bool, jobs: int, **judgin
 
     plan = read_comparison(paths[0], check=check_trainable)
     where = Path(out) if out else Path("runs") / plan.name
+    if asked.tune and plan.tuning is None:
+        raise ConfigError(f"--tune: plan {plan.name!r} has no [tuning]")
+    plan = _tuned(asked, plan, where, searches=not (dry_run or asked.read or asked.unseal))
+    if asked.tune and not dry_run:
+        return
     if dry_run:
         _say_plan(plan, where)
     else:
@@ -90,19 +104,60 @@ def _plan_or_folder(word: str) -> Path:
     return find(word, plan=True) if is_plan and not (Path("runs") / word).is_dir() else Path(word)
 
 
+def _tuned(asked: Asked, plan: Comparison, out: Path, *, searches: bool) -> Comparison:
+    """Return the plan with what its search found, which is carried out where it was not."""
+    from himac.compare.comparison import planned_runs
+    from himac.compare.runner import carry_out
+    from himac.compare.tuning import FOLDER, choose, paragraphs_of, search_of, with_tuned, write_tuned
+
+    found = with_tuned(plan, out)
+    if plan.tuning is None or found.tuned or not searches:
+        return found
+    from rich.console import Console
+
+    search, folder = search_of(plan), out / FOLDER
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    _raise_first(carry_out(search, folder, jobs=asked.jobs, console=console))
+    told = choose(plan, planned_runs(search, folder)[1])
+    write_tuned(told, out)
+    print(clean("\n".join(paragraphs_of(told))))
+    return with_tuned(plan, out)
+
+
 def _run_and_judge(asked: Asked, plan: Comparison, out: Path) -> None:
-    failures = _carry_out(asked, plan, out)
+    if asked.unseal:
+        _unseal(plan, out)
+    failures = () if asked.unseal else _carry_out(asked, plan, out)
     try:
         folders, criteria, _ = _gather([out])
         _judge(asked, folders, criteria, out)
     except HimacError:
         if not failures:  # else their reason is the one to tell
             raise
+    _raise_first(failures)
+
+
+def _raise_first(failures: Sequence[Failure]) -> None:
+    """Say that runs failed, and the first one's reason."""
     if failures:
         raise RunError(
             f"{len(failures)} of the plan's runs failed; first {failures[0].name}: {failures[0].reason}",
             hint=f"its log is {failures[0].log}; the same command tries them again",
         )
+
+
+def _unseal(plan: Comparison, out: Path) -> None:
+    """Draw the sealed split for a plan's finished runs."""
+    from himac.cli.given import quiet_libraries
+    from himac.evaluation.sealed import unseal
+    from himac.runs.console import Terminal
+
+    quiet_libraries()
+    console = Terminal()
+    try:
+        unseal(plan, out, console)
+    finally:
+        console.close()
 
 
 def _carry_out(asked: Asked, plan: Comparison, out: Path) -> Sequence[Failure]:
@@ -154,9 +209,11 @@ def _judge(asked: Asked, folders: Sequence[Path], criteria: Criteria, out: Path)
     """Read, judge, write and print."""
     from himac.compare.curves import plot_comparison
     from himac.compare.naming import name_planned, name_runs
+    from himac.compare.seal import read_record, told_of, unsealed
     from himac.compare.summary import summarise
     from himac.compare.tables import markdown_of
-    from himac.files import make_folder, write_text
+    from himac.compare.tuning import FILE as TUNED
+    from himac.files import make_folder, read_json, write_text
 
     if asked.reference:
         criteria = replace(criteria, reference=asked.reference)
@@ -164,9 +221,11 @@ def _judge(asked: Asked, folders: Sequence[Path], criteria: Criteria, out: Path)
         if not 0 < asked.target <= 1:
             raise ConfigError(f"--target must be a success rate above 0 and at most 1, got {asked.target}")
         criteria = replace(criteria, target=asked.target, targets={})
-    runs = _read(folders)
+    record = read_record(out)
+    runs = unsealed(_read(folders), record)
     named = name_planned(criteria.names, runs) if criteria.names else name_runs(runs)
-    told = summarise(named, criteria)
+    told = summarise(named, criteria) | ({"sealed": told_of(record)} if record.draws else {})
+    told |= {"tuned": read_json(out / TUNED)} if (out / TUNED).is_file() else {}
     page = markdown_of(told)
     make_folder(out)
     write_text(out / JSON, json.dumps(told, indent=1) + "\n")

@@ -25,6 +25,7 @@ from himac.cli import (
     evaluate,
     init,
     model,
+    panel,
     play,
     report,
     streams,
@@ -75,7 +76,7 @@ def app() -> None:
 for _verb in (
     train.train, evaluate.evaluate, play.play, report.report, report.show, report.watch, report.plot, browse.runs,
     compare.compare, train.sft, model.model, browse.recipes, init.init, config.show_config, check.check, data.data,
-    doctor.doctor,
+    panel.panel, doctor.doctor,
 ):  # fmt: skip
     app.add_command(_verb)
 

@@ -27,9 +27,11 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
+from himac.compare.terms import Budget, budget_of, refuse_unknown, seeds_of, share_of, starts_word, tables_of
+from himac.compare.tuning import Tuning, search_of, tuning_of
 from himac.config import BudgetConfig, Config, load_config
 from himac.errors import ConfigError, HimacError, closest
 from himac.plugins import resolve
@@ -51,19 +53,9 @@ _OF_PLAN = {
 }
 _EFFORT = ("demonstrations", "describe", "kinds", "noise", "careless", "epochs", "batch")
 """Settings of a warm start that all methods have in common: what is shown, and how many steps are taken on it."""
+_OF_ENVIRONMENT = ("recipe", "start", "starts_from", "target")  # keys that are no settings
 _FOREVER = 1_000_000  # iterations, where environment steps or tokens end a run
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Budget:
-    """What a run may spend; it ends with the iteration that reaches one of them. 0 is no limit."""
-
-    iterations: int = 0
-    env_steps: int = 0
-    tokens: int = 0
-    processed_tokens: int = 0
-    processor_s: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +67,7 @@ class ComparedEnv:
     settings: Tree
     start: str = ""  # model to start from, "{seed}" filled in; "": the recipe's warm start or its model
     target: float = 0.0  # report what it costs to reach this success rate; 0: the plan's
+    starts_from: str = ""  # environment whose warm starts its runs begin from; "": its own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +112,9 @@ class Comparison:
     starts: str = (
         "alike"  # "own": methods may be shown different things, so that their starts are equally good
     )
+    tuning: Tuning | None = None  # the search that every method gets first; None: none is tuned
+    tuned: dict[tuple[str, str], Row] = field(default_factory=dict)  # {(environment, method): what it found}
+    is_search: bool = False  # of a search: validation alone
 
 
 def read_comparison(path: Path, *, check: Callable[[Config], object] | None = None) -> Comparison:
@@ -133,23 +129,26 @@ def read_comparison(path: Path, *, check: Callable[[Config], object] | None = No
         ConfigError: unknown key, wrong type, or a setting that would make the comparison unfair.
     """
     tree = read_toml(path)
-    known = ("name", "seeds", "reference", "target", "budget", "starts", "environments", "methods")
-    _refuse_unknown(tree, known, "of the plan")
-    methods = _table(tree, "methods")
+    known = ("name", "seeds", "reference", "target", "budget", "starts", "tuning", "environments", "methods")
+    refuse_unknown(tree, known, "of the plan")
+    methods, seeds = tables_of(tree, "methods"), seeds_of(tree.get("seeds", [0, 1, 2]))
     plan = Comparison(
         name=tree.get("name", path.stem),
         worlds=tuple(
-            _world(name, table, path.parent) for name, table in _table(tree, "environments").items()
+            _world(name, table, path.parent) for name, table in tables_of(tree, "environments").items()
         ),
         methods=methods,
-        seeds=_seeds(tree.get("seeds", [0, 1, 2])),
-        budget=_budget(tree.get("budget", {})),
+        seeds=seeds,
+        budget=budget_of(tree.get("budget", {})),
         reference=tree.get("reference", next(iter(methods))),
-        target=_share(tree.get("target", 0.0), "target"),
-        starts=_starts_word(tree.get("starts", "alike")),
+        target=share_of(tree.get("target", 0.0), "target"),
+        starts=starts_word(tree.get("starts", "alike")),
+        tuning=tuning_of(tree["tuning"], seeds) if "tuning" in tree else None,
     )
     _check_names(plan)
+    _check_starts_from(plan)
     runs = planned_runs(plan, Path())[1]  # a wrong setting is said before anything runs
+    runs += planned_runs(search_of(plan), Path())[1] if plan.tuning else []
     for run in runs if check else ():
         with _said_of(f"method {run.method!r} in environment {run.environment!r}"):
             check(run.config)  # type: ignore[misc]
@@ -159,12 +158,6 @@ def read_comparison(path: Path, *, check: Callable[[Config], object] | None = No
     return plan
 
 
-def _starts_word(value: object) -> str:
-    if value not in ("alike", "own"):
-        raise ConfigError(f"starts must be one of 'alike', 'own', got {value!r}")
-    return str(value)
-
-
 def planned_runs(plan: Comparison, out: Path) -> tuple[list[WarmStart], list[PlannedRun]]:
     """Return every warm start and run of a plan, in the order they are worth having: seed by seed.
 
@@ -172,13 +165,15 @@ def planned_runs(plan: Comparison, out: Path) -> tuple[list[WarmStart], list[Pla
         plan: the plan.
         out: folder of the comparison; runs lie in it.
     """
-    starts, runs = [], []
+    starts: dict[str, WarmStart] = {}
+    runs: list[PlannedRun] = []
+    taught = {world.name: world for world in plan.worlds}
     for seed in plan.seeds:
         for world in plan.worlds:
-            begins = _starts(plan, world, seed, out)
-            starts += list({start.name: start for start in begins.values()}.values())
+            begins = _starts(plan, taught[world.starts_from or world.name], seed, out)
+            starts |= {start.name: start for start in begins.values()}
             runs += [_run(plan, world, method, seed, begins.get(method), out) for method in plan.methods]
-    return starts, runs
+    return list(starts.values()), runs
 
 
 def words_of(tree: Tree, prefix: str = "") -> list[str]:
@@ -218,8 +213,9 @@ def _read_by(plan: Comparison, world: ComparedEnv, method: str) -> tuple[str, ..
     where = f"method {method!r} in environment {world.name!r}"
     config = _resolved([*_recipe_words(world), *words_of(tree)], where)
     with _said_of(where):
-        plans = getattr(resolve("agents", config.algo.method), "plans", False)
-    style = [f'sft.style="{"himac" if plans else "flat"}"'] if config.sft.style == "method" else []
+        agent = resolve("agents", config.algo.method)
+    told = getattr(agent, "style", "himac" if getattr(agent, "plans", False) else "flat")
+    style = [f'sft.style="{told}"'] if config.sft.style == "method" else []
     return (*own, *style)
 
 
@@ -265,10 +261,11 @@ def _run(
         f"run.dir={write_value(str(out))}",
         f"run.name={write_value(name)}",
     ]
-    words = [*_recipe_words(world), *words_of(plan.methods[method]), *own]
+    tuned = [f"{key}={write_value(value)}" for key, value in plan.tuned.get((world.name, method), {}).items()]
+    words = [*_recipe_words(world), *words_of(plan.methods[method]), *tuned, *own]
     where = f"method {method!r} in environment {world.name!r}"
     config = _resolved(words, where)
-    _check_evaluation(config, where)
+    _check_evaluation(config, where, is_search=plan.is_search)
     return PlannedRun(
         environment=world.name,
         method=method,
@@ -299,11 +296,11 @@ def _said_of(where: str) -> Iterator[None]:
         raise type(error)(f"{where}: {error}", hint=error.hint) from error
 
 
-def _check_evaluation(config: Config, where: str) -> None:
+def _check_evaluation(config: Config, where: str, *, is_search: bool) -> None:
     """A comparison needs curves, and a verdict on a split that training never looked at."""
     if not config.eval.every:
         raise ConfigError(f"{where}: eval.every must be at least 1 for learning curves, got 0")
-    if config.eval.final in ("", config.eval.split):
+    if not is_search and config.eval.final in ("", config.eval.split):
         raise ConfigError(
             f"{where}: eval.final must be a split of its own, got {config.eval.final!r} beside "
             f"eval.split = {config.eval.split!r}",
@@ -314,14 +311,15 @@ def _check_evaluation(config: Config, where: str) -> None:
 def _world(name: str, table: Json, folder: Path) -> ComparedEnv:
     if not isinstance(table, dict):
         raise ConfigError(f"[environments.{name}] must be a table, got {table!r}")
-    settings = {key: value for key, value in table.items() if key not in ("recipe", "start", "target")}
+    settings = {key: value for key, value in table.items() if key not in _OF_ENVIRONMENT}
     _refuse_of_plan(settings, f"environment {name!r}", allowed=("model.name",))
     return ComparedEnv(
         name=name,
         recipe=_recipe(table["recipe"], folder) if "recipe" in table else None,
         settings=settings,
         start=table.get("start", ""),
-        target=_share(table.get("target", 0.0), f"environments.{name}.target"),
+        starts_from=table.get("starts_from", ""),
+        target=share_of(table.get("target", 0.0), f"environments.{name}.target"),
     )
 
 
@@ -329,6 +327,18 @@ def _recipe(given: str, folder: Path) -> Path:
     """Return the recipe that a plan names: one beside it, or one that comes with himac."""
     beside = folder / given
     return beside if beside.is_file() else find(given)
+
+
+def _check_starts_from(plan: Comparison) -> None:
+    """Refuse a start that is borrowed from nobody, or from one who borrows it himself."""
+    lenders = [world.name for world in plan.worlds if not world.starts_from and not world.start]
+    for world in plan.worlds:
+        if world.starts_from and (world.start or world.starts_from not in lenders):
+            raise ConfigError(
+                f"environment {world.name!r} says starts_from = {world.starts_from!r}; environments with warm starts of their own: "
+                f"{', '.join(lenders) or 'none'}{closest(str(world.starts_from), lenders)}",
+                hint="start = names a model instead; one of the two" if world.start else "",
+            )
 
 
 def _check_names(plan: Comparison) -> None:
@@ -357,44 +367,3 @@ def _refuse_of_plan(tree: Tree, where: str, allowed: tuple[str, ...] = ()) -> No
         key = word.partition("=")[0]
         if key in _OF_PLAN and key not in allowed:
             raise ConfigError(f"{where} cannot set {key}", hint=_OF_PLAN[key])
-
-
-def _table(tree: Tree, name: str) -> Tree:
-    found = tree.get(name)
-    if not isinstance(found, dict) or not found:
-        raise ConfigError(f"a plan needs at least one [{name}.NAME] table")
-    return found
-
-
-def _seeds(value: Json) -> tuple[int, ...]:
-    if not isinstance(value, list) or not value or any(type(seed) is not int for seed in value):
-        raise ConfigError(f"seeds must be a list of whole numbers, got {value!r}")
-    return tuple(dict.fromkeys(value))
-
-
-def _budget(table: Json) -> Budget:
-    known = tuple(f.name for f in fields(Budget))
-    if not isinstance(table, dict) or not table:
-        raise ConfigError("a plan needs a [budget]", hint=f"set at least one of {', '.join(known)}")
-    _refuse_unknown(table, known, "of [budget]")
-    for key, value in table.items():
-        if type(value) is not int or value < 1:
-            raise ConfigError(f"budget.{key} must be a whole number of at least 1, got {value!r}")
-    if list(table) == ["env_steps"]:
-        raise ConfigError(
-            "budget.env_steps needs another limit beside it, say budget.iterations",
-            hint="a model that no longer acts spends no environment steps and would never end",
-        )
-    return Budget(**table)
-
-
-def _share(value: Json, where: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-        raise ConfigError(f"{where} must be a success rate from 0 to 1, got {value!r}")
-    return float(value)
-
-
-def _refuse_unknown(tree: Tree, known: tuple[str, ...], where: str) -> None:
-    for key in tree:
-        if key not in known:
-            raise ConfigError(f"unknown key {key!r} {where}; known: {', '.join(known)}{closest(key, known)}")

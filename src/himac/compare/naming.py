@@ -17,7 +17,8 @@ from himac.types import Row
 
 LABELS = {
     "himac": "HiMAC", "grpo": "GRPO", "rloo": "RLOO", "gigpo": "GiGPO", "ppo": "PPO", "no_coevolution": "no co-evolution",
-    "no_sub_done": "no <sub_done>", "random_blueprint": "random blueprint", "full_context": "full context",
+    "gigpo_mean": "GiGPO (mean)", "one_stream": "one stream", "one-stream": "one stream", "frozen_planner": "HiMAC, planner frozen",
+    "critics": "HiMAC, a critic a level", "no_sub_done": "no <sub_done>", "random_blueprint": "random blueprint", "full_context": "full context",
 }  # fmt: skip
 """How known methods are written in tables; any other name stands as it is."""
 

@@ -30,6 +30,8 @@ class Evaluation:
     env_steps: int  # environment steps of training so far
     tokens: int  # tokens generated in training so far
     train_s: float  # seconds of training so far
+    processed_tokens: int = 0  # tokens read and generated in training so far; 0: not counted
+    processor_s: float = 0.0  # seconds of all processor cores in training so far; 0: not counted
     row: Row  # the whole row of metrics.jsonl
     index_T: np.ndarray | None  # (T,) the tasks' places in the split; None: outcomes were not kept
     success_T: np.ndarray  # (T,) 0.0 or 1.0; the mean alone where outcomes were not kept
@@ -125,6 +127,8 @@ def _evaluation(row: Row, told: dict[tuple[int, str], Iterator[Row]]) -> Evaluat
         env_steps=row.get("total_env_steps", 0),
         tokens=row.get("total_tokens", 0),
         train_s=row.get("total_train_s", 0.0),
+        processed_tokens=row.get("total_processed_tokens", 0),
+        processor_s=row.get("total_processor_s", 0.0),
         row=row,
         index_T=np.array(kept["index"], int) if kept else None,
         success_T=success_T,

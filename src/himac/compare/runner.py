@@ -68,7 +68,8 @@ def state_of(run: PlannedRun) -> str:
     _refuse_other_settings(run.folder, run.config)
     rows = read_metrics(run.folder)
     last = rows[-1] if rows else {}
-    is_judged = last.get("phase") == "eval" and last.get("split") == run.config.eval.final
+    settings = run.config.eval
+    is_judged = last.get("phase") == "eval" and last.get("split") == (settings.final or settings.split)
     is_drawn = (run.folder / TABLE).is_file()  # the last thing that a run writes
     return "done" if is_judged and is_drawn and last["iteration"] > 0 else "begun"
 

@@ -51,8 +51,8 @@ def interval(values_ST: np.ndarray) -> Interval:
     True
     """
     rows, columns = values_ST.shape
-    draws_BS, draws_BT = _draws(rows, columns)
-    means_B = np.einsum("bt,bt->b", draws_BS @ _spread(values_ST), draws_BT)
+    draws_BS, draws_BT = draws(rows, columns)
+    means_B = np.einsum("bt,bt->b", draws_BS @ spread(values_ST), draws_BT)
     low, high = np.percentile(means_B, [2.5, 97.5])
     return Interval(mean=float(values_ST.mean()), low=float(low), high=float(high))
 
@@ -75,7 +75,7 @@ def _wilson(outcomes_ST: np.ndarray) -> tuple[float, float]:
     return wilson(round(float(outcomes_ST.sum())), outcomes_ST.size)
 
 
-def _spread(values_ST: np.ndarray) -> np.ndarray:
+def spread(values_ST: np.ndarray) -> np.ndarray:
     """Spread the rows' means about the grand mean by sqrt(S / (S - 1))."""
     rows = len(values_ST)
     if rows == 1:
@@ -86,7 +86,7 @@ def _spread(values_ST: np.ndarray) -> np.ndarray:
 
 
 @lru_cache(maxsize=16)
-def _draws(rows: int, columns: int) -> tuple[np.ndarray, np.ndarray]:
+def draws(rows: int, columns: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the share that each resample gives to each row (B, S) and to each column (B, T).
 
     Every matrix of one shape meets the same resamples, so what two methods share cancels exactly.

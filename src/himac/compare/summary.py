@@ -8,33 +8,37 @@ seed on the same tasks.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from himac.compare.criteria import Criteria, refuse_low_target
 from himac.compare.naming import LABELS, Named, label, settings_of
+from himac.compare.outcomes import (
+    DIGITS,
+    Outcomes,
+    difference,
+    matrix,
+    minus,
+    rounded,
+    shared_index,
+    success_of,
+)
 from himac.compare.reading import Evaluation, RunRecord
-from himac.compare.statistics import Interval, interval, rate
+from himac.compare.statistics import interval, rate
+from himac.compare.verdicts import verdicts
 from himac.config import Config
 from himac.errors import DataError, closest
 from himac.types import Row
 
 KIND = "himac comparison"
 AXES = ("env_steps", "iteration", "tokens")
-"""What budgets are counted in; fields of an Evaluation."""
+"""What curves are drawn over and targets cost; fields of an Evaluation."""
+
+BUDGETS = (*AXES, "processed_tokens", "processor_s")
+"""What methods are compared at equal amounts of; the last two where every run has counted them."""
 
 _GRID = 41  # points of a curve
-_DIGITS = 5
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Outcomes:
-    """What became of tasks, by task."""
-
-    index_T: np.ndarray | None  # None: only the mean is known
-    values_T: np.ndarray
 
 
 def summarise(named: Sequence[Named], terms: Criteria) -> Row:
@@ -80,7 +84,9 @@ def _judge(runs: dict[str, list[RunRecord]], reference: str, environment: str, t
     first = next(iter(runs.values()))[0].config
     has_final = any(run.final for group in runs.values() for run in group)
     judged = {method: _judged(group, has_final) for method, group in runs.items()}
-    final = {m: {seed: _success(e) for seed, e in by_seed.items()} for m, by_seed in judged.items()}
+    final = {m: {seed: success_of(e) for seed, e in by_seed.items()} for m, by_seed in judged.items()}
+    gains = {m: _gains(group, final[m], has_final) for m, group in runs.items()}
+    differences, gained = _differences(final, reference), _differences(gains, reference)
     curves = {axis: _curves(runs, axis) for axis in AXES}
     target = terms.target_of(environment)
     for group in runs.values() if target else ():
@@ -93,10 +99,13 @@ def _judge(runs: dict[str, list[RunRecord]], reference: str, environment: str, t
         "temperature": first.eval.temperature,
         "every": first.eval.every,
         "methods": {
-            method: _method(method, group, judged[method], first, has_final) for method, group in runs.items()
+            method: _method(method, group, judged[method], first, has_final) | _gain(gains[method])
+            for method, group in runs.items()
         },
-        "differences": _differences(final, reference),
-        "equal": {axis: _at_equal(runs, axis, reference) for axis in AXES},
+        "differences": differences,
+        "gain_differences": gained,
+        "verdicts": verdicts(differences, gained),
+        "equal": {axis: _at_equal(runs, axis, reference) for axis in BUDGETS if _is_counted(runs, axis)},
         "target": target,
         "target_is_found": is_found,
         "to_target": {m: _to_target(group, target) for m, group in runs.items()} if target else {},
@@ -132,8 +141,8 @@ def _method(
     """Return one method's results, and what sets it apart from the environment's first."""
     own, base = settings_of(group[0].config), settings_of(first)
     lasts = [judged.get(run.seed) or _last(run) for run in group]
-    success_ST, _ = _matrix([_success(e) for e in judged.values()])
-    score_ST, _ = _matrix([_Outcomes(index_T=e.index_T, values_T=e.score_T) for e in judged.values()])
+    success_ST, _ = matrix([success_of(e) for e in judged.values()])
+    score_ST, _ = matrix([Outcomes(index_T=e.index_T, values_T=e.score_T) for e in judged.values()])
     firsts = [run.before if has_final else (run.curve or (None,))[0] for run in group]
     befores = [e.success for e in firsts if e and e.iteration == 0]
     return {
@@ -141,48 +150,59 @@ def _method(
         "settings": {key: own[key] for key in own if own[key] != base[key]},
         "seeds": sorted(judged),
         "tasks": success_ST.shape[1],
-        "before": round(float(np.mean(befores)), _DIGITS) if befores else None,
-        "success": _told(rate(success_ST)) if len(success_ST) else None,
-        "score": _told(interval(score_ST)) if len(score_ST) else None,
-        "by_seed": {str(seed): round(e.success, _DIGITS) for seed, e in sorted(judged.items())},
+        "before": round(float(np.mean(befores)), DIGITS) if befores else None,
+        "success": rounded(rate(success_ST)) if len(success_ST) else None,
+        "score": rounded(interval(score_ST)) if len(score_ST) else None,
+        "by_seed": {str(seed): round(e.success, DIGITS) for seed, e in sorted(judged.items())},
         "episode_env_steps": _mean(e.row["env_steps"] for e in lasts),
         "episode_tokens": _mean(e.row["tokens"] for e in lasts),
         "iterations": _mean(e.iteration for e in lasts),
         "env_steps": _mean(e.env_steps for e in lasts),
         "tokens": _mean(e.tokens for e in lasts),
+        "processed_tokens": _mean(e.processed_tokens for e in lasts),
         "minutes": _mean(e.train_s / 60 for e in lasts),
         "runs": [run.folder.name for run in group],
     }
 
 
-def _difference(a: dict[int, _Outcomes], b: dict[int, _Outcomes]) -> Row | None:
-    """Return a - b over the seeds and tasks that both have; None when they share none."""
-    seeds = sorted(set(a) & set(b))
-    if not seeds:
-        return None
-    both_ST, is_by_task = _matrix([side[seed] for side in (a, b) for seed in seeds])
-    if not both_ST.size:
-        return None
-    values_ST = both_ST[: len(seeds)] - both_ST[len(seeds) :]
-    found = interval(values_ST)
+def _gains(group: list[RunRecord], final: dict[int, Outcomes], has_final: bool) -> dict[int, Outcomes]:
+    """Return {seed: what its run gained over its start, task by task}, of the seeds that have both."""
+    firsts = {run.seed: run.before if has_final else (run.curve or (None,))[0] for run in group}
     return {
-        **_told(found),
-        "seeds": seeds,
-        "by_seed": [round(float(x), _DIGITS) for x in values_ST.mean(axis=1)],
-        "tasks": values_ST.shape[1] if is_by_task else 0,
-        "is_clear": found.excludes_zero,
+        seed: minus(final[seed], success_of(first))
+        for seed, first in firsts.items()
+        if first and first.iteration == 0 and seed in final
     }
 
 
-def _differences(final: dict[str, dict[int, _Outcomes]], reference: str) -> list[Row]:
-    if reference not in final:
-        return []
+def _gain(gains: dict[int, Outcomes]) -> Row:
+    """Return a method's gain with its interval over seeds and tasks, and seed by seed."""
+    gains_ST, _ = matrix([gains[seed] for seed in sorted(gains)])
+    return {
+        "gain": rounded(interval(gains_ST)) if gains_ST.size else None,
+        "gain_by_seed": {
+            str(seed): round(float(gains[seed].values_T.mean()), DIGITS) for seed in sorted(gains)
+        },
+    }
+
+
+def _differences(outcomes: dict[str, dict[int, Outcomes]], reference: str) -> list[Row]:
+    """Return the reference's lead over each other method, of levels or of gains."""
     found = []
-    for method in final:
-        told = _difference(final[reference], final[method]) if method != reference else None
-        if told:
-            found.append({"of": reference, "to": method, **told})
+    for method in outcomes if reference in outcomes else ():
+        lead = (
+            difference(outcomes[reference], outcomes[method], is_verdict=True)
+            if method != reference
+            else None
+        )
+        if lead:
+            found.append({"of": reference, "to": method, **lead})
     return found
+
+
+def _is_counted(runs: dict[str, list[RunRecord]], axis: str) -> bool:
+    ended = [run.curve[-1] for group in runs.values() for run in group if len(run.curve) > 1]
+    return axis in AXES or (bool(ended) and all(_axis(e, axis) > 0 for e in ended))
 
 
 def _at_equal(runs: dict[str, list[RunRecord]], axis: str, reference: str) -> Row:
@@ -195,9 +215,9 @@ def _at_equal(runs: dict[str, list[RunRecord]], axis: str, reference: str) -> Ro
     outcomes = {m: {run.seed: _at(run, axis, at) for run in group} for m, group in drawn.items()}
     told = {}
     for method, by_seed in outcomes.items():
-        own = _told(rate(_matrix(list(by_seed.values()))[0]))
+        own = rounded(rate(matrix(list(by_seed.values()))[0]))
         ahead = (
-            _difference(outcomes[reference], by_seed)
+            difference(outcomes[reference], by_seed)
             if reference in outcomes and method != reference
             else None
         )
@@ -217,55 +237,23 @@ def _curves(runs: dict[str, list[RunRecord]], axis: str) -> dict[str, dict[str, 
     for method, end in ends.items():
         points = [x for x in grid if x < end] + [end]
         group = [run for run in runs[method] if run.curve]
-        found = [rate(_matrix([_at(run, axis, x) for run in group])[0]) for x in points]
+        found = [rate(matrix([_at(run, axis, x) for run in group])[0]) for x in points]
         told[method] = {"x": [round(float(x), 2) for x in points]} | {
-            key: [round(getattr(i, key), _DIGITS) for i in found] for key in ("mean", "low", "high")
+            key: [round(getattr(i, key), DIGITS) for i in found] for key in ("mean", "low", "high")
         }
     return told
 
 
-def _at(run: RunRecord, axis: str, x: float) -> _Outcomes:
+def _at(run: RunRecord, axis: str, x: float) -> Outcomes:
     """Return a run's outcomes at a budget, straight lines between its evaluations."""
     xs = np.array([_axis(e, axis) for e in run.curve], float)
     right = int(np.clip(np.searchsorted(xs, x), 1, len(xs) - 1)) if len(xs) > 1 else 0
     after, before = run.curve[right], run.curve[max(right - 1, 0)]
     width = xs[right] - xs[max(right - 1, 0)]
     share = float(np.clip((x - xs[max(right - 1, 0)]) / width, 0.0, 1.0)) if width else 1.0
-    pair_ST, is_by_task = _matrix([_success(before), _success(after)])
-    index_T = _shared_index([before.index_T, after.index_T]) if is_by_task else None
-    return _Outcomes(index_T=index_T, values_T=(1 - share) * pair_ST[0] + share * pair_ST[1])
-
-
-def _success(evaluation: Evaluation) -> _Outcomes:
-    return _Outcomes(index_T=evaluation.index_T, values_T=evaluation.success_T)
-
-
-def _matrix(outcomes: Sequence[_Outcomes]) -> tuple[np.ndarray, bool]:
-    """Return ((S, T) outcomes on the tasks that all share, whether columns are tasks).
-
-    Where one of them does not know its tasks, all become their means: (S, 1).
-    """
-    if not outcomes:
-        return np.zeros((0, 0)), False
-    shared = _shared_index([o.index_T for o in outcomes])
-    if shared is None:
-        return np.array([[o.values_T.mean()] for o in outcomes]), False
-    rows = []
-    for o in outcomes:
-        assert o.index_T is not None
-        order = np.argsort(o.index_T, kind="stable")
-        rows.append(o.values_T[order][np.searchsorted(o.index_T[order], shared)])
-    return np.stack(rows), True
-
-
-def _shared_index(indices: Sequence[np.ndarray | None]) -> np.ndarray | None:
-    """Return the tasks in all of them, in order; None when one is unknown or nothing is shared."""
-    shared: np.ndarray | None = None
-    for index_T in indices:
-        if index_T is None:
-            return None
-        shared = np.unique(index_T) if shared is None else np.intersect1d(shared, index_T)
-    return shared if shared is not None and shared.size else None
+    pair_ST, is_by_task = matrix([success_of(before), success_of(after)])
+    index_T = shared_index([before.index_T, after.index_T]) if is_by_task else None
+    return Outcomes(index_T=index_T, values_T=(1 - share) * pair_ST[0] + share * pair_ST[1])
 
 
 def _find_target(curves: dict[str, dict[str, list[float]]]) -> float:
@@ -300,7 +288,7 @@ def _to_target(group: list[RunRecord], target: float) -> Row:
 
 def _notes(
     runs: dict[str, list[RunRecord]],
-    final: dict[str, dict[int, _Outcomes]],
+    final: dict[str, dict[int, Outcomes]],
     has_final: bool,
     *,
     is_told: bool,
@@ -385,10 +373,6 @@ def _axis(evaluation: Evaluation, axis: str) -> float:
     return float(getattr(evaluation, axis))
 
 
-def _told(found: Interval) -> dict[str, float]:
-    return {key: round(value, _DIGITS) for key, value in asdict(found).items()}
-
-
 def _mean(values: Any) -> float | None:
     numbers = [float(v) for v in values]
-    return round(sum(numbers) / len(numbers), _DIGITS) if numbers else None
+    return round(sum(numbers) / len(numbers), DIGITS) if numbers else None

@@ -10,6 +10,8 @@ import json
 from collections.abc import Mapping
 
 from himac.compare.naming import label
+from himac.compare.seal import paragraph
+from himac.compare.tuning import paragraphs_of
 from himac.report.tables import markdown
 from himac.types import Json
 
@@ -18,11 +20,18 @@ _AXES = {
     "iteration": "{:,.0f} iterations",
     "tokens": "{:,.0f} generated tokens",
 }
+_BUDGETS = {
+    **_AXES,
+    "processed_tokens": "{:,.0f} processed tokens",
+    "processor_s": "{:,.0f} processor seconds",
+}
 METHOD = (
     "Intervals are 95 %: a bootstrap that draws seeds and tasks again, each with replacement. Differences are paired, "
-    "seed by seed and task by task; 'not distinguishable' means that the interval holds 0. Each interval is for itself: "
-    "of twenty, one misses by chance. Where few seeds differ much, intervals hold the truth less often than 95 %; "
-    "benchmarks/interval_coverage.py measures how often."
+    "seed by seed and task by task; 'not shown' and 'not distinguishable' mean that the interval holds 0. Each interval is for "
+    "itself: of twenty, one misses by chance. Where few seeds differ much, intervals hold the truth less often than 95 %; "
+    "benchmarks/interval_coverage.py measures how often. Those of verdicts are widened until they hold it 95 times in a hundred, and "
+    "the difference that could have been seen is told, both by simulation with the seeds' and tasks' own spread, "
+    "which few seeds tell roughly."
 )
 
 
@@ -35,6 +44,8 @@ def markdown_of(told: Mapping[str, Json], *, level: int = 1) -> str:
     """
     head = "#" * level
     parts = [f"{head} Comparison: {told['name']}", _what_was_run(told)]
+    parts += [paragraph(told["sealed"])] if "sealed" in told else []
+    parts += ["\n".join(paragraphs_of(told["tuned"]))] if "tuned" in told else []
     for environment, judged in told["environments"].items():
         parts.append(f"{head}# {environment}")
         parts += _environment(judged, told["reference"], head + "##")
@@ -65,7 +76,9 @@ def success_table(judged: Mapping[str, Json]) -> str:
     """Return one environment's methods with what they reached and what it cost."""
     methods = judged["methods"].values()
     has_score = any(m["score"] and m["score"] != m["success"] for m in methods)
+    has_gain = any(m.get("gain") for m in methods)  # a comparison judged before 0.2.0 has none
     head = ["method", "seeds", "before", "success", "95 % interval", *(["score"] if has_score else [])]
+    head += ["gain", "95 % of gain"] if has_gain else []
     head += ["iterations", "env steps", "tokens", "minutes", "steps an episode"]
     cells = []
     for m in methods:
@@ -78,6 +91,7 @@ def success_table(judged: Mapping[str, Json]) -> str:
                 _percent(s and s["mean"]),
                 f"{_percent(s['low'])} - {_percent(s['high'])}" if s else "",
                 *([f"{100 * score['mean']:.1f}" if score else ""] if has_score else []),
+                *(_gain_cells(m) if has_gain else ()),
                 _number(m["iterations"], ".0f"),
                 _number(m["env_steps"], ",.0f"),
                 _number(m["tokens"], ",.0f"),
@@ -86,6 +100,14 @@ def success_table(judged: Mapping[str, Json]) -> str:
             ]
         )
     return markdown(head, cells)
+
+
+def _gain_cells(method: Mapping[str, Json]) -> list[str]:
+    """Return what training added, after less before, paired by seed and task, in points."""
+    gain = method.get("gain")
+    if not gain:
+        return ["", ""]
+    return [f"{100 * gain['mean']:+.1f}", f"[{100 * gain['low']:.1f}, {100 * gain['high']:.1f}]"]
 
 
 def _what_was_run(told: Mapping[str, Json]) -> str:
@@ -110,8 +132,9 @@ def _environment(judged: Mapping[str, Json], reference: str, head: str) -> list[
         parts.append(
             "World: " + ", ".join(f"{key} {value}" for key, value in judged["provenance"].items()) + "."
         )
-    if judged["differences"]:
-        parts.append("\n".join(f"- {sentence(d)}." for d in judged["differences"]))
+    told = [v["sentence"] for v in judged.get("verdicts", ())]
+    if told or judged["differences"]:
+        parts.append("\n".join(f"- {t}" for t in told or [f"{sentence(d)}." for d in judged["differences"]]))
     if judged["kinds"]:
         parts += [f"{head} By kind of task", _kinds_table(judged)]
     parts += [f"{head} At equal budgets", _equal_table(judged, reference)]
@@ -146,7 +169,7 @@ def _equal_table(judged: Mapping[str, Json], reference: str) -> str:
     equal = {axis: table for axis, table in judged["equal"].items() if table}
     if not equal:
         return "No run has a learning curve."
-    head = ["method", *(_AXES[axis].format(table["at"]) for axis, table in equal.items())]
+    head = ["method", *(_BUDGETS[axis].format(table["at"]) for axis, table in equal.items())]
     rows = [
         [m["label"], *(_at_cell(table["methods"].get(name), reference) for table in equal.values())]
         for name, m in judged["methods"].items()

@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
+from himac.envs.splits import SEALED
 from himac.errors import ConfigError
 from himac.plugins import KNOWN, register, resolve
 from himac.toml import Table, call, check_settings
@@ -81,6 +82,23 @@ class Draws(Protocol):
 
 
 @runtime_checkable
+class Seals(Protocol):
+    """An environment with tasks that training and tuning cannot touch.
+
+    `tasks` refuses the split "sealed"; only `himac compare PLAN --unseal` asks for it, once, when all runs are done. They come
+    from other seeds of the generator and are none of the tasks in any other split.
+    """
+
+    def sealed(self) -> Sequence[Task]:
+        """Return the tasks of the split "sealed", which `reset` takes.
+
+        Raises:
+            ConfigError: these settings leave none, for example because tasks are read from files.
+        """
+        ...
+
+
+@runtime_checkable
 class Expert(Protocol):
     """A solver that can demonstrate."""
 
@@ -116,11 +134,13 @@ __all__ = [
     "Env",
     "EnvSpec",
     "Expert",
+    "Seals",
     "env_names",
     "make_env",
     "make_expert",
     "provenance",
     "register_env",
+    "tasks_of",
 ]
 
 
@@ -171,6 +191,21 @@ def provenance(env: Env) -> Table:
     `splits_overlap` makes every table warn that tasks of the evaluation were trained on.
     """
     return dict(getattr(env, "provenance", {}))
+
+
+def tasks_of(env: Env, split: str) -> Sequence[Task]:
+    """Return a split's tasks, those of the sealed split included: for whoever draws it and records that it did.
+
+    Raises:
+        ConfigError: unknown split, or a world without a sealed one.
+    """
+    if split != SEALED:
+        return env.tasks(split)
+    if not isinstance(env, Seals):
+        raise ConfigError(
+            f"{env.spec.name} has no sealed split", hint="give the environment a method sealed() -> tasks"
+        )
+    return env.sealed()
 
 
 def register_env(name: str, path: str) -> None:

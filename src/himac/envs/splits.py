@@ -8,11 +8,15 @@ here is a hash of plain text, so it is the same on every machine and Python vers
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from hashlib import blake2b
 
+from himac.errors import ConfigError, closest
 from himac.seeds import digest
 
 SPLITS = ("train", "val", "test")
+SEALED = "sealed"
+"""The split that nothing but the end of a comparison may see: no world gives it out under this name, see `base.Seals`."""
 
 
 def seed_from(*parts: object) -> int:
@@ -54,3 +58,15 @@ def split_of(identity: bytes) -> str:
     """
     share = blake2b(identity, digest_size=1, person=b"himac split").digest()[0]
     return "train" if share < 128 else "val" if share < 192 else "test"
+
+
+def refused_split(world: str, split: str, known: Sequence[str]) -> ConfigError:
+    """Return what a world says to a split that it does not give out."""
+    if split == SEALED:
+        return ConfigError(
+            f"split {SEALED!r} of {world} is drawn at the end of a comparison and by nothing else",
+            hint="himac compare PLAN --unseal",
+        )
+    return ConfigError(
+        f"unknown split {split!r} of {world}; known: {', '.join(known)}{closest(split, known)}"
+    )

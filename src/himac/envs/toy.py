@@ -18,8 +18,9 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Annotated
 
-from himac.envs.splits import SPLITS, pick, rng_from, shuffled, split_of
-from himac.errors import ConfigError, EnvError, closest
+from himac.envs.splits import SEALED, SPLITS, pick, refused_split, rng_from, shuffled, split_of
+from himac.envs.toy_example import EXAMPLE_PLAY
+from himac.errors import ConfigError, EnvError
 from himac.toml import Number, Positive, at_least
 from himac.types import Demonstration, EnvSpec, Observation, StepResult, Task
 
@@ -33,41 +34,6 @@ RULES = """You are in a house of rooms. Locked doors have colours; a door opens 
 You can carry one thing at a time and cannot put it down. Opening a door uses up its key.
 Actions: "go to ROOM" (a room next to yours, not behind a locked door), "take COLOUR key", "open COLOUR door"
 (from a room next to the door, carrying its key), "take treasure" (with empty hands)."""
-
-EXAMPLE_PLAY = (
-    (
-        "Ways: garden - library.\nLocked: green door between library and barn, red door between library and tower.\n"
-        "Things: green key in garden, red key in garden, treasure in tower.\nYou are in library. You carry nothing.",
-        "<think>The treasure is in the tower, behind the red door, so I need the red key and not the green one. It lies "
-        "in the garden.</think><action>go to garden</action>",
-    ),
-    (
-        "Ways: garden - library.\nLocked: green door between library and barn, red door between library and tower.\n"
-        "Things: green key in garden, red key in garden, treasure in tower.\nYou are in garden. You carry nothing.",
-        "<think>Both keys are here. Hands hold one thing only: I take the red one.</think><action>take red key</action>",
-    ),
-    (
-        "Ways: garden - library.\nLocked: green door between library and barn, red door between library and tower.\n"
-        "Things: green key in garden, treasure in tower.\nYou are in garden. You carry red key.",
-        "<think>The red door opens from the library.</think><action>go to library</action>",
-    ),
-    (
-        "Ways: garden - library.\nLocked: green door between library and barn, red door between library and tower.\n"
-        "Things: green key in garden, treasure in tower.\nYou are in library. You carry red key.",
-        "<think>I stand before the red door with its key.</think><action>open red door</action>",
-    ),
-    (
-        "Ways: garden - library, library - tower.\nLocked: green door between library and barn.\n"
-        "Things: green key in garden, treasure in tower.\nYou are in library. You carry nothing.",
-        "<think>The way to the tower is open.</think><action>go to tower</action>",
-    ),
-    (
-        "Ways: garden - library, library - tower.\nLocked: green door between library and barn.\n"
-        "Things: green key in garden, treasure in tower.\nYou are in tower. You carry nothing.",
-        "<think>The treasure lies here and my hands are empty.</think><action>take treasure</action>",
-    ),
-)
-"""Task 1 of split "train" with one door."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -235,6 +201,21 @@ def layout_at(split: str, index: int, doors: int) -> Layout:
     raise AssertionError("a thousand houses in a row belong to other splits")
 
 
+@lru_cache(maxsize=65536)
+def sealed_layout_at(index: int, doors: int, test: int) -> Layout:
+    """Return a house of the sealed split: held out as the test split's are, from other seeds, and none of its houses."""
+    for attempt in range(1000):
+        layout = generate(rng_from("toy", SEALED, doors, index, attempt), doors=doors)
+        if split_of(layout.identity) == "test" and layout.identity not in _test_identities(doors, test):
+            return layout
+    raise ConfigError(f"toy has too few houses with {doors} doors for a sealed split of {test}")
+
+
+@lru_cache(maxsize=8)
+def _test_identities(doors: int, test: int) -> frozenset[bytes]:
+    return frozenset(layout_at("test", index, doors).identity for index in range(test))
+
+
 class ToyEnv:
     """The toy world as an `Env`. Reward is 10 for the treasure and 0 otherwise."""
 
@@ -263,17 +244,20 @@ class ToyEnv:
     def tasks(self, split: str) -> Sequence[Task]:
         """Return the split's tasks in their fixed order."""
         if split not in self._tasks:
-            raise ConfigError(
-                f"unknown split {split!r} of toy; known: {', '.join(SPLITS)}{closest(split, SPLITS)}"
-            )
+            raise refused_split("toy", split, SPLITS)
         return self._tasks[split]
+
+    def sealed(self) -> Sequence[Task]:
+        """Return the sealed tasks, as many as the test split has, see `himac.envs.base.Seals`."""
+        return tuple(replace(task, split=SEALED) for task in self._tasks["test"])
 
     def layout(self, task: Task) -> Layout:
         """Return the house of a task."""
-        if not 0 <= task.index < len(self.tasks(task.split)):
-            raise ConfigError(
-                f"toy split {task.split!r} has {len(self.tasks(task.split))} tasks, got index {task.index}"
-            )
+        tasks = self.sealed() if task.split == SEALED else self.tasks(task.split)
+        if not 0 <= task.index < len(tasks):
+            raise ConfigError(f"toy split {task.split!r} has {len(tasks)} tasks, got index {task.index}")
+        if task.split == SEALED:
+            return sealed_layout_at(task.index, self.doors, len(tasks))
         return layout_at(task.split, task.index, self.doors)
 
     def reset(self, task: Task, *, seed: int = 0) -> Observation:

@@ -24,7 +24,7 @@ from pathlib import Path
 
 from himac.config import Config
 from himac.engines.endpoint import Usage
-from himac.envs.base import provenance
+from himac.envs.base import provenance, tasks_of
 from himac.errors import DataError, EndpointError, RunError
 from himac.files import owned, read_json, write_text
 from himac.images import Album
@@ -68,7 +68,7 @@ def evaluate_in_folder(config: Config, folder: Path, console: Console) -> tuple[
     """
     parts = EvalComponents(config, planner=config.eval.planner, executor=config.eval.executor)
     try:
-        whole = parts.env.tasks(config.eval.split)
+        whole = tasks_of(parts.env, config.eval.split)
         tasks = subset(whole, config.eval.tasks)
         with owned(folder, "himac eval"):
             kept = EvaluationFolder(config, folder, tasks, parts.usage, size=len(whole), album=parts.album)

@@ -8,6 +8,7 @@ from himac.agents.prompts import load_prompts
 from himac.algo.estimators import make_estimator, needs
 from himac.config import Config, is_endpoint
 from himac.envs.base import Describes, check_env_settings, make_env
+from himac.envs.splits import SEALED
 from himac.errors import ConfigError
 from himac.plugins import resolve
 
@@ -20,6 +21,12 @@ def check(config: Config) -> Config:
             contradict one another.
     """
     check_env_settings(config.env.name, config.env.settings)
+    for key, split in (("split", config.eval.split), ("final", config.eval.final)):
+        if split == SEALED:
+            raise ConfigError(
+                f"eval.{key} cannot be {SEALED!r}: that split is drawn at the end of a comparison and by nothing else",
+                hint="himac compare PLAN --unseal",
+            )
     agent = resolve("agents", config.algo.method)
     estimator = make_estimator(config.algo.estimator, config.algo.estimator_settings)
     load_prompts(config.agent.prompts)
@@ -31,6 +38,12 @@ def check(config: Config) -> Config:
         raise ConfigError(
             f"algo.method = {config.algo.method!r} cannot have agent.context = 'full': a second plan has a context of its own",
             hint='agent.context = "segment", "carry" or "step"',
+        )
+    if getattr(agent, "style", "") == "stream" and config.agent.context != "segment":
+        raise ConfigError(
+            f"agent.context = {config.agent.context!r} has no meaning for algo.method = {config.algo.method!r}: its context is the "
+            "whole stream",
+            hint="leave agent.context out",
         )
     plans = getattr(agent, "plans", False) and not getattr(agent, "replans", False)
     _check_blueprints(config, estimator, plans=plans)

@@ -119,7 +119,10 @@ def build_start(
         seed=seed,
         progress=console.collecting("demonstrations", sft.demonstrations),
     )
-    plans = getattr(agent_class(config), "plans", False)
+    method = agent_class(config)
+    plans = getattr(method, "plans", False)
+    if sft.style == "method" and hasattr(method, "style"):
+        sft = replace(sft, style=method.style)
     base: str | Path = config.model.name
     config = override(config, model={"lora_per_role": False})  # there is one start, which both roles share
     if base == "tiny":

@@ -19,6 +19,7 @@ from himac.agents.base import Agent
 from himac.agents.flat import FlatAgent
 from himac.agents.grammar import SUB_DONE, write_blueprint
 from himac.agents.hierarchical import HierarchicalAgent
+from himac.agents.one_stream import OneStreamAgent
 from himac.chat import ChatFormat, Format, MessageFormat
 from himac.chat.thoughts import THINK, UNTHINK
 from himac.config import AgentConfig, SftConfig
@@ -277,6 +278,9 @@ def _played_by(
         yield HierarchicalAgent(env.spec, cfg), lines
     if style in ("both", "flat"):
         yield FlatAgent(env.spec, cfg), script(demo, flat=True)
+    if style == "stream":
+        lines = script(demo, flat=False, says_done=cfg.explicit_done, with_action=cfg.done_with_action)
+        yield OneStreamAgent(env.spec, cfg), lines
 
 
 def _imitated(episode: Episode, wanted: Sequence[bool], sft: SftConfig) -> list[Sample]:

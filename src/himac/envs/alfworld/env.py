@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from himac.envs.alfworld.game import Game
 from himac.envs.alfworld.games import Playable, Source, start
-from himac.errors import ConfigError, EnvError, closest
+from himac.envs.splits import SEALED, refused_split
+from himac.errors import ConfigError, EnvError
 from himac.types import EnvSpec, Observation, StepResult, Task
 
 if TYPE_CHECKING:
@@ -111,7 +112,20 @@ class AlfworldEnv:
 
     def tasks(self, split: str) -> Sequence[Task]:
         """Return the split's tasks in their fixed order; `kinds` leaves gaps in their indices."""
-        self._check(split)
+        if split not in self.source.splits:
+            raise refused_split("alfworld", split, self.source.splits)
+        return self._listed(split)
+
+    def sealed(self) -> Sequence[Task]:
+        """Return the sealed tasks, as many as unseen kitchens, see `himac.envs.base.Seals`."""
+        if not self.source.seals:
+            raise ConfigError(
+                "alfworld has no sealed split: its games come from files, and only a generator has others",
+                hint='env.path = "generated"',
+            )
+        return self._listed(SEALED)
+
+    def _listed(self, split: str) -> Sequence[Task]:
         if split not in self._tasks:
             self._tasks[split] = tuple(
                 Task(env="alfworld", split=split, index=index, kind=kind)
@@ -170,11 +184,8 @@ class AlfworldEnv:
         return self.source.game(task.split, task.index)
 
     def _check(self, split: str, index: int = 0) -> None:
-        if split not in self.source.splits:
-            known = self.source.splits
-            raise ConfigError(
-                f"unknown alfworld split {split!r}; known: {', '.join(known)}{closest(split, known)}"
-            )
+        if split not in self.source.splits and not (split == SEALED and self.source.seals):
+            raise refused_split("alfworld", split, self.source.splits)
         number = len(self.source.kinds(split))
         if not 0 <= index < max(number, 1):
             raise ConfigError(f"alfworld split {split!r} has {number} games, got index {index}")

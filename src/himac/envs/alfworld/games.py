@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
@@ -20,6 +21,7 @@ from himac.envs.alfworld.catalog import GAME_FILE, KNOWN_SPLITS, SPLITS, Catalog
 from himac.envs.alfworld.game import Game, load_game
 from himac.envs.alfworld.generate import Settings, generated_game, kinds_of, make_content
 from himac.envs.alfworld.world import World
+from himac.envs.splits import SEALED, seed_from
 
 OFFICIAL_COUNTS = {"train": 3553, "valid_seen": 140, "valid_unseen": 134}
 """How many games the official splits have; generated splits have as many unless told otherwise."""
@@ -47,6 +49,7 @@ class Source(Protocol):
     """A set of games in splits."""
 
     splits: tuple[str, ...]
+    seals: bool  # whether it has games of a split "sealed"
 
     def kinds(self, split: str) -> Sequence[str]:
         """Return the task type of each of the split's games, in their fixed order."""
@@ -63,6 +66,8 @@ class Source(Protocol):
 
 class FileGames:
     """Games found in files."""
+
+    seals = False
 
     def __init__(self, catalog: Catalog) -> None:
         self.catalog = catalog
@@ -89,21 +94,31 @@ class FileGames:
 
 
 class GeneratedGames:
-    """Games made on the fly from a seed."""
+    """Games made on the fly from a seed.
+
+    The sealed split is the unseen kitchens of another seed, as many as this one's, in layouts that are none of this one's.
+    """
+
+    seals = True
 
     def __init__(self, settings: Settings, counts: dict[str, int]) -> None:
         self.settings = settings
+        self._sealed = replace(
+            settings, seed=seed_from("alfworld", SEALED, settings.seed), apart_from=settings.seed
+        )
         self.counts = counts
         self.splits: tuple[str, ...] = SPLITS
         self._folder: tempfile.TemporaryDirectory[str] | None = None
 
     def kinds(self, split: str) -> Sequence[str]:
         """See `Source.kinds`."""
-        return kinds_of(self.settings, split, self.counts[split])
+        settings, drawn = self._drawn_from(split)
+        return kinds_of(settings, drawn, self.counts[drawn])
 
     def game(self, split: str, index: int) -> Game:
         """See `Source.game`."""
-        return generated_game(self.settings, split, index, self.kinds(split)[index])
+        settings, drawn = self._drawn_from(split)
+        return generated_game(settings, drawn, index, self.kinds(split)[index])
 
     def file(self, split: str, index: int) -> Path:
         """See `Source.file`."""
@@ -111,10 +126,15 @@ class GeneratedGames:
             self._folder = tempfile.TemporaryDirectory(prefix="himac-alfworld-")
         home = Path(self._folder.name) / split / str(index)
         if not home.exists():
-            content = make_content(self.settings, split, index, self.kinds(split)[index])
+            settings, drawn = self._drawn_from(split)
+            content = make_content(settings, drawn, index, self.kinds(split)[index])
             home.mkdir(parents=True)
             (home / GAME_FILE).write_text(json.dumps(content), encoding="utf-8")
         return home / GAME_FILE
+
+    def _drawn_from(self, split: str) -> tuple[Settings, str]:
+        """Return the generator's settings, and the split it makes."""
+        return (self._sealed, "valid_unseen") if split == SEALED else (self.settings, split)
 
 
 _opened: WeakValueDictionary[tuple[str, ...], FileGames] = WeakValueDictionary()

@@ -14,7 +14,7 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from pathlib import Path
 
@@ -77,6 +77,7 @@ class Settings:
     receptacles: int | None = None  # most receptacles a room has; None: as many as ALFRED's rooms
     objects: int | None = None  # most objects a room has; None: as many as ALFRED's rooms
     layouts: int = 27  # layouts per kind of room to train on; a quarter as many unseen ones
+    apart_from: int | None = None  # a seed whose unseen layouts are left out of this one's
 
     def __post_init__(self) -> None:
         for name, given, known in (("kinds", self.kinds, KINDS), ("rooms", self.rooms, ROOMS)):
@@ -190,9 +191,13 @@ def layout_pool(settings: Settings, room: str, unseen: bool) -> tuple[Layout, ..
     """Return the layouts of a kind of room: those to train on, or those kept unseen."""
     wanted = max(4, settings.layouts // 4) if unseen else settings.layouts
     found: list[Layout] = []
+    taken: set[str] = set()
+    if settings.apart_from is not None:
+        other = replace(settings, seed=settings.apart_from, apart_from=None)
+        taken = {_look(layout) for layout in layout_pool(other, room, unseen)}
     for number in range(200 * wanted):
         layout = make_layout(settings, room, number)
-        if _is_unseen(layout) == unseen:
+        if _is_unseen(layout) == unseen and not (taken and _look(layout) in taken):
             found.append(layout)
         if len(found) == wanted:
             return tuple(found)
@@ -244,8 +249,12 @@ def _limited(
 
 def _is_unseen(layout: Layout) -> bool:
     """Decide by content: a fifth of all possible layouts is never trained on."""
-    look = sorted((r.kind, r.openable) for r in layout.receptacles)
-    return _hash(repr((layout.room, look))) % 5 == 0
+    return _hash(_look(layout)) % 5 == 0
+
+
+def _look(layout: Layout) -> str:
+    """Return what makes two layouts of a kind of room the same one."""
+    return repr((layout.room, sorted((r.kind, r.openable) for r in layout.receptacles)))
 
 
 # Games.

@@ -30,8 +30,8 @@ from himac.envs.sokoban.rules import (
     reward,
 )
 from himac.envs.sokoban.text import FORMS, rows, told
-from himac.envs.splits import SPLITS
-from himac.errors import ConfigError, EnvError, closest
+from himac.envs.splits import SEALED, SPLITS, refused_split
+from himac.errors import ConfigError, EnvError
 from himac.types import EnvSpec, Observation, StepResult, Task
 
 if TYPE_CHECKING:
@@ -114,9 +114,19 @@ class SokobanEnv:
     def tasks(self, split: str) -> Sequence[Task]:
         """Return the split's tasks in their fixed order."""
         if split not in SPLITS:
+            raise refused_split("sokoban", split, SPLITS)
+        return self._listed(split)
+
+    def sealed(self) -> Sequence[Task]:
+        """Return the sealed tasks, as many as the test split has, see `himac.envs.base.Seals`."""
+        if not self._source.seals:
             raise ConfigError(
-                f"unknown split {split!r} of sokoban; known: {', '.join(SPLITS)}{closest(split, SPLITS)}"
+                "sokoban has no sealed split: its levels come from files, and only a generator has others",
+                hint="leave env.levels out",
             )
+        return self._listed(SEALED)
+
+    def _listed(self, split: str) -> Sequence[Task]:
         if split not in self._tasks:
             self._tasks[split] = tuple(
                 Task(env="sokoban", split=split, index=index)
@@ -126,7 +136,8 @@ class SokobanEnv:
 
     def level(self, task: Task) -> Level:
         """Return the level of a task."""
-        num_levels = self._source.num_levels(task.split) if task.split in SPLITS else 0
+        has = task.split in SPLITS or (task.split == SEALED and self._source.seals)
+        num_levels = self._source.num_levels(task.split) if has else 0
         if not 0 <= task.index < num_levels:
             raise ConfigError(
                 f"sokoban has no task {task.index} in split {task.split!r}: it has {num_levels} tasks"

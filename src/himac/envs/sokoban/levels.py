@@ -21,7 +21,7 @@ import numpy as np
 from himac.envs.sokoban.generate import generate_level
 from himac.envs.sokoban.rules import Level
 from himac.envs.sokoban.text import cell_codes, is_of_symbols, parse_level
-from himac.envs.splits import SPLITS, rng_from, split_of
+from himac.envs.splits import SEALED, SPLITS, rng_from, split_of
 from himac.errors import ConfigError, DataError, MissingFileError
 from himac.files import reason
 
@@ -31,6 +31,8 @@ _FOLDERS = {"train": ("train",), "val": ("val", "valid"), "test": ("test",)}
 
 class LevelSource(Protocol):
     """Gives the levels of each split."""
+
+    seals: bool  # whether it has levels of a split "sealed", as many as in "test"
 
     def num_levels(self, split: str) -> int:
         """Return the size of a split."""
@@ -44,21 +46,27 @@ class LevelSource(Protocol):
 class GeneratedLevels:
     """Levels made on demand, each from a seed of its own, and kept."""
 
+    seals = True
+
     def __init__(self, *, size: tuple[int, int], boxes: int, search_depth: int, num: dict[str, int]) -> None:
         self._size, self._boxes, self._search_depth = size, boxes, search_depth
         self._num = num
 
     def num_levels(self, split: str) -> int:
         """Return the size of a split."""
-        return self._num[split]
+        return self._num["test" if split == SEALED else split]
 
     def level(self, split: str, index: int) -> Level:
         """Return one level; the same for the same settings on every machine."""
+        if split == SEALED:
+            return _sealed(index, self._size, self._boxes, self._search_depth, self._num["test"])
         return _generated(split, index, self._size, self._boxes, self._search_depth)
 
 
 class FileLevels:
     """Levels read from files."""
+
+    seals = False
 
     def __init__(self, levels: dict[str, tuple[Level, ...]], *, num: dict[str, int | None]) -> None:
         self._levels = {}
@@ -86,6 +94,25 @@ def _generated(split: str, index: int, size: tuple[int, int], boxes: int, search
         level = generate_level(rng, size=size, boxes=boxes, search_depth=search_depth)
         if split_of(board_identity(level)) == split:
             return level
+
+
+@lru_cache(maxsize=65536)
+def _sealed(index: int, size: tuple[int, int], boxes: int, search_depth: int, test: int) -> Level:
+    """Return a level of the sealed split: held out as the test split's are, from other seeds, and none of its boards."""
+    rng = rng_from("sokoban", SEALED, *size, boxes, search_depth, index)
+    for _ in range(10_000):
+        level = generate_level(rng, size=size, boxes=boxes, search_depth=search_depth)
+        board = board_identity(level)
+        if split_of(board) == "test" and board not in _test_boards(size, boxes, search_depth, test):
+            return level
+    raise ConfigError(f"sokoban has too few boards of {size[0]}x{size[1]} for a sealed split of {test}")
+
+
+@lru_cache(maxsize=8)
+def _test_boards(size: tuple[int, int], boxes: int, search_depth: int, test: int) -> frozenset[bytes]:
+    return frozenset(
+        board_identity(_generated("test", index, size, boxes, search_depth)) for index in range(test)
+    )
 
 
 def board_identity(level: Level) -> bytes:

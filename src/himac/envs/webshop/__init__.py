@@ -12,6 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
+from himac.envs.splits import SEALED, seed_from
 from himac.envs.webshop.pages import RESULTS_PER_PAGE
 from himac.errors import ConfigError
 from himac.toml import Count, Positive, at_least
@@ -144,7 +145,14 @@ def make(settings: WebShopSettings) -> WebShopEnv:
         dense=settings.dense,
         page_size=settings.results_per_page,
         repeat_instruction=settings.repeat_instruction,
+        other_shop=None if settings.items is not None else lambda: _sealed_shop(settings),
     )
+
+
+def _sealed_shop(settings: WebShopSettings) -> Shop:
+    """Return a shop of the same kind from another seed, whose goals nobody has trained on."""
+    seed = seed_from("webshop", SEALED, settings.catalogue_seed)
+    return _shop(replace(settings, catalogue_seed=seed), (None, None, None))
 
 
 def _check_files(settings: WebShopSettings) -> None:

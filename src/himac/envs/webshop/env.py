@@ -16,10 +16,11 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
-from himac.envs.splits import seed_from
+from himac.envs.splits import SEALED, seed_from
 from himac.envs.webshop.goals import Goal
 from himac.envs.webshop.pages import (
     ACTION,
@@ -32,7 +33,7 @@ from himac.envs.webshop.pages import (
 )
 from himac.envs.webshop.reward import Verdict
 from himac.envs.webshop.shop import Shop
-from himac.errors import EnvError
+from himac.errors import ConfigError, EnvError
 from himac.types import EnvSpec, Observation, StepResult, Task
 
 if TYPE_CHECKING:
@@ -56,9 +57,11 @@ class WebShopEnv:
         dense: bool,
         page_size: int = RESULTS_PER_PAGE,
         repeat_instruction: bool = True,
+        other_shop: Callable[[], Shop] | None = None,
     ) -> None:
         self.spec = spec
         self.shop = shop
+        self._own_shop, self._other_shop = shop, other_shop
         self.dense = dense
         self.page_size = page_size
         self._repeat = repeat_instruction
@@ -82,11 +85,34 @@ class WebShopEnv:
 
     def tasks(self, split: str) -> Sequence[Task]:
         """Return the split's tasks in their fixed order."""
-        return self.shop.tasks(split)
+        return self._own_shop.tasks(split)
+
+    def sealed(self) -> Sequence[Task]:
+        """Return the sealed tasks: the test goals of a catalogue from another seed, see `himac.envs.base.Seals`.
+
+        A goal without a price limit may be worded as one of this shop's; those are left out, which leaves gaps in the indices.
+        """
+        other, own = self._sealed_shop(), self._own_shop
+        known = {own.goal(task)[0].instruction for split in own.splits for task in own.tasks(split)}
+        return tuple(
+            replace(task, split=SEALED)
+            for task in other.tasks("test")
+            if other.goal(task)[0].instruction not in known
+        )
+
+    def _sealed_shop(self) -> Shop:
+        if self._other_shop is None:
+            raise ConfigError(
+                "webshop has no sealed split: its catalogue comes from files, and only a generator has others",
+                hint="leave env.items out",
+            )
+        return self._other_shop()
 
     def reset(self, task: Task, *, seed: int = 0) -> Observation:
         """Open the shop for the task's goal. The seed is not used: a session has no randomness."""
-        self._goal, self._prices = self.shop.goal(task)
+        is_sealed = task.split == SEALED
+        self.shop = self._sealed_shop() if is_sealed else self._own_shop
+        self._goal, self._prices = self.shop.goal(replace(task, split="test") if is_sealed else task)
         self._session = task.index
         self._pages = Pages(self._mode, self._goal.instruction, repeat=self._repeat)
         self._steps = 0

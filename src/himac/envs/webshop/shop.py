@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Literal
 
+from himac.envs.splits import refused_split
 from himac.envs.webshop.catalogue import Catalogue
 from himac.envs.webshop.goals import (
     PRICE_SEED,
@@ -25,7 +26,7 @@ from himac.envs.webshop.pages import Card, make_card
 from himac.envs.webshop.records import Report
 from himac.envs.webshop.reward import RewardName, Verdict, judge
 from himac.envs.webshop.titles import TaggerName, tagger
-from himac.errors import ConfigError, DataError, closest
+from himac.errors import ConfigError, DataError
 from himac.types import Json, Task
 
 ProtocolName = Literal["himac", "verl-agent"]
@@ -101,9 +102,7 @@ class Shop:
             DataError: the catalogue has too few goals for this split.
         """
         if split not in SPLITS:
-            raise ConfigError(
-                f"unknown split {split!r} of webshop; known: {', '.join(SPLITS)}{closest(split, SPLITS)}"
-            )
+            raise refused_split("webshop", split, SPLITS)
         size = len(self._positions(split)) * self._workers(split)
         if size == 0:
             raise DataError(
