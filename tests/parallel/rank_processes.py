@@ -38,7 +38,7 @@ CASES = {
     "roles-together": ["model.lora_rank=2", "model.lora_per_role=true", "algo.coevolution=false", "optimizer.max_tokens=128"],
     "critic": ["algo.estimator=ppo", "algo.epochs=[2,1]"],  # it starts at zero: the second step teaches the backbone
     "checkpointing": ["model.gradient_checkpointing=true", "algo.coevolution=false"],
-    "idle": ["rollout.tasks=1", "rollout.group_size=2", "rollout.executor_group_size=2", "optimizer.max_tokens=100000"],
+    "idle": ["rollout.tasks=1", "rollout.group_size=2", "rollout.executor_group_size=2", "optimizer.max_tokens=100000", "algo.minibatches=[2,2]"],
 }  # fmt: skip
 """What a learner is tried with: [words]."""
 
