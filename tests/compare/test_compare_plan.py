@@ -176,5 +176,7 @@ def test_the_arms_of_the_shipped_plans_are_what_their_names_say() -> None:
     starts, runs = planned_runs(
         read_comparison(find("compare-horizon", plan=True), check=check_trainable), Path("x")
     )
-    assert {s.config.env.settings["doors"] for s in starts} == {2}
-    assert {r.config.env.settings["doors"] for r in runs} == {1, 2, 3, 4} and len(runs) == 4 * 7 * 5
+    assert {(s.config.env.settings["least_doors"], s.config.env.settings["doors"]) for s in starts} == {
+        (1, 2)
+    }
+    assert {r.config.env.settings["doors"] for r in runs} == {2, 3, 4} and len(runs) == 3 * 7 * 5

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from himac.envs.base import make_env, make_expert
-from himac.envs.toy import Door, Layout, State, admissible, apply, describe, shortest_play
+from himac.envs.toy import Door, Layout, State, ToyEnv, admissible, apply, describe, shortest_play
 from himac.errors import ConfigError, EnvError
 from himac.types import Task
 
@@ -143,3 +143,21 @@ def test_a_users_mistakes_are_one_clear_line():
         make_env("toy").tasks("trian")
     with pytest.raises(ConfigError, match="has 200 tasks, got index 200"):
         make_env("toy").reset(Task(env="toy", split="val", index=200))
+
+
+def test_houses_of_several_numbers_of_doors_take_turns_and_keep_apart() -> None:
+    env = make_env("toy", doors=3, least_doors=1, train=60, val=12, test=12)
+    assert isinstance(env, ToyEnv)
+    houses = [env.layout(task) for task in env.tasks("val")]
+    assert [len(house.needed) for house in houses] == [1, 2, 3] * 4
+    assert [task.kind for task in env.tasks("val")[:3]] == ["doors1", "doors2", "doors3"]
+    alone = make_env("toy", doors=2, val=12)
+    assert isinstance(alone, ToyEnv)
+    assert alone.layout(alone.tasks("val")[4]) == houses[4] and alone.tasks("val")[0].kind == ""
+    sealed = [env.layout(task) for task in env.sealed()]
+    assert [len(house.needed) for house in sealed] == [1, 2, 3] * 4
+    assert not {h.identity for h in sealed} & {
+        env.layout(t).identity for s in env.spec.splits for t in env.tasks(s)
+    }
+    with pytest.raises(ConfigError, match=r"least_doors must be at most env.doors, 2, got 3"):
+        make_env("toy", doors=2, least_doors=3)

@@ -29,7 +29,7 @@ METHOD = (
     "Intervals are 95 %: a bootstrap that draws seeds and tasks again, each with replacement. Differences are paired, "
     "seed by seed and task by task; 'not shown' and 'not distinguishable' mean that the interval holds 0. Each interval is for "
     "itself: of twenty, one misses by chance. Where few seeds differ much, intervals hold the truth less often than 95 %; "
-    "benchmarks/interval_coverage.py measures how often. Those of verdicts are widened until they hold it 95 times in a hundred, and "
+    "benchmarks/interval_coverage.py measures how often. Those of verdicts are widened towards 95 %, and "
     "the difference that could have been seen is told, both by simulation with the seeds' and tasks' own spread, "
     "which few seeds tell roughly."
 )

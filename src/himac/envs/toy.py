@@ -219,8 +219,11 @@ def _test_identities(doors: int, test: int) -> frozenset[bytes]:
 class ToyEnv:
     """The toy world as an `Env`. Reward is 10 for the treasure and 0 otherwise."""
 
-    def __init__(self, *, doors: int, max_steps: int, sizes: dict[str, int]) -> None:
+    def __init__(
+        self, *, doors: int, max_steps: int, sizes: dict[str, int], least_doors: int | None = None
+    ) -> None:
         self.doors = doors
+        self._least = least_doors or doors
         self.spec = EnvSpec(
             name="toy",
             rules=RULES,
@@ -233,8 +236,7 @@ class ToyEnv:
             example_play=EXAMPLE_PLAY,
         )
         self._tasks = {
-            split: tuple(Task(env="toy", split=split, index=index) for index in range(size))
-            for split, size in sizes.items()
+            split: tuple(self._task(split, index) for index in range(size)) for split, size in sizes.items()
         }
         self._layout: Layout | None = None
         self._state = State(room="")
@@ -256,9 +258,17 @@ class ToyEnv:
         tasks = self.sealed() if task.split == SEALED else self.tasks(task.split)
         if not 0 <= task.index < len(tasks):
             raise ConfigError(f"toy split {task.split!r} has {len(tasks)} tasks, got index {task.index}")
+        doors = self._doors_of(task.index)
         if task.split == SEALED:
-            return sealed_layout_at(task.index, self.doors, len(tasks))
-        return layout_at(task.split, task.index, self.doors)
+            return sealed_layout_at(task.index, doors, len(tasks))
+        return layout_at(task.split, task.index, doors)
+
+    def _task(self, split: str, index: int) -> Task:
+        kind = "" if self._least == self.doors else f"doors{self._doors_of(index)}"
+        return Task(env="toy", split=split, index=index, kind=kind)
+
+    def _doors_of(self, index: int) -> int:  # each number in turn, where there are several
+        return self._least + index % (self.doors - self._least + 1)
 
     def reset(self, task: Task, *, seed: int = 0) -> Observation:
         """Start a task; the seed changes nothing."""
@@ -289,7 +299,7 @@ class ToyEnv:
             terminated=success,
             truncated=truncated,
             success=success,
-            score=num_met / (self.doors + 1),
+            score=num_met / (len(self._layout.needed) + 1),
             valid=valid,
         )
 
@@ -360,6 +370,8 @@ class ToySettings:
     """A toy world's settings."""
 
     doors: Annotated[int, at_least(1, MAX_DOORS)] = 3  # locked doors on the way to the treasure
+    # fewest doors of a house: with fewer than `doors`, tasks have each number in turn; left out: as many as `doors`
+    least_doors: Annotated[int, at_least(1, MAX_DOORS)] | None = None
     max_steps: Positive = 20  # environment steps until the episode is truncated
     train: Number = 2000  # tasks of each split
     val: Number = 200
@@ -369,7 +381,13 @@ class ToySettings:
 def make(settings: ToySettings) -> ToyEnv:
     """Make a toy world."""
     sizes = {"train": settings.train, "val": settings.val, "test": settings.test}
-    return ToyEnv(doors=settings.doors, max_steps=settings.max_steps, sizes=sizes)
+    if settings.least_doors is not None and settings.least_doors > settings.doors:
+        raise ConfigError(
+            f"env.least_doors must be at most env.doors, {settings.doors}, got {settings.least_doors}"
+        )
+    return ToyEnv(
+        doors=settings.doors, max_steps=settings.max_steps, sizes=sizes, least_doors=settings.least_doors
+    )
 
 
 def _neighbours(layout: Layout, state: State) -> list[str]:
