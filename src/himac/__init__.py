@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from himac.train.door import evaluate, train
     from himac.types import Observation, StepResult, Task
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 __all__ = [
     "Env", "Observation", "StepResult", "Task", "__version__", "evaluate", "load_config", "make_env", "train",
 ]  # fmt: skip

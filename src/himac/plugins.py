@@ -14,10 +14,12 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import traceback
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from himac.errors import ConfigError, closest
+from himac.files import reason
 
 KNOWN: dict[str, dict[str, str]] = {
     "envs": {
@@ -114,7 +116,21 @@ def _load(kind: str, name: str, path: str) -> Any:
         ) from error
     except AttributeError as error:
         raise ConfigError(f"{kind.removesuffix('s')} {name!r}: {error}") from error
+    except (
+        Exception
+    ) as error:  # whatever the user's own module does while it is imported, a slip of the pen included
+        raise ConfigError(
+            f"{kind.removesuffix('s')} {name!r} cannot be imported: {type(error).__name__}: {_where(error)}{reason(error)}"
+        ) from error
     return found
+
+
+def _where(error: Exception) -> str:
+    """Return "FILE, line N: " of the place where an import broke off."""
+    if isinstance(error, SyntaxError):
+        return ""  # it names its place by itself
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{os.path.basename(last.filename)}, line {last.lineno}: "
 
 
 def _entry_points(kind: str) -> list[EntryPoint]:

@@ -12,7 +12,8 @@ import pytest
 
 from himac.cli.main import main
 from himac.config import load_config
-from himac.errors import MissingFileError
+from himac.errors import ConfigError, MissingFileError
+from himac.plugins import resolve
 from himac.recipes import HOME, find, names, shipped
 
 
@@ -65,7 +66,7 @@ def test_a_new_folder_holds_a_world_that_passes_its_own_tests(tmp_path: Path, ca
     done = subprocess.run(
         tests, cwd=folder, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": ""}
     )
-    assert done.returncode == 0 and "3 passed" in done.stdout, done.stdout + done.stderr
+    assert done.returncode == 0 and "4 passed" in done.stdout, done.stdout + done.stderr
     monkeypatch.chdir(folder)
     assert main(["train", "recipe.toml", "--dry-run"]) == 0
     assert 'name = "world:Courier"' in capsys.readouterr().out
@@ -91,3 +92,46 @@ def test_a_run_by_name_keeps_the_recipe_it_came_from(tmp_path: Path, monkeypatch
     assert "report a" in told and "play --model a" in told
     assert main(["runs"]) == 0
     assert "done 1/1" in capsys.readouterr().out
+
+
+def test_a_world_that_is_tested_on_what_it_was_trained_on_is_told(
+    tmp_path: Path, monkeypatch, capsys
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    source = (HOME.parent / "scaffold" / "world.py").read_text(encoding="utf-8")
+    Path("overlapping.py").write_text(
+        source.replace("[numbers.pop() for _ in range(most)]", "numbers[:most]")
+    )
+    Path("apart.py").write_text(source)
+    assert main(["check", "env=overlapping:Courier", "env.rooms=4", "env.parcels=1"]) == 0
+    told = capsys.readouterr().out
+    assert "4 of 4 problems of 'test' begin as one of 'train' does" in told
+    assert main(["check", "env=apart:Courier", "env.rooms=4", "env.parcels=1"]) == 0
+    assert "splits" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ("def broken(:\n    pass\n", "SyntaxError: invalid syntax"),
+        ("x = 1\nraise ValueError('no licence')\n", "ValueError: {name}.py, line 2: no licence"),
+    ],
+)
+def test_a_slip_in_a_module_of_ones_own_is_one_line(
+    tmp_path: Path, monkeypatch, source: str, told: str
+) -> None:
+    name = f"slip{abs(hash(source))}"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    Path(f"{name}.py").write_text(source)
+    with pytest.raises(ConfigError) as caught:
+        resolve("envs", f"{name}:World")
+    assert told.format(name=name) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_what_is_printed_is_refused_as_the_run_would_refuse_it(capsys, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    for words in (["config", "demo"], ["train", "demo", "--dry-run"]):
+        assert main([*words, 'run.sinks=["tensorboard"]']) == 2
+        assert "himac[tensorboard]" in capsys.readouterr().err

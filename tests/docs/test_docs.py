@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from himac.cli.given import split_recipe
-from himac.cli.main import app
+from himac.cli.main import app, main
 from himac.compare.comparison import read_comparison
 from himac.config import load_config
 from himac.errors import HimacError
@@ -170,3 +170,10 @@ def test_what_the_reference_documents_exists(page: Path) -> None:
             assert re.search(rf"\b{leaf}\b", source.read_text(encoding="utf-8")), (
                 f"{name}: no {leaf} in {source}"
             )
+
+
+def test_the_settings_that_a_recipe_changes_stand_in_the_page_as_they_are_printed(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["config", "sokoban", "--diff"]) == 0
+    assert f"```toml\n{capsys.readouterr().out}```" in (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
-from himac.envs.gym_adapter import FromGym
 
 from himac.config import load_config
+from himac.envs.adapters.gymnasium import FromGym
 from himac.envs.alfworld.generate import layout_pool, write_games
 from himac.envs.base import Env, make_env, tasks_of
 from himac.envs.sokoban.env import SokobanEnv

@@ -22,7 +22,7 @@ def check(words: tuple[str, ...], tasks: int) -> None:
     """Check an environment, expert or estimator of your own."""
     from himac.algo.estimators import make_estimator
     from himac.envs.base import Expert, make_env
-    from himac.envs.check import check_env, check_expert
+    from himac.envs.check import check_env, check_expert, told_apart
     from himac.testing import check_estimator, random_groups
     from himac.train import checks
 
@@ -30,6 +30,8 @@ def check(words: tuple[str, ...], tasks: int) -> None:
     check_env(make_env(config.env.name, **config.env.settings), num_tasks=tasks)
     print(f"env        {config.env.name}: ok")
     env = make_env(config.env.name, **config.env.settings)
+    for told in told_apart(env):
+        print(f"splits     {told}")
     offered = getattr(env, "expert", None)
     if offered is None:
         print("expert     none: no warm start from demonstrations")

@@ -230,8 +230,12 @@ def _judge(asked: Asked, folders: Sequence[Path], criteria: Criteria, out: Path)
     make_folder(out)
     write_text(out / JSON, json.dumps(told, indent=1) + "\n")
     write_text(out / TABLE, page)
-    drawn = plot_comparison(told, out / CURVES)
     print(clean(page))
+    try:
+        drawn = plot_comparison(told, out / CURVES)
+    except DataError as error:  # the table stands without
+        drawn = []
+        print(f"{error}: {error.hint}\n")
     print("\n".join(str(path) for path in (out / TABLE, out / JSON, *drawn)))
 
 

@@ -27,15 +27,18 @@ if TYPE_CHECKING:
 def show_config(words: tuple[str, ...], diff: bool, schema: bool) -> None:
     """Print the resolved config, checked as a run would check it."""
     from himac import config as settings
-    from himac.train.checks import check
+    from himac.toml import write_value
+    from himac.train.checks import check, check_sinks
 
     if schema:
         print(json.dumps(_schema(), indent=1))
         return
     config = check(config_of(words))
+    check_sinks(config)
     if diff:
         for key, (default, value) in settings.differences(config, settings.Config()).items():
-            print(f"{key} = {value!r}  (default {default!r})")
+            told = "" if default is None else f"  # default {write_value(default)}"
+            print(f"{key.replace('.settings.', '.')} = {write_value(value)}{told}")
     else:
         print(settings.to_toml(config), end="")
 

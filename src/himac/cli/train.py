@@ -60,7 +60,7 @@ resume_option = click.option(
 def train(words: tuple[str, ...], resume: str, rehearsal: bool, dry_run: bool) -> None:
     """Train a run: warm start where asked for, iterations, evaluations."""
     from himac.parallel.replicated import from_environment
-    from himac.train.checks import check_trainable
+    from himac.train.checks import check_sinks, check_trainable
 
     if resume:
         folder, config = _to_resume(resume, words, "himac train")
@@ -69,6 +69,7 @@ def train(words: tuple[str, ...], resume: str, rehearsal: bool, dry_run: bool) -
 
     config = check_trainable(config_of(words))
     if dry_run:
+        check_sinks(config)
         _print_config(config)
         return
     if rehearsal:
@@ -95,7 +96,7 @@ def train(words: tuple[str, ...], resume: str, rehearsal: bool, dry_run: bool) -
 def sft(words: tuple[str, ...], resume: str, dry_run: bool) -> None:
     """Make a warm-started model from an expert's demonstrations."""
     from himac.parallel.replicated import from_environment
-    from himac.train.checks import check
+    from himac.train.checks import check, check_sinks
 
     if resume:
         folder, config = _to_resume(resume, words, "himac sft")
@@ -105,6 +106,7 @@ def sft(words: tuple[str, ...], resume: str, dry_run: bool) -> None:
     if not config.sft.demonstrations:
         raise ConfigError("sft.demonstrations must be at least 1, got 0", hint="say sft.demonstrations=2000")
     if dry_run:
+        check_sinks(config)
         _print_config(config)
         return
     from himac.train.ready import check_ready

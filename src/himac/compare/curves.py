@@ -39,7 +39,10 @@ def plot_comparison(told: Mapping[str, Json], stem: Path) -> list[Path]:
     """
     worlds = {name: world for name, world in told["environments"].items() if world["curves"]["env_steps"]}
     if not worlds:
-        raise DataError("no run has a learning curve to draw")
+        raise DataError(
+            "no run was evaluated while it trained, so there is no curve to draw",
+            hint="eval.every=5 evaluates every 5 iterations",
+        )
     plt = pyplot()
     targets = [stem.with_name(stem.name + ending) for ending in (".png", ".svg")]
     methods = {m: None for world in worlds.values() for m in world["curves"]["env_steps"]}

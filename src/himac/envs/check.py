@@ -8,6 +8,7 @@ It finds no flaw in the world itself (an unsolvable task, a wrong reward), only 
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Hashable, Sequence
 
 import numpy as np
@@ -59,6 +60,34 @@ def check_env(
                 raise EnvError(f"{_name(task)} is the same problem as {_name(twin)}; splits must be disjoint")
     env.close()
     env.close()
+
+
+def told_apart(env: Env, *, most: int = 2000, seconds: float = 10.0) -> list[str]:
+    """Return a line for each split whose tasks begin as tasks of the training split do: they may be the same problems.
+
+    A world may show little at first, so this is told and not refused.
+
+    Args:
+        env: the environment.
+        most: tasks of a split that are looked at.
+        seconds: after which no further ones are.
+    """
+    train, until = env.spec.train_split, time.monotonic() + seconds
+    begins: dict[str, set[Hashable]] = {}
+    for split in env.spec.splits:
+        found: set[Hashable] = set()
+        for task in env.tasks(split)[:most]:
+            if time.monotonic() > until:
+                break
+            seen = env.reset(task)
+            found.add((seen.text, seen.admissible, None if seen.image is None else seen.image.tobytes()))
+        begins[split] = found
+    return [
+        f"{len(found & begins[train])} of {len(found)} problems of {split!r} begin as one of {train!r} does: is a model "
+        "tested on what it was trained on?"
+        for split, found in begins.items()
+        if split != train and found & begins[train]
+    ]
 
 
 def _check_spec(spec: EnvSpec) -> None:

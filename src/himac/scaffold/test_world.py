@@ -14,6 +14,12 @@ def test_its_expert_plays_by_the_rules_and_wins() -> None:
     check_expert(env, env.expert())
 
 
+def test_no_problem_is_in_two_splits() -> None:
+    env = Courier(rooms=4, parcels=1)
+    seen = {split: {env.reset(task).text for task in env.tasks(split)} for split in env.spec.splits}
+    assert sum(map(len, seen.values())) == len(set.union(*seen.values()))
+
+
 def test_a_delivered_parcel_counts_at_once() -> None:
     env = Courier(rooms=3, parcels=1)
     env.reset(env.tasks("train")[0])

@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 from himac.errors import ConfigError, EnvError
 from himac.types import Demonstration, EnvSpec, Observation, StepResult, Task
 
-TASKS = {"train": 2000, "val": 200, "test": 200}  # problems of each split
+MOST = 2400  # problems, all splits together
+SHARES = {"train": 10, "val": 1, "test": 1}  # of twelve
 COLOURS = ("red", "blue", "green", "white")
 
 
@@ -47,6 +48,7 @@ class Courier:
         if rooms < 2:
             raise ConfigError(f"rooms must be at least 2, got {rooms}")
         self._rooms, self._count = rooms, parcels
+        self._problems = self._split()
         self._parcels: tuple[Parcel, ...] = ()
         self._at, self._steps = 1, max_steps
         self.spec = EnvSpec(
@@ -56,23 +58,27 @@ class Courier:
             example_subgoals=("take the red parcel in room 2", "put the red parcel in room 5"),
             max_steps=max_steps,
             list_admissible=True,
-            splits=tuple(TASKS),
+            splits=tuple(SHARES),
             reward_success=1.0,
         )
 
     def tasks(self, split: str) -> Sequence[Task]:
         """Return the problems of a split, always the same ones in the same order."""
-        if split not in TASKS:
-            raise ConfigError(f"courier has no split {split!r}; splits: {', '.join(TASKS)}")
-        return [Task(env="courier", split=split, index=index) for index in range(TASKS[split])]
+        if split not in SHARES:
+            raise ConfigError(f"courier has no split {split!r}; splits: {', '.join(SHARES)}")
+        return [Task(env="courier", split=split, index=index) for index in range(len(self._problems[split]))]
 
     def reset(self, task: Task, *, seed: int = 0) -> Observation:
         """Begin a problem. It follows from the task alone; `seed` is for worlds that leave something to chance."""
-        draw = random.Random(f"{task.split} {task.index} {self._rooms} {self._count}")
-        self._at, self._steps = draw.randint(1, self._rooms), 0
-        self._parcels = tuple(
-            Parcel(colour, *draw.sample(range(1, self._rooms + 1), 2)) for colour in COLOURS[: self._count]
-        )
+        rest, at = divmod(self._problems[task.split][task.index], self._rooms)
+        self._at, self._steps, parcels = at + 1, 0, []
+        for colour in COLOURS[: self._count]:
+            rest, target = divmod(rest, self._rooms)
+            rest, other = divmod(rest, self._rooms - 1)
+            parcels.append(
+                Parcel(colour, room=1 + (other if other < target else other + 1), target=1 + target)
+            )
+        self._parcels = tuple(parcels)
         return self._see()
 
     def step(self, action: str) -> StepResult:
@@ -102,6 +108,16 @@ class Courier:
     def expert(self) -> Postman:
         """Return who can demonstrate. A pretrained model may do without one; a tiny model from nothing cannot."""
         return Postman(self)
+
+    def _split(self) -> dict[str, list[int]]:
+        """Return the numbers of each split's problems: every problem there is has one, and is in one split at most.
+
+        Problems drawn anew for each split would meet again: a model would be tested on what it was shown.
+        """
+        total = self._rooms * (self._rooms * (self._rooms - 1)) ** self._count
+        numbers = random.Random("courier").sample(range(total), min(total, MOST))
+        cut = {split: len(numbers) * share // sum(SHARES.values()) for split, share in SHARES.items()}
+        return {split: [numbers.pop() for _ in range(most)] for split, most in cut.items()}
 
     @property
     def _is_solved(self) -> bool:

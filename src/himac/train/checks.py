@@ -50,6 +50,17 @@ def check(config: Config) -> Config:
     return config
 
 
+def check_sinks(config: Config) -> None:
+    """Refuse a sink whose library is missing. Not part of `check`: who evaluates a run needs none of its sinks.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    for name in config.run.sinks:
+        if require := getattr(resolve("sinks", name), "require", None):
+            require()
+
+
 def check_trainable(config: Config) -> Config:
     """Return the config, or refuse also what cannot be trained: prompting methods, and models behind endpoints.
 

@@ -9,7 +9,7 @@ from himac.envs.base import Env, make_expert
 from himac.errors import ConfigError, closest
 from himac.learner.optimizer import check_optimizer
 from himac.models.load import check_dtype, check_loadable
-from himac.plugins import resolve
+from himac.train.checks import check_sinks
 from himac.train.components import build_env, pick_device
 from himac.train.warm_start import demonstrated
 
@@ -36,10 +36,7 @@ def check_ready(config: Config, *, evaluates: bool = True) -> None:
             demonstrated(env.tasks(env.spec.train_split), config.sft.kinds)
     finally:
         env.close()
-    for name in config.run.sinks:
-        require = getattr(resolve("sinks", name), "require", None)
-        if require is not None:
-            require()
+    check_sinks(config)
     if config.model.name != "tiny":
         with torch.random.fork_rng(devices=[]):
             check_loadable(config.model.name)
