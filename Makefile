@@ -35,6 +35,7 @@ $(STAMP): pyproject.toml constraints-cpu.txt
 	$(call install_torch,$(BIN))
 	$(BIN)/pip install --quiet -e '.[dev]' -c constraints-cpu.txt
 	touch $(STAMP)
+	@echo "next: $(BIN)/himac train taste   (two minutes of one core), or make demo (seven)"
 
 demo: setup
 	$(BIN)/himac train demo
