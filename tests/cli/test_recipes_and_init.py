@@ -92,11 +92,6 @@ def test_a_run_by_name_keeps_the_recipe_it_came_from(tmp_path: Path, monkeypatch
     assert "report a" in told and "play --model a" in told
     assert main(["runs"]) == 0
     assert "done 1/1" in capsys.readouterr().out
-    written = Path("runs/a/metrics.jsonl").read_bytes()
-    Path("runs/a/curve.png").unlink()
-    assert main(["train", "--resume", "a"]) == 0
-    assert "is finished" in capsys.readouterr().out and Path("runs/a/metrics.jsonl").read_bytes() == written
-    assert Path("runs/a/curve.png").is_file()
 
 
 def test_a_world_that_is_tested_on_what_it_was_trained_on_is_told(

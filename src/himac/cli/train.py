@@ -64,8 +64,6 @@ def train(words: tuple[str, ...], resume: str, rehearsal: bool, dry_run: bool) -
 
     if resume:
         folder, config = _to_resume(resume, words, "himac train")
-        if _is_over(folder, config):
-            return
         _run(config, folder, from_environment(config.parallel))
         return
 
@@ -156,22 +154,6 @@ def _to_resume(name: str, words: tuple[str, ...], verb: str) -> tuple[Path, Conf
             f"{str(folder)!r} was made by {maker}, not by {verb}", hint=f"{maker} --resume {folder}"
         )
     return folder, load_saved(folder / CONFIG)
-
-
-def _is_over(folder: Path, config: Config) -> bool:
-    """Whether a run has nothing left to do; then say so."""
-    from himac.report.curves import plot_run
-    from himac.report.reading import read_metrics
-    from himac.report.run_status import read_status
-    from himac.report.tables import run_table
-    from himac.runs.folder import CURVE, METRICS
-
-    if not (folder / METRICS).is_file() or read_status(read_metrics(folder), config).stage != "done":
-        return False
-    if not (folder / CURVE).is_file():  # it was ended between its last evaluation and its picture
-        plot_run(folder)
-    print(f"{clean(run_table(folder))}\n\n{folder} is finished")
-    return True
 
 
 def _run(config: Config, folder: Path, ranks: Ranks) -> None:
