@@ -136,3 +136,14 @@ def _anchors(page: Path) -> set[str]:
     """Return the anchors that a page's headings make."""
     heads = re.findall(r"^#+ (.*)$", _FENCE.sub("", page.read_text(encoding="utf-8")), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", head.lower()).strip().replace(" ", "-") for head in heads}
+
+
+def test_the_lock_holds_the_versions_that_are_tested() -> None:
+    pins, locked = (
+        dict(re.findall(r"^([\w.-]+)==([\w.+]+)", (ROOT / name).read_text(encoding="utf-8"), re.MULTILINE))
+        for name in ("constraints-cpu.txt", "requirements-lock.txt")
+    )
+    assert "torch" not in locked and {"transformers", "peft", "pytest", "setuptools"} <= locked.keys()
+    assert {name: locked[name] for name in pins.keys() & locked.keys()} == {
+        name: pins[name] for name in pins.keys() & locked.keys()
+    }, "make lock"
