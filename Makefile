@@ -6,6 +6,7 @@
 # make audit   known holes in what is installed
 # make wheel   build wheel and sdist; install the wheel in an empty environment outside of here, and train with it
 # make vllm-test   the vLLM engines against a real vLLM on the processor, in an environment of its own (3 GB, minutes)
+# make lock    requirements-lock.txt anew: every package of `make setup` but PyTorch, with hashes; LOCKED=1 make setup takes it
 # make parity  ALFWorld against the real TextWorld, every game at hand (needs the extra `textworld`)
 # make adapters-test   worlds of other libraries (gymnasium, OpenEnv, TextArena, verifiers), each in an environment it fits into
 #
@@ -23,17 +24,27 @@ TORCH_INDEX ?= $(if $(filter Linux,$(shell uname -s)),$(if $(shell command -v nv
 install_torch = $(if $(TORCH_INDEX),$(1)/pip install --quiet --retries 1 torch -c constraints-cpu.txt \
 	--index-url $(TORCH_INDEX) || echo "$(TORCH_INDEX) did not answer: taking the ordinary build of torch",true)
 
+# the lock leaves PyTorch out: without CUDA it comes from an index of its own
+TORCH := $(shell grep '^torch==' constraints-cpu.txt)
+CUDA := cuda-bindings cuda-toolkit nvidia-cudnn-cu13 nvidia-cusparselt-cu13 nvidia-nccl-cu13 nvidia-nvshmem-cu13 triton
 COMMA := ,
 
-.PHONY: setup demo test check lint types docs campaign audit wheel parity adapters-test vllm-test clean
+.PHONY: setup demo test check lint types docs campaign audit wheel parity lock adapters-test vllm-test clean
 
 setup: $(STAMP)
 
-$(STAMP): pyproject.toml constraints-cpu.txt
+$(STAMP): pyproject.toml constraints-cpu.txt requirements-lock.txt
 	$(PYTHON) -m venv $(VENV)
+ifdef LOCKED
+	$(BIN)/pip install --quiet --no-deps --require-hashes --only-binary :all: -r requirements-lock.txt
+	$(BIN)/pip install --quiet --no-deps --index-url $(or $(TORCH_INDEX),$(CPU_INDEX)) $(TORCH)
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
+	$(BIN)/pip check
+else
 	$(BIN)/pip install --quiet --upgrade pip
 	$(call install_torch,$(BIN))
 	$(BIN)/pip install --quiet -e '.[dev]' -c constraints-cpu.txt
+endif
 	touch $(STAMP)
 	@echo "next: $(BIN)/himac train taste   (two minutes of one core), or make demo (seven)"
 
@@ -89,6 +100,13 @@ $(VLLM)/.installed: pyproject.toml
 
 vllm-test: $(VLLM)/.installed
 	OMP_NUM_THREADS=1 $(VLLM)/bin/pytest tests/vllm
+
+lock: setup
+	$(BIN)/pip install --quiet uv
+	for name in $(CUDA); do echo "$$name ; sys_platform == 'none'"; done > $(VENV)/no-cuda.txt
+	echo 'setuptools>=77' | $(BIN)/uv pip compile --quiet pyproject.toml - --extra dev -c constraints-cpu.txt \
+	  --override $(VENV)/no-cuda.txt --python-version 3.11 --python-platform linux --generate-hashes \
+	  --no-emit-package torch --no-emit-package himac --no-annotate --custom-compile-command 'make lock' -o requirements-lock.txt
 
 parity: setup
 	$(BIN)/python benchmarks/alfworld_parity.py

@@ -18,6 +18,8 @@ ODD = [
     ("", "show run --count 99 | head -1", 0, ""),
     ("", "show run >&-", 0, ""),
     ("", "play env=sokoban <&-", 0, ""),
+    ("PYTHONIOENCODING=cp1252 PYTHONUTF8=0", "play env=sokoban --split test --index 2 </dev/null", 0, ""),
+    ("", "compare run run | true", 0, ""),
     ("", "nosuch 2>/dev/full", 2, ""),
     ("", "watch run --once >&- 2>&-", 0, ""),
 ]

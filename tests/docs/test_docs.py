@@ -177,3 +177,14 @@ def test_the_settings_that_a_recipe_changes_stand_in_the_page_as_they_are_printe
 ) -> None:
     assert main(["config", "sokoban", "--diff"]) == 0
     assert f"```toml\n{capsys.readouterr().out}```" in (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+
+
+def test_the_lock_holds_the_versions_that_are_tested() -> None:
+    pins, locked = (
+        dict(re.findall(r"^([\w.-]+)==([\w.+]+)", (ROOT / name).read_text(encoding="utf-8"), re.MULTILINE))
+        for name in ("constraints-cpu.txt", "requirements-lock.txt")
+    )
+    assert "torch" not in locked and {"transformers", "peft", "pytest", "setuptools"} <= locked.keys()
+    assert {name: locked[name] for name in pins.keys() & locked.keys()} == {
+        name: pins[name] for name in pins.keys() & locked.keys()
+    }, "make lock"

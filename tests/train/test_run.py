@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from himac.config import Config, override, to_toml
-from himac.errors import RunError
+from himac.errors import ModelError, RunError
 from himac.learner import checkpoint as ckpt
 from himac.runs.episodes import read_episode
 from himac.runs.folder import EPISODES, METRICS, read_rows
@@ -203,6 +203,30 @@ def test_growing_files_are_cut_back_to_whole_lines_and_never_padded(tmp_path: Pa
     path.write_bytes(b'{"a": 1}\n{"b"')  # shorter than the checkpoint remembers: a copy of a run under way
     RunWriter(tmp_path, lengths={METRICS: 18}).close()
     assert path.read_bytes() == b'{"a": 1}\n'
+
+
+def test_a_run_whose_model_was_named_from_here_goes_on_from_anywhere(
+    toy_config: Config, start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, elsewhere = tmp_path / "here", tmp_path / "elsewhere"
+    (elsewhere / "base").mkdir(parents=True)  # another one of that name, and it is none
+    shutil.copytree(start, here / "base")
+    monkeypatch.chdir(here)
+    config = override(
+        toy_config,
+        model={"name": "base"},
+        sft={"demonstrations": 0},
+        run={"iterations": 1},
+        eval={"every": 0},
+    )
+    new_run(Path("runs/a"), config)
+    train(config, Path("runs/a"))
+    monkeypatch.chdir(elsewhere)
+    assert train(override(config, run={"iterations": 2}), here / "runs" / "a").state.iteration == 2
+    (here / "base").rename(here / "gone")
+    (elsewhere / "base").rename(elsewhere / "gone")
+    with pytest.raises(ModelError, match=r"starts from the model in '.*here.base', and there is none"):
+        train(override(config, run={"iterations": 3}), here / "runs" / "a")
 
 
 def test_a_run_and_the_start_beside_it_may_be_moved_together(

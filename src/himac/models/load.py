@@ -232,6 +232,11 @@ def _loading(name: str) -> Iterator[None]:
         raise
     except Exception as error:
         is_path = Path(name).exists() or name.startswith((".", "/", "~"))
+        if not Path(name).exists() and (is_path or len(Path(name).parts) > 2):  # no name of the hub
+            raise ModelError(
+                f"cannot load the model {name!r}: there is no such folder",
+                hint="a relative path is looked for from where the command runs",
+            ) from error
         if re.match(r"[\w.-]+:\d+(/|$)|[^/]+/v\d+(#|$)", name):
             raise ModelError(
                 f"cannot load the model {name!r}: it looks like an endpoint's address",
@@ -268,7 +273,15 @@ def base_of(adapter: Path) -> str:
         raise ModelError(f"cannot load the adapter {str(adapter)!r}: {_ADAPTER} is damaged") from error
     if not named:
         raise ModelError(f"the adapter {str(adapter)!r} does not say which model it is for")
-    return str((adapter / named).resolve()) if named.startswith(".") and (adapter / named).is_dir() else named
+    if not named.startswith("."):
+        return named
+    found = (adapter / named).resolve()
+    if not found.is_dir():
+        raise ModelError(
+            f"the adapter {str(adapter)!r} is for the model in {str(found)!r}, and there is none",
+            hint="move the two together, or name the folder in the adapter's adapter_config.json",
+        )
+    return str(found)
 
 
 def saved_adapters(folder: Path) -> dict[str, Path]:

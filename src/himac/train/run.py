@@ -46,7 +46,7 @@ from himac.runs.sinks import make_sinks
 from himac.runs.trackers import LEFT_BEHIND
 from himac.train.checks import check_trainable
 from himac.train.components import Components, pick_device
-from himac.train.start import starting_model
+from himac.train.start import starting_model, way_to_model
 from himac.types import Row, Task
 
 
@@ -82,7 +82,8 @@ def new_run(
     machine = describe_machine() | _accelerator(config.run.device) | ({"ranks": ranks} if ranks > 1 else {})
     make_folder(folder)
     try:
-        write_text(folder / MACHINE, json.dumps(machine | {"made_by": verb}, indent=1) + "\n")
+        machine |= {"made_by": verb, **way_to_model(config.model.name, folder)}
+        write_text(folder / MACHINE, json.dumps(machine, indent=1) + "\n")
         if recipe:
             write_text(folder / RECIPE, recipe)
         write_text(folder / CONFIG, to_toml(config))

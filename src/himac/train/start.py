@@ -6,6 +6,8 @@ would have had: whatever is random is derived from the seed and the step.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
 import time
 from collections.abc import Callable
@@ -16,8 +18,8 @@ import torch
 
 from himac.config import Config, override, vision_settings
 from himac.envs.base import make_expert
-from himac.errors import ConfigError
-from himac.files import sync, sync_tree, writing
+from himac.errors import ConfigError, DataError, ModelError
+from himac.files import read_json, sync, sync_tree, writing
 from himac.learner import checkpoint as ckpt
 from himac.learner.learner import Learner
 from himac.learner.policy import Policy
@@ -25,13 +27,14 @@ from himac.models.load import holds_one_adapter
 from himac.models.tiny import TinyShape, build_tiny
 from himac.parallel import ALONE, Ranks
 from himac.runs.console import Console, Silent
-from himac.runs.folder import START, WARMING
+from himac.runs.folder import MACHINE, START, WARMING
 from himac.seeds import derive
 from himac.train.checks import check
 from himac.train.components import Components, agent_class, build_env
 from himac.train.describing import describe
 from himac.train.warm_start import demo_samples, demo_texts, demonstrations, warm_start
 
+_NAME, _WAY = "model", "model_at"  # in machine.json
 _SAVE_EVERY_S = 60.0  # of a warm start; and never more than a twentieth of its time goes into saving
 _SAY_EVERY_S = 60.0  # a fifth of the steps may take hours
 
@@ -75,20 +78,45 @@ def starting_model(
     return made
 
 
+def way_to_model(name: str, folder: Path) -> dict[str, str]:
+    """Return what a run's folder remembers of a model that lies in a folder of its own: the way there, from here."""
+    with contextlib.suppress(ValueError, OSError):  # on Windows there is none to another drive
+        if Path(name).is_dir():
+            return {
+                _NAME: name,
+                _WAY: Path(os.path.relpath(Path(name).resolve(), folder.resolve())).as_posix(),
+            }
+    return {}
+
+
 def _moved_along(name: str, folder: Path) -> str:
-    """Return a model's path; one that is not there any more is looked for where it lay beside the run's folder.
+    """Return a model's path, wherever the command runs; one that is not there any more is looked for beside the run.
+
+    The way from the run's folder is what counts: another folder of the same name may lie where the command runs.
 
     A run that started from "runs/comparison/starts/a/start" and lies in /new/comparison/b now finds
     /new/comparison/starts/a/start: the two were moved together.
     """
+    way = None
+    with contextlib.suppress(DataError, KeyError, TypeError):  # no such file, a damaged one, or no such model
+        told = read_json(folder / MACHINE)
+        way = folder / str(told[_WAY]) if told[_NAME] == name else None
+    if way is not None and (way / "config.json").is_file():
+        return name if way.resolve() == Path(name).resolve() else str(way)
     path = Path(name)
-    if path.is_dir() or len(path.parts) < 3:  # "organisation/model" is a name on the hub
+    if path.is_dir():
         return name
-    for parent in folder.resolve().parents:
+    # "organisation/model" is a name on the hub
+    for parent in folder.resolve().parents if len(path.parts) > 2 else ():
         for first in range(len(path.parts)):
             found = parent.joinpath(*path.parts[first:])
             if (found / "config.json").is_file():
                 return str(found)
+    if way is not None:
+        raise ModelError(
+            f"the run in {str(folder)!r} starts from the model in {str(way.resolve())!r}, and there is none",
+            hint="move the two together",
+        )
     return name
 
 
