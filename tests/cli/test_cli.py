@@ -36,7 +36,7 @@ def test_dry_run_prints_a_config_that_reads_back(capsys: pytest.CaptureFixture[s
 
 def test_config_diff_names_what_differs(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["config", "optimizer.lr=1e-5", "--diff"]) == 0
-    assert capsys.readouterr().out.strip() == "optimizer.lr = 1e-05  (default 1e-06)"
+    assert capsys.readouterr().out.strip() == "optimizer.lr = 1e-05  # default 1e-06"
 
 
 @pytest.mark.parametrize(

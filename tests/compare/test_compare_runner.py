@@ -101,7 +101,7 @@ def test_a_killed_comparison_goes_on_and_a_finished_one_is_only_read(
         in page
     )
     assert "each 24 demonstrations, 3 optimizer steps" in page
-    assert "| HiMAC  | 1 " in page and "HiMAC - GRPO = " in page and "6 tasks" in page
+    assert "| HiMAC  | 1 " in page and "HiMAC ends above GRPO: " in page and "6 tasks" in page
 
     before = {path: path.stat().st_mtime_ns for path in out.glob("toy-*/*")}
     capsys.readouterr()
