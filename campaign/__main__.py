@@ -35,12 +35,12 @@ LIMITS = (
 )
 """Bytes that no file may have more of; the largest files of these runs are a little larger."""
 SECTIONS: dict[str, Callable[[Path, bool], Section]] = {
-    "train": lambda home, short: kills.train(home, trials=4 if short else 120),
+    "train": lambda home, short: kills.train(home, trials=2 if short else 120),
     "sft": lambda home, short: kills.sft(home, trials=1 if short else 30),
     "eval": lambda home, short: kills.evaluate(home, trials=1 if short else 20),
     "endpoint": lambda home, short: kills.endpoint(home, trials=1 if short else 20),
     "compare": lambda home, short: kills.compare(home, trials=1 if short else 10),
-    "signals": lambda home, short: signals.endings(home, every=17 if short else 1),
+    "signals": lambda home, short: signals.endings(home, every=23 if short else 1),
     "disk": lambda home, short: kills.full_disk(home, limits=LIMITS[::7] if short else LIMITS),
     "memory": lambda home, short: kills.memory(home, iterations=40 if short else 200),
     "big": lambda home, short: big.reading(home, gigabytes=0.2 if short else 5),
