@@ -1,5 +1,6 @@
 # make demo    set everything up and run the main job: Sokoban, warm start, HiMAC, evaluation before and after
 # make test    set everything up and run the tests
+# make test-all   with some minutes of further cases, most of them of several processes
 # make check   lint, types, tests, docs: what CI runs, without the small demo
 # make docs    the site, into site/: pages, API reference, a notebook, a sample report; warnings are errors
 # make campaign   kills, full disks, damaged files, broken servers: an hour; SHORT=1 for the minutes that CI gives it
@@ -29,7 +30,7 @@ TORCH := $(shell grep '^torch==' constraints-cpu.txt)
 CUDA := cuda-bindings cuda-toolkit nvidia-cudnn-cu13 nvidia-cusparselt-cu13 nvidia-nccl-cu13 nvidia-nvshmem-cu13 triton
 COMMA := ,
 
-.PHONY: setup demo test check lint types docs campaign audit wheel parity lock adapters-test vllm-test clean
+.PHONY: setup demo test test-all check lint types docs site campaign audit wheel parity lock adapters-test vllm-test clean
 
 setup: $(STAMP)
 
@@ -54,6 +55,9 @@ demo: setup
 test: setup
 	$(BIN)/pytest
 
+test-all: setup
+	$(BIN)/pytest -m "rare or not rare"
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -63,9 +67,11 @@ types: setup
 
 check: lint types test
 
-docs: $(VENV)/.docs
-	$(BIN)/mkdocs build --strict
+docs: site
 	$(BIN)/python docs/make_sample_report.py site/sample-report.html
+
+site: $(VENV)/.docs
+	$(BIN)/mkdocs build --strict
 
 $(VENV)/.docs: $(STAMP)
 	$(BIN)/pip install --quiet -e '.[docs]' -c constraints-cpu.txt

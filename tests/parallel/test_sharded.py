@@ -23,11 +23,14 @@ from himac.runs.folder import EPISODES
 SHARD = "parallel.shard=true"
 Alone = Callable[[str], tuple[Any, dict[str, Any]]]
 # Muon's own arithmetic is bfloat16: it makes last bits large; so do AdamW's steps where a gradient is almost none
+OFTEN = ("adamw", "muon", "lora-per-role", "roles-together")  # the others are for `make test-all`
 TOLERANCE = {"muon": 2e-3, "minibatches": 5e-4}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case", [case if case in OFTEN else pytest.param(case, marks=pytest.mark.rare) for case in CASES]
+)
 def test_two_ranks_with_parts_see_the_same_episodes_and_take_the_same_steps(
     case: str, alone: Alone, start: Path, tmp_path: Path
 ) -> None:
@@ -45,7 +48,12 @@ def _check(one: tuple[Any, dict[str, Any]], two: tuple[Any, dict[str, Any]], cas
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("case", "how"), [("roles-together", "mixed"), ("adamw", "left-out"), ("idle", "twice")]
+    ("case", "how"),
+    [
+        ("roles-together", "mixed"),
+        ("adamw", "left-out"),
+        pytest.param("idle", "twice", marks=pytest.mark.rare),
+    ],
 )
 def test_a_wrong_sharing_is_found_by_this_test(
     case: str, how: str, alone: Alone, start: Path, tmp_path: Path
@@ -60,6 +68,7 @@ def test_a_wrong_sharing_is_found_by_this_test(
 
 
 @pytest.mark.slow
+@pytest.mark.rare
 def test_weights_in_bfloat16_have_float32_masters_in_parts(start: Path, tmp_path: Path) -> None:
     """As two ranks with whole weights: what is sampled in bfloat16 depends on the batch, and so on how many share tasks."""
     words = ["model.dtype=bfloat16", "algo.coevolution=false"]
@@ -81,7 +90,7 @@ def test_weights_in_bfloat16_have_float32_masters_in_parts(start: Path, tmp_path
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["nothing", "adapter"])
+@pytest.mark.parametrize("kind", ["nothing", pytest.param("adapter", marks=pytest.mark.rare)])
 def test_a_warm_start_in_parts_makes_the_same_ordinary_model(kind: str, start: Path, tmp_path: Path) -> None:
     words = [*WORDS, "sft.demonstrations=8", "sft.epochs=1", "sft.batch=4"]
     if kind == "adapter":
@@ -106,7 +115,7 @@ def undisturbed(config: Config, start: Path, tmp_path_factory: pytest.TempPathFa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("victim", [0, 1])
+@pytest.mark.parametrize("victim", [0, pytest.param(1, marks=pytest.mark.rare)])
 def test_whichever_rank_with_parts_is_killed_the_run_resumes_to_the_same_files(
     undisturbed: Path, config: Config, start: Path, tmp_path: Path, victim: int
 ) -> None:
@@ -140,6 +149,8 @@ def test_a_checkpoint_in_parts_goes_on_with_one_with_whole_weights_and_back(
     assert [row["iteration"] for row in numbers(folder) if row["phase"] == "planner"] == [1, 2, 3, 4, 5]
 
 
+@pytest.mark.rare
+@pytest.mark.slow
 def test_what_three_ranks_wrote_in_parts_two_can_read_and_one(tmp_path: Path) -> None:
     finish(ranks(3, "parts", str(tmp_path / "state.pt"), "write"))
     finish(ranks(2, "parts", str(tmp_path / "state.pt")))
