@@ -10,6 +10,7 @@ import pytest
 from driving import errors, find, find_all, open_page
 from scripted import write_run
 
+from himac import __version__
 from himac.report.page import build_report
 from himac.runs.folder import CONFIG, METRICS, RECIPE, read_rows
 
@@ -110,7 +111,7 @@ def test_the_settings_tell_recipe_from_command_line(
         "4"
     ]  # the command line overrode the recipe here alone
     text = find(browser, "main").text
-    assert "Difference Engine" in text and "Made " in text and "himac 0.1.0" in text
+    assert "Difference Engine" in text and "Made " in text and f"himac {__version__}" in text
 
 
 def test_small_rates_are_not_shown_as_zero(browser: Any, folders: list[Path], tmp_path: Path) -> None:
