@@ -20,6 +20,9 @@ from himac.parallel import Ranks
 from himac.parallel.tensors import load_tree
 from himac.runs.folder import EPISODES
 
+# A rank has aborted at its very end, after its work was done, in one of some forty runs ("terminate called without an active
+# exception"): until that is understood these tests stand behind `make test-all`.
+pytestmark = pytest.mark.rare
 SHARD = "parallel.shard=true"
 Alone = Callable[[str], tuple[Any, dict[str, Any]]]
 # Muon's own arithmetic is bfloat16: it makes last bits large; so do AdamW's steps where a gradient is almost none

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import gc
 import os
 from collections.abc import Sequence
 from typing import Any, TypeVar, cast
@@ -76,6 +77,7 @@ class Replicated(Alone):
     def close(self) -> None:
         """See `Ranks`. Together: whoever leaves first takes the others' meeting place away."""
         dist.barrier()
+        gc.collect()  # modules in parts hold the group in cycles, and one that is still held at the end may abort the process
         dist.destroy_process_group()
 
 
