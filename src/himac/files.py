@@ -210,12 +210,8 @@ def owned(folder: Path, doing: str, *, hint: str = "") -> Iterator[int | None]:
 
 def holder(folder: Path) -> str:
     """Return what is at work in a folder that is `owned`: "himac train"; "" where nothing is, as far as can be seen."""
-    try:
-        told = json.loads((folder / LOCK).read_text(encoding="utf-8"))
-        doing, pid, host = str(told["doing"]), int(told["pid"]), str(told["host"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""
-    return doing if host != platform.node() or _is_alive(pid) else ""
+    told = _told_of(folder / LOCK)
+    return told["doing"] if told and (told["host"] != platform.node() or _is_alive(int(told["pid"]))) else ""
 
 
 def drop(name: str) -> None:
@@ -285,9 +281,17 @@ def _lock(handle: int) -> bool | None:
 
 
 def _by_whom(path: Path) -> str:
-    """Return who has a lock, as its file says; "" where it does not."""
+    """Return who has a lock, as its file says."""
+    if not (told := _told_of(path)):
+        return " by another process"
+    return f" by {told['doing']!r} (process {told['pid']} on {told['host']}, since {told['since']})"
+
+
+def _told_of(path: Path) -> dict[str, str]:
+    """Return what a lock's file says of who has it; {} where it says nothing, or is damaged."""
     try:
         told = parse_json(path.read_text(encoding="utf-8"))
-        return f" by {told['doing']!r} (process {told['pid']} on {told['host']}, since {told['since']})"
+        int(told["pid"])
+        return {key: str(told[key]) for key in ("doing", "pid", "host", "since")}
     except (OSError, ValueError, KeyError, TypeError):
-        return " by another process"
+        return {}
