@@ -31,7 +31,7 @@ class Recipe:
 
 def shipped() -> list[Recipe]:
     """Return what comes with himac, by name."""
-    return [Recipe(name=path.stem, path=path, about=_title(path)) for path in sorted(HOME.glob("*.toml"))]
+    return [Recipe(name=path.stem, path=path, about=_title(path)) for path in _files()]
 
 
 def find(given: str | Path, *, plan: bool = False) -> Path:
@@ -44,9 +44,9 @@ def find(given: str | Path, *, plan: bool = False) -> Path:
     Raises:
         MissingFileError: there is neither.
     """
-    known = names(plan=plan)
     if Path(given).is_file():
         return Path(given)
+    known = names(plan=plan)
     if str(given) in known:
         return HOME / f"{given}.toml"
     what, verb, name = "plan" if plan else "recipe", "compare" if plan else "train", Path(given).stem
@@ -56,7 +56,11 @@ def find(given: str | Path, *, plan: bool = False) -> Path:
 
 def names(*, plan: bool = False) -> Sequence[str]:
     """Return the names of shipped recipes, or of shipped plans."""
-    return [recipe.name for recipe in shipped() if recipe.is_plan == plan]
+    return [path.stem for path in _files() if path.stem.startswith(_PLAN) == plan]
+
+
+def _files() -> list[Path]:
+    return sorted(HOME.glob("*.toml"))
 
 
 def _title(path: Path) -> str:
