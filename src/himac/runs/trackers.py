@@ -26,6 +26,7 @@ from himac.errors import ConfigError, missing_extra
 from himac.files import read_text, reason, write_text
 from himac.runs.sinks import scalars
 from himac.text import line
+from himac.toml import flat
 from himac.types import Row
 
 PROJECT = "himac"
@@ -195,11 +196,11 @@ class MLflow(_Tracker):
             return None
 
     def _tell_settings(self, param: Any, config: Config | None, known: dict[str, str]) -> None:
-        flat = {key: value[:_MLFLOW_LONGEST] for key, value in _flat(_settings(config)).items()}
-        new = [param(key, value) for key, value in flat.items() if key not in known]
+        settings = {key: str(value)[:_MLFLOW_LONGEST] for key, value in flat(_settings(config)).items()}
+        new = [param(key, value) for key, value in settings.items() if key not in known]
         for first in range(0, len(new), _MLFLOW_PARAMS):
             self._client.log_batch(self._id, params=new[first : first + _MLFLOW_PARAMS])
-        for key, value in flat.items():
+        for key, value in settings.items():
             if known.get(key, value) != value:
                 self._client.set_tag(self._id, f"resumed.{key}", value)
 
@@ -295,20 +296,6 @@ def _tags(config: Config | None) -> list[str]:
 
 def _tags_by_name(config: Config | None) -> dict[str, str]:
     return dict(zip(("env", "method", "estimator"), _tags(config), strict=False))
-
-
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, str]:
-    """Return the leaves of a tree under dotted names.
-
-    >>> _flat({"env": {"name": "toy", "settings": {"doors": 2}}, "seed": 0})
-    {'env.name': 'toy', 'env.settings.doors': '2', 'seed': '0'}
-    """
-    found: dict[str, str] = {}
-    for key, value in tree.items():
-        found |= (
-            _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": str(value)}
-        )
-    return found
 
 
 def _ended() -> str:
