@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import shutil
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from himac.cli.given import checkpoint_option, complete_runs, examples, quiet_libraries, run_folder
+from himac.cli.given import checkpoint_option, complete_runs, examples, quiet_libraries, room, run_folder
 from himac.errors import ConfigError
 from himac.text import clean
 from himac.types import Row
@@ -109,9 +107,8 @@ def _tell(row: Row, folder: Path, saved: Path | None) -> None:
     from himac.evaluation.folder import EVALUATION
     from himac.report.tables import evaluation_table
 
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     if row["episodes"]:
-        print(f"{clean(evaluation_table([row], width=width))}\n")
+        print(f"{clean(evaluation_table([row], width=room()))}\n")
     print(f"saved  {saved or folder / EVALUATION} ({_extent(row)})")
     print(f"kept   {folder}, for himac show and himac report")
     usage = row["usage"]

@@ -117,12 +117,17 @@ def invocation(*, beside: Path = Path()) -> str:
     return min((os.path.relpath(program, beside), str(program)), key=len)
 
 
+def room() -> int | None:
+    """Return how many columns a terminal has that results go to; None where they go elsewhere, and have all the room."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
 def tell(told: Mapping[str, str]) -> None:
     """Print topics and what is said of them, a line each; in a terminal long ones go on below, as wide as it is."""
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
+    width = room()
     for what, words in told.items():
         line = clean(f"{what:<10} {words}")
-        print(textwrap.fill(line, width, subsequent_indent=" " * 11) if 0 < width < len(line) else line)
+        print(textwrap.fill(line, width, subsequent_indent=" " * 11) if width and width < len(line) else line)
 
 
 def tell_broken(broken: Broken) -> None:

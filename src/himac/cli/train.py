@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +15,7 @@ from himac.cli.given import (
     examples,
     invocation,
     quiet_libraries,
+    room,
     run_folder,
     run_name,
     split_recipe,
@@ -174,8 +173,7 @@ def _run(config: Config, folder: Path, ranks: Ranks) -> None:
     if not ranks.is_first:
         return
     curve = plot_run(folder)
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    print(clean(run_table(folder, width=width)))
+    print(clean(run_table(folder, width=room())))
     print(f"\nrun    {folder}\ncurve  {curve}\ntable  {folder / TABLE}")
     print(f"took   {(time.monotonic() - began) / 60:.1f} minutes\n\nnext")
     me, name = invocation(), folder.name if folder.parent == Path("runs") else str(folder)
