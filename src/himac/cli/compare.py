@@ -113,11 +113,10 @@ def _tuned(asked: Asked, plan: Comparison, out: Path, *, searches: bool) -> Comp
     found = with_tuned(plan, out)
     if plan.tuning is None or found.tuned or not searches:
         return found
-    from rich.console import Console
+    from himac.runs.console import Lasting
 
     search, folder = search_of(plan), out / FOLDER
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
-    _raise_first(carry_out(search, folder, jobs=asked.jobs, console=console))
+    _raise_first(carry_out(search, folder, jobs=asked.jobs, console=Lasting()))
     told = choose(plan, planned_runs(search, folder)[1])
     write_tuned(told, out)
     print(clean("\n".join(paragraphs_of(told))))
