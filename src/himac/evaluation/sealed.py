@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import subprocess
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import himac
@@ -92,7 +91,7 @@ def _draw(plan: Comparison, runs: list[PlannedRun], out: Path) -> Draw:
     return Draw(
         at=datetime.now(UTC).strftime("%Y-%m-%d %H:%M"),
         commit=_commit(),
-        version=_version(),
+        version=himac.__version__,
         plan=digest_of(terms.read_bytes()) if terms.is_file() else "",
         runs={run.folder.name: [hashed(run, when) for when in WHEN] for run in runs},
         tasks=tasks,
@@ -162,11 +161,4 @@ def _commit() -> str:
             return ""
         return git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--porcelain", ".") else "")
     except (OSError, subprocess.TimeoutExpired):
-        return ""
-
-
-def _version() -> str:
-    try:
-        return version("himac")
-    except PackageNotFoundError:
         return ""
