@@ -11,7 +11,8 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
-from himac.types import Completion, Request, Weights
+from himac.errors import ModelError
+from himac.types import Completion, LanguageModel, Request, Weights
 
 
 class BatchEngine(Protocol):
@@ -127,3 +128,16 @@ class InRounds(Engine):
 def stepping(engine: Engine | BatchEngine) -> Engine:
     """Return the engine itself where it steps, else its rounds."""
     return engine if isinstance(engine, Engine) else InRounds(engine)
+
+
+def lay_into(model: LanguageModel, state: Weights) -> None:
+    """Lay weights into the learner's module; None: it has the new ones already.
+
+    Raises:
+        ModelError: they name parameters that the module does not have.
+    """
+    if state is None:
+        return
+    unexpected = model.load_state_dict(state, strict=False).unexpected_keys
+    if unexpected:
+        raise ModelError(f"the new weights name unknown parameters: {', '.join(unexpected[:3])}")

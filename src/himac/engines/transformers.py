@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from himac.engines.base import Engine
+from himac.engines.base import Engine, lay_into
 from himac.engines.graphs import GRAIN, FixedDecode
 from himac.engines.kv import (
     DecodePattern,
@@ -32,7 +32,6 @@ from himac.engines.kv import (
 from himac.engines.prefixes import Placement, place
 from himac.engines.rows import Ending, Row, end_ids, positions_of, row_of
 from himac.engines.sampling import draw, exact
-from himac.errors import ModelError
 from himac.models.attention import use_packed_attention
 from himac.models.reading import read
 from himac.models.vision import Features, Look, Vision, seen_in
@@ -154,10 +153,7 @@ class TransformersEngine(Engine):
         Raises:
             ModelError: the state names parameters that the model does not have.
         """
-        if state is not None:
-            unexpected = self.model.load_state_dict(state, strict=False).unexpected_keys
-            if unexpected:
-                raise ModelError(f"the new weights name unknown parameters: {', '.join(unexpected[:3])}")
+        lay_into(self.model, state)
         self.release()
         self.version = version
 

@@ -34,7 +34,7 @@ from himac.engines.apart import (
     row_within,
     save_adapters,
 )
-from himac.engines.base import Engine
+from himac.engines.base import Engine, lay_into
 from himac.engines.kv import affordable_tokens, bytes_per_token
 from himac.engines.rows import Ending, Row, end_ids, positions_of
 from himac.engines.vllm_worker import mend_head
@@ -165,10 +165,7 @@ class VLLMEngine(Engine):
         Raises:
             ModelError: the weights did not arrive: log-probabilities are not the learner's.
         """
-        if state is not None:
-            unexpected = self.model.load_state_dict(state, strict=False).unexpected_keys
-            if unexpected:
-                raise ModelError(f"the new weights name unknown parameters: {', '.join(unexpected[:3])}")
+        lay_into(self.model, state)
         if self._llm is not None:  # else it starts with them
             self._hand_over(base=not self._adapters)
         self.version = version

@@ -33,7 +33,7 @@ from himac.engines.apart import (
     row_within,
     save_adapters,
 )
-from himac.engines.base import Engine
+from himac.engines.base import Engine, lay_into
 from himac.engines.rows import Ending, Row, end_ids
 from himac.engines.vllm_http import Server, ServerRefusal
 from himac.errors import EndpointError, ModelError
@@ -144,10 +144,7 @@ class VLLMServerEngine(Engine):
             ModelError: the weights did not arrive: log-probabilities are not the learner's.
             EndpointError: the server does not take them.
         """
-        if state is not None:
-            unexpected = self.model.load_state_dict(state, strict=False).unexpected_keys
-            if unexpected:
-                raise ModelError(f"the new weights name unknown parameters: {', '.join(unexpected[:3])}")
+        lay_into(self.model, state)
         if self._workers is not None:  # else the server is told before the first request
             self._hand_over()
         self.version = version
