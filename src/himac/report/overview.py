@@ -13,6 +13,7 @@ from himac.report.reading import read_metrics
 from himac.report.run_status import RunStatus, duration, plan_of, read_status
 from himac.runs.folder import CONFIG, METRICS, START, maker_of
 from himac.toml import read_toml
+from himac.types import Row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,25 +37,21 @@ def list_runs(root: Path) -> list[RunLine]:
 def line_of(folder: Path, root: Path) -> RunLine:
     """Return what is said of the run in a folder; damaged ones are told as such."""
     files = [path.stat() for path in folder.rglob("*") if path.is_file()]
-    name, size = str(folder.relative_to(root)), sum(file.st_size for file in files)
-    changed_s = max((file.st_mtime for file in files), default=0.0)
+    last: Row = {}
     try:
         read_toml(folder / CONFIG)
         rows = read_metrics(folder) if (folder / METRICS).is_file() else []
-        evaluated = [row for row in rows if row["phase"] == "eval"]
+        last = next((row for row in reversed(rows) if row["phase"] == "eval"), {})
         state = _state(folder, read_status(rows, plan_of(folder)), has_rows=bool(rows))
     except (HimacError, KeyError, OSError) as error:
-        return RunLine(
-            name=name, state=f"unreadable: {error}", success=None, split="", size=size, changed_s=changed_s
-        )
-    last = evaluated[-1] if evaluated else {}
+        state, last = f"unreadable: {error}", {}
     return RunLine(
-        name=name,
+        name=str(folder.relative_to(root)),
         state=state,
         success=last.get("success"),
         split=last.get("split", ""),
-        size=size,
-        changed_s=changed_s,
+        size=sum(file.st_size for file in files),
+        changed_s=max((file.st_mtime for file in files), default=0.0),
     )
 
 
