@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -90,3 +91,13 @@ def test_help_config_and_envs_load_no_torch() -> None:
 def test_no_two_test_modules_have_one_name() -> None:
     names = [path.name for path in Path(__file__).parent.rglob("test_*.py")]
     assert not {name for name in names if names.count(name) > 1}  # pytest would refuse to collect the second
+
+
+def test_the_pages_draw_the_floors_as_they_are() -> None:
+    home = Path(__file__).resolve().parents[1]
+    rooms = [floor.replace("<", " ").split() for floor in FLOORS]
+    drawn = re.findall(
+        r"^  \d  ((?:[a-z]+(?: <|  ?)? ?)+)(?:  |$)", (home / "docs" / "design.md").read_text("utf-8"), re.M
+    )
+    assert [line.replace("<", " ").split() for line in drawn] == rooms
+    assert " | ".join(map(" ".join, rooms)) in (home / "AGENTS.md").read_text("utf-8")
