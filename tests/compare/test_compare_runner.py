@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from written import write_plan
 
 from himac.cli.main import app, main
 from himac.compare.comparison import planned_runs, read_comparison
@@ -56,9 +57,7 @@ algo.method = "flat"
 
 
 def _plan(folder: Path, text: str = PLAN) -> Path:
-    (folder / "recipe.toml").write_text(RECIPE)
-    (folder / "plan.toml").write_text(text)
-    return folder / "plan.toml"
+    return write_plan(folder, text, RECIPE)
 
 
 def _states(plan: Path, out: Path) -> dict[str, str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from written import TASKS, write_run
+from written import TASKS, write_plan, write_run
 
 from himac.cli.main import main
 from himac.compare.comparison import planned_runs, read_comparison
@@ -16,28 +16,6 @@ from himac.compare.reading import read_run
 from himac.compare.seal import Draw, Record, finished, paragraph, read_record, told_of, unsealed, write_record
 from himac.errors import DataError
 
-RECIPE = """
-rollout = { tasks = 2, group_size = 2, executor_group_size = 2 }
-[env]
-name = "toy"
-doors = 1
-val = 4
-test = 4
-[model]
-name = "tiny"
-tiny = [32, 1, 400]
-[agent]
-think = false
-planner_tokens = 24
-executor_tokens = 8
-max_steps = 3
-[sft]
-demonstrations = 8
-batch = 8
-[eval]
-every = 1
-final = "test"
-"""
 PLAN = """
 seeds = [0]
 [budget]
@@ -113,9 +91,7 @@ def test_without_a_draw_nothing_is_said(tmp_path: Path) -> None:
 def test_a_plan_is_unsealed_once_its_runs_are_done_and_not_drawn_twice(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "recipe.toml").write_text(RECIPE)
-    (tmp_path / "plan.toml").write_text(PLAN)
-    out, plan = tmp_path / "out", tmp_path / "plan.toml"
+    out, plan = tmp_path / "out", write_plan(tmp_path, PLAN)
     words = ["compare", str(plan), "--out", str(out), "--unseal"]
     assert main(words) == 2
     assert "1 of the plan's 1 runs are not finished, first toy-himac-0" in capsys.readouterr().err

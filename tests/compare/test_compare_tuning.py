@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from written import write_plan
 
 from himac.cli.main import main
 from himac.compare.comparison import planned_runs, read_comparison
@@ -14,28 +15,6 @@ from himac.compare.tuning import choose, paragraphs_of, search_of, with_tuned, w
 from himac.errors import ConfigError, DataError
 from himac.runs.folder import RunWriter
 
-RECIPE = """
-rollout = { tasks = 2, group_size = 2, executor_group_size = 2 }
-[env]
-name = "toy"
-doors = 1
-val = 4
-test = 4
-[model]
-name = "tiny"
-tiny = [32, 1, 400]
-[agent]
-think = false
-planner_tokens = 24
-executor_tokens = 8
-max_steps = 3
-[sft]
-demonstrations = 8
-batch = 8
-[eval]
-every = 1
-final = "test"
-"""
 PLAN = """
 seeds = [0]
 [budget]
@@ -57,9 +36,7 @@ algo.method = "flat"
 
 
 def _plan(folder: Path, text: str = PLAN) -> Path:
-    (folder / "recipe.toml").write_text(RECIPE)
-    (folder / "plan.toml").write_text(text)
-    return folder / "plan.toml"
+    return write_plan(folder, text)
 
 
 def _write(folder: Path, success: float) -> None:

@@ -11,6 +11,29 @@ from himac.runs.folder import CONFIG, RunWriter
 
 TASKS = 40
 _PHASE = {"return": 0.0, "turns": 7.0, "collect_s": 1.0, "learn_s": 1.0}
+RECIPE = """
+rollout = { tasks = 2, group_size = 2, executor_group_size = 2 }
+[env]
+name = "toy"
+doors = 1
+val = 4
+test = 4
+[model]
+name = "tiny"
+tiny = [32, 1, 400]
+[agent]
+think = false
+planner_tokens = 24
+executor_tokens = 8
+max_steps = 3
+[sft]
+demonstrations = 8
+batch = 8
+[eval]
+every = 1
+final = "test"
+"""
+"""Trained in a moment, to no good."""
 
 
 def write_run(
@@ -56,3 +79,10 @@ def write_run(
     evaluation(len(curve) - 1, "test", last)
     writer.close()
     return folder
+
+
+def write_plan(folder: Path, text: str, recipe: str = RECIPE) -> Path:
+    """Write a plan and the recipe.toml that it names; return the plan's path."""
+    (folder / "recipe.toml").write_text(recipe)
+    (folder / "plan.toml").write_text(text)
+    return folder / "plan.toml"

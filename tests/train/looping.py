@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from himac.learner.checkpoint import TrainState
 from himac.learner.learner import Learner
 from himac.train.components import Components
@@ -19,3 +21,14 @@ def iterate(parts: Components, learner: Learner, log: Rows, count: int = 1) -> T
     for _ in range(count):
         state = loop.iterate(state)
     return state
+
+
+class Groups(Rows):
+    """A log that keeps the groups."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.groups: list[Any] = []
+
+    def phase(self, row: dict[str, Any], groups: Any, advantages: Any, chosen: Any = ()) -> None:
+        self.groups.append(groups)

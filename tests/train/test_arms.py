@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from looping import Rows
+from looping import Groups
 
 from himac.agents.base import Assignment
 from himac.agents.one_stream import OneStreamAgent
@@ -23,18 +23,6 @@ from himac.train.checks import check
 from himac.train.components import Components
 from himac.train.warm_start import demo_samples, script
 from himac.types import Demonstration, Observation, StepResult
-
-
-class Groups(Rows):
-    """Keeps the groups."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.groups: list[Any] = []
-
-    def phase(self, row: dict[str, Any], groups: Any, advantages: Any, chosen: Any = ()) -> None:
-        self.groups.append(groups)
-
 
 BLUEPRINT = "<blueprint>\n1. get the red key\n2. open the red door\n</blueprint>"
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from looping import Rows, iterate
+from looping import Groups, Rows, iterate
 
 from himac.agents.grammar import read_blueprint, subgoal_lines, write_blueprint
 from himac.config import BudgetConfig, Config, override
@@ -180,17 +180,6 @@ def test_sampled_judges_are_run_and_paid_for(toy_config: Config, start: Path) ->
     everything = [e for _, groups in collected for group in groups for e in group]
     assert state.tokens == sum(e.tokens for e in everything)
     assert state.env_steps == sum(e.env_steps for e in everything if not e.is_copy)
-
-
-class Groups(Rows):
-    """A log that keeps the groups."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.groups: list[Any] = []
-
-    def phase(self, row: dict[str, Any], groups: Any, advantages: Any, chosen: Any = ()) -> None:
-        self.groups.append(groups)
 
 
 def test_a_judge_that_would_say_the_same_again_is_refused(toy_config: Config) -> None:

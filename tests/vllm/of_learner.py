@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from himac.learner.policy import ROLES
 from himac.types import Completion, Request, Sampling
 
+EXACT = 1e-4  # nats
 SOME = [np.arange(n) * 7 % 250 + 5 for n in (3, 20, 150, 20)]
 
 
@@ -36,3 +38,16 @@ def learn(model, *, scale: float = 0.05, seed: int = 1, only: str = "") -> None:
         for name, weights in model.named_parameters():
             if only in name:
                 weights.add_(scale * torch.randn(weights.shape, generator=stream))
+
+
+def check_that_adapters_follow(engine, model) -> None:
+    """Each role's answers are its own adapter's, in one batch, also after one of the two has learned."""
+    asked = [request(SOME[2], role=role, seed=seed) for seed in range(3) for role in ROLES]
+    first = engine.generate(asked)
+    assert gap(model, asked, first, play=model.set_adapter) < EXACT
+    learn(model, only="lora_B.planner", seed=4)
+    engine.load_weights(None, 1)
+    second = engine.generate(asked)
+    assert gap(model, asked, second, play=model.set_adapter) < EXACT
+    same = [a.ids == b.ids for a, b in zip(first, second, strict=True)]
+    assert same[1::2] == [True] * 3 and not any(same[::2])  # the planner's alone are others

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from of_learner import SOME, gap, learn, request
+from of_learner import EXACT, SOME, check_that_adapters_follow, gap, learn, request
 
 from himac.config import ModelConfig
 from himac.engines import vllm as vllm_module
@@ -17,7 +17,6 @@ from himac.errors import ModelError
 from himac.learner.policy import ROLES
 from himac.models.load import load_model
 
-EXACT = 1e-4  # nats
 SMALL = {"max_batch": 8, "max_kv_tokens": 16_384}
 
 
@@ -61,16 +60,8 @@ def test_each_role_has_its_adapter_in_one_batch_and_new_ones_take_the_place_of_o
     model, tokenizer = load_model(str(tied), settings, adapters=ROLES)
     learn(model, only="lora_B", seed=3)
     engine = VLLMEngine(model, tokenizer, **SMALL)
-    asked = [request(SOME[2], role=role, seed=seed) for seed in range(3) for role in ROLES]
     try:
-        first = engine.generate(asked)
-        assert gap(model, asked, first, play=model.set_adapter) < EXACT
-        learn(model, only="lora_B.planner", seed=4)
-        engine.load_weights(None, 1)
-        second = engine.generate(asked)
-        assert gap(model, asked, second, play=model.set_adapter) < EXACT
-        same = [a.ids == b.ids for a, b in zip(first, second, strict=True)]
-        assert same[1::2] == [True] * 3 and not any(same[::2])  # the planner's alone are others
+        check_that_adapters_follow(engine, model)
     finally:
         engine.close()
 

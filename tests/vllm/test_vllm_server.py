@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from of_learner import SOME, gap, learn, request
+from of_learner import EXACT, SOME, check_that_adapters_follow, gap, learn, request
 
 from himac.config import ModelConfig
 from himac.engines.transformers import TransformersEngine
@@ -23,7 +23,6 @@ from himac.errors import EndpointError, ModelError
 from himac.learner.policy import ROLES
 from himac.models.load import load_model
 
-EXACT = 1e-4  # nats
 _START_S = 600
 _FLAGS = (
     "--served-model-name policy --enforce-eager --dtype float32 --max-model-len 1024 --max-num-seqs 8 "
@@ -111,16 +110,8 @@ def test_each_role_has_its_adapter_and_new_ones_take_the_place_of_old_ones(playi
     model, tokenizer = load_model(str(tied), ModelConfig(lora_rank=4, lora_per_role=True), adapters=ROLES)
     learn(model, only="lora_B", seed=3)
     engine = VLLMServerEngine(model, tokenizer, max_batch=8, address=address)
-    asked = [request(SOME[2], role=role, seed=seed) for seed in range(3) for role in ROLES]
     try:
-        first = engine.generate(asked)
-        assert gap(model, asked, first, play=model.set_adapter) < EXACT
-        learn(model, only="lora_B.planner", seed=4)
-        engine.load_weights(None, 1)
-        second = engine.generate(asked)
-        assert gap(model, asked, second, play=model.set_adapter) < EXACT
-        same = [a.ids == b.ids for a, b in zip(first, second, strict=True)]
-        assert same[1::2] == [True] * 3 and not any(same[::2])
+        check_that_adapters_follow(engine, model)
     finally:
         engine.close()
     served = engine._server.get("/v1/models")["data"]

@@ -120,6 +120,12 @@ def test_our_step_limit_truncates_a_gymnasium_world():
     assert [r.truncated for r in results] == [False] * 19 + [True]
 
 
+def _printed(code: str) -> str:
+    """Return what a program prints that runs in an interpreter of its own."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
 def test_without_gymnasium_the_extra_is_named():
     code = (
         "import sys; sys.modules['gymnasium'] = None\n"
@@ -127,8 +133,7 @@ def test_without_gymnasium_the_extra_is_named():
         "try:\n    import himac.envs.adapters.gymnasium\n"
         "except MissingExtraError as error:\n    print(error.hint)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "pip install 'himac[gym]'"
+    assert _printed(code) == "pip install 'himac[gym]'"
 
 
 def test_worlds_import_neither_torch_nor_gymnasium():
@@ -138,8 +143,7 @@ def test_worlds_import_neither_torch_nor_gymnasium():
         "    env = base.make_env(name, train=1); env.reset(env.tasks('train')[0])\n"
         "print([m for m in ('torch', 'gymnasium', 'gym', 'PIL') if m in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert _printed(code) == "[]"
 
 
 class Dots(gymnasium.Env):
