@@ -7,6 +7,7 @@
 # make audit   known holes in what is installed
 # make wheel   build wheel and sdist; install the wheel in an empty environment outside of here, and train with it
 # make vllm-test   the vLLM engines against a real vLLM on the processor, in an environment of its own (3 GB, minutes)
+# make ray-test   collectors on a real Ray of this machine, in an environment of its own (minutes)
 # make lock    requirements-lock.txt anew: every package of `make setup` but PyTorch, with hashes; LOCKED=1 make setup takes it
 # make parity  ALFWorld against the real TextWorld, every game at hand (needs the extra `textworld`)
 # make adapters-test   worlds of other libraries (gymnasium, OpenEnv, TextArena, verifiers), each in an environment it fits into
@@ -30,7 +31,7 @@ TORCH := $(shell grep '^torch==' constraints-cpu.txt)
 CUDA := cuda-bindings cuda-toolkit nvidia-cudnn-cu13 nvidia-cusparselt-cu13 nvidia-nccl-cu13 nvidia-nvshmem-cu13 triton
 COMMA := ,
 
-.PHONY: setup demo test test-all check lint types docs site campaign audit wheel parity lock adapters-test vllm-test clean
+.PHONY: setup demo test test-all check lint types docs site campaign audit wheel parity lock adapters-test vllm-test ray-test clean
 
 setup: $(STAMP)
 
@@ -107,6 +108,17 @@ $(VLLM)/.installed: pyproject.toml
 vllm-test: $(VLLM)/.installed
 	OMP_NUM_THREADS=1 $(VLLM)/bin/pytest tests/vllm
 
+RAY := .venv-ray
+
+$(RAY)/.installed: pyproject.toml constraints-cpu.txt
+	$(PYTHON) -m venv $(RAY)
+	$(call install_torch,$(RAY)/bin)
+	$(RAY)/bin/pip install --quiet -e '.[ray,lora]' pytest -c constraints-cpu.txt
+	touch $@
+
+ray-test: $(RAY)/.installed
+	OMP_NUM_THREADS=1 $(RAY)/bin/pytest tests/remote
+
 lock: setup
 	$(BIN)/pip install --quiet uv
 	for name in $(CUDA); do echo "$$name ; sys_platform == 'none'"; done > $(VENV)/no-cuda.txt
@@ -129,4 +141,4 @@ adapters-test: .venv-openenv/.installed .venv-verifiers/.installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VLLM) .venv-openenv .venv-verifiers .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf $(VENV) $(VLLM) $(RAY) .venv-openenv .venv-verifiers .pytest_cache .ruff_cache .mypy_cache .hypothesis

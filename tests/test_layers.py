@@ -17,6 +17,7 @@ FLOORS = [  # rooms of one floor do not know one another
     "envs agents models runs",
     "engines algo",
     "rollout learner",
+    "remote",
     "report < compare",  # readers of runs/, never of train/
     "train",
     "evaluation",
@@ -66,6 +67,17 @@ def test_imports_run_downwards_and_neighbours_are_blind() -> None:
             if is_other and _height(other) >= _height(room):
                 wrong.append(f"{path.relative_to(ROOT)} imports {other}")
     assert wrong == []
+
+
+def test_ray_is_known_in_one_room() -> None:
+    importers = {
+        _room(path)
+        for path in ROOT.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if (isinstance(node, ast.Import) and any(a.name.split(".")[0] == "ray" for a in node.names))
+        or (isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "ray")
+    }
+    assert importers == {"remote"}
 
 
 def test_no_file_has_grown_past_its_idea() -> None:

@@ -95,6 +95,7 @@ def test_doctor_reports_without_failing(capsys: pytest.CaptureFixture[str]) -> N
     assert main(["doctor"]) == 0
     said = capsys.readouterr().out
     assert "torch" in said and "torchrun --nproc-per-node N" in said and "ok  sharded weights" in said
+    assert "Ray" in said and ("parallel.collectors" in said or "himac[ray]" in said)
 
 
 @pytest.mark.parametrize("form", ["words", "grid", "image"])

@@ -96,11 +96,15 @@ def _processes() -> list[str]:
     from himac.parallel.replicated import why_no_sharding
 
     why = why_no_sharding()
+    ray = _version("ray")
     return [
         f"ok  torch.distributed ({', '.join(backends)}): torchrun --nproc-per-node N -m himac train RECIPE",
         f"-   sharded weights: {why}; pip install --upgrade torch"
         if why
         else "ok  sharded weights (FSDP2): the same, and parallel.shard=true",
+        f"ok  Ray {ray}: himac train RECIPE parallel.collectors=N; a Ray of this machine alone has room for {os.cpu_count()}"
+        if ray
+        else "-   Ray: would have its actors run episodes, here and on other machines; pip install 'himac[ray]'",
     ]
 
 

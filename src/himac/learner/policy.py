@@ -125,6 +125,17 @@ class Policy:
         if self._has_adapter:
             self.model = self.model.merge_and_unload()
 
+    def travelling(self, ranks: Ranks = ALONE) -> dict[str, torch.Tensor]:
+        """Return {name: tensor} of what learning may have changed since the model was loaded: all, or the adapters.
+
+        All ranks call this; only the first one's tensors are whole.
+        """
+        only = "lora_" if self._has_adapter else ""
+        state = ranks.state_of(self.model, only=only)
+        if state is not None:
+            return state
+        return {name: tensor for name, tensor in self.model.state_dict().items() if only in name}
+
     def load_weights(self, folder: Path) -> None:
         """Take the weights (or adapters) that `save` wrote, in place."""
         load_weights(self.model, folder)

@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from himac.chat import Format
 from himac.config import AgentConfig
@@ -29,6 +30,38 @@ class CollectClock:
     generate_s: float = 0.0
     env_s: float = 0.0
     total_s: float = 0.0
+
+
+class Runner(Protocol):
+    """What runs jobs: this process, several of them, or others."""
+
+    clock: CollectClock
+    elsewhere_s: (
+        float  # seconds of processor cores that it took from other processes than those that learn, so far
+    )
+
+    def run(
+        self,
+        jobs: Sequence[Job],
+        *,
+        share_identical: bool = False,
+        progress: Callable[[int], None] | None = None,
+        keep: Callable[[Episode], None] | None = None,
+    ) -> list[Episode]:
+        """See `EpisodeRunner.run`."""
+        ...
+
+    def release(self) -> None:
+        """See `EpisodeRunner.release`."""
+        ...
+
+    def load_weights(self, state: Weights, version: int) -> None:
+        """See `EpisodeRunner.load_weights`."""
+        ...
+
+    def close(self) -> None:
+        """See `EpisodeRunner.close`."""
+        ...
 
 
 class EpisodeRunner:
@@ -63,6 +96,7 @@ class EpisodeRunner:
         self._max_live, self._max_prompt = max_live, max_prompt
         self._idle_envs: list[Env] = []
         self.clock = CollectClock()
+        self.elsewhere_s = 0.0
 
     def run(
         self,

@@ -19,9 +19,8 @@ import numpy as np
 
 from himac.agents.base import Agent, Assignment
 from himac.config import AgentConfig, AlgoConfig, RolloutConfig
-from himac.rollout.collect import CollectClock, EpisodeRunner
+from himac.rollout.collect import CollectClock, Runner
 from himac.rollout.episode import Job, blueprint_logp
-from himac.rollout.shared import SharedRunner
 from himac.seeds import COLLECT, derive, generator
 from himac.types import Blueprint, EnvSpec, Episode, Group, PhaseSpec, Role, StopReason, Task, Weights
 
@@ -76,10 +75,10 @@ def size_of(phase: PhaseSpec, rollout: RolloutConfig, *, given: bool) -> int:
 
 
 class LocalCollector:
-    """Runs phases in this process.
+    """Makes phases into jobs in this process.
 
     Args:
-        runner: runs the jobs.
+        runner: runs the jobs, here or elsewhere.
         spec: the world.
         make_agent: builds an agent for one episode.
         agent: the [agent] section.
@@ -89,7 +88,7 @@ class LocalCollector:
 
     def __init__(
         self,
-        runner: EpisodeRunner | SharedRunner,
+        runner: Runner,
         spec: EnvSpec,
         make_agent: MakeAgent,
         *,
@@ -118,7 +117,7 @@ class LocalCollector:
             tasks: what to run.
             blueprints: one a task, to be carried out; none: agents that plan write their own.
             iteration: of the run, from 0; the seeds depend on it.
-            version: of the weights to be sampled with; here they are always the learner's own.
+            version: of the weights to be sampled with; they are always the learner's newest.
             progress: called with the number of episodes that have just finished.
         """
         label = COLLECT.get(phase.name, phase.name)
@@ -165,7 +164,7 @@ class LocalCollector:
         return clock
 
     def close(self) -> None:
-        """Close the environments."""
+        """Close the environments, and whoever runs episodes for this process alone."""
         self.runner.close()
 
 

@@ -26,6 +26,7 @@ class SharedRunner:
     def __init__(self, runner: EpisodeRunner, ranks: Ranks, album: Album) -> None:
         self._runner, self._ranks, self._album = runner, ranks, album
         self._told: set[str] = set()  # pictures that all ranks have
+        self.elsewhere_s = 0.0
 
     @property
     def clock(self) -> CollectClock:

@@ -78,6 +78,12 @@ def check_trainable(config: Config) -> Config:
             "model.name is an endpoint, which shows no tokens and no log-probabilities and cannot be trained",
             hint="himac eval takes endpoints; himac train takes local models",
         )
+    if config.parallel.collectors and config.engine.name == "vllm-server":
+        raise ConfigError(
+            f"parallel.collectors = {config.parallel.collectors} with engine.name = 'vllm-server': each collector would hand its "
+            "weights to the one server",
+            hint="parallel.collectors = 0: the server generates for all",
+        )
     for key in ("planner", "executor"):
         if name := getattr(config.eval, key):
             raise ConfigError(f"eval.{key} is for himac eval; training has one model, got {name!r}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from himac.agents.base import Agent
 from himac.algo.estimators import make_estimator, needs
 from himac.chat import ChatFormat, Format, MessageFormat
-from himac.config import Config, is_endpoint
+from himac.config import Config, is_endpoint, override
 from himac.engines.base import BatchEngine, Engine, stepping
 from himac.engines.by_role import EngineByRole
 from himac.engines.endpoint import Usage, check_key
@@ -30,7 +31,8 @@ from himac.learner.policy import ROLES, Policy
 from himac.models.attention import why_padded
 from himac.parallel import ALONE, Ranks
 from himac.plugins import resolve
-from himac.rollout.collect import EpisodeRunner
+from himac.remote import Parts, RemoteRunner
+from himac.rollout.collect import EpisodeRunner, Runner
 from himac.rollout.phases import LocalCollector, TaskStream, phases_of
 from himac.rollout.shared import SharedRunner
 from himac.toml import check_settings
@@ -65,6 +67,7 @@ class Components:
             positions=positions_of(self.policy.model),
             album=self.album,
             ranks=ranks,
+            remote=self._remote(model),
         )
         self.estimator: Any = make_estimator(config.algo.estimator, config.algo.estimator_settings)
 
@@ -109,6 +112,15 @@ class Components:
         self.collector.close()
         self.engine.close()
 
+    def _remote(self, model: str | Path) -> RemoteRunner | None:
+        """Return what has Ray's collectors run the episodes, where there are any; they start with the first episode."""
+        layout = self.config.parallel
+        if not layout.collectors:
+            return None
+        place = os.path.abspath(model) if Path(model).is_dir() else str(model)
+        make, weights = partial(parts_of, self.config, place), partial(self.policy.travelling, self.ranks)
+        return RemoteRunner(layout, make, weights, ranks=self.ranks, album=self.album)
+
     def _critic(self) -> Critic | None:
         """Build the value head that the estimator needs, if it needs one."""
         if not needs(self.estimator, "critic"):
@@ -119,6 +131,22 @@ class Components:
             rate=self.estimator.value_lr,
             coef=self.estimator.value_coef,
         ).to(self.device)
+
+
+def parts_of(config: Config, model: str) -> Parts:
+    """Return what a collector of Ray's is made of; called there.
+
+    Args:
+        config: the run's.
+        model: name, or folder on a disk that the collector sees too.
+    """
+    layout = config.parallel
+    own = override(
+        config, parallel={"collectors": 0}, run={"device": "cuda" if layout.collector_size[1] else "cpu"}
+    )
+    parts = Components(own, model)
+    assert isinstance(parts.collector.runner, EpisodeRunner)
+    return Parts(runner=parts.collector.runner, model=parts.policy.model, album=parts.album)
 
 
 class EvalComponents:
@@ -294,6 +322,7 @@ def build_collector(
     max_live: int = 0,
     album: Album | None = None,
     ranks: Ranks = ALONE,
+    remote: Runner | None = None,
 ) -> LocalCollector:
     """Build what runs episodes of the configured method.
 
@@ -307,6 +336,7 @@ def build_collector(
         max_live: episodes in flight; 0 takes the config's.
         album: of the pictures.
         ranks: the processes of the run.
+        remote: runs the episodes; None: the engine does, here, and the ranks share them.
     """
     max_prompt = config.model.max_prompt
     if positions is not None:
@@ -321,8 +351,9 @@ def build_collector(
         planner_chat=planner_chat,
         album=album,
     )
+    here: Runner = runner if ranks.size == 1 else SharedRunner(runner, ranks, album or Album())
     return LocalCollector(
-        runner if ranks.size == 1 else SharedRunner(runner, ranks, album or Album()),
+        remote or here,
         env.spec,
         agent_class(config),
         agent=config.agent,

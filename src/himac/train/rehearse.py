@@ -18,6 +18,7 @@ from himac.config import Config, override
 from himac.errors import ConfigError
 from himac.learner.checkpoint import TrainState
 from himac.learner.credit import PerRole
+from himac.remote import connected
 from himac.report.run_status import duration
 from himac.runs.console import Console, Silent
 from himac.train.components import Components
@@ -37,14 +38,17 @@ def rehearse(config: Config, *, tasks: int = 2, console: Console | None = None) 
 
     Raises:
         ConfigError: the recipe starts from nothing: there is no model to rehearse with.
+        RunError: Ray has no room for the collectors.
     """
     if config.model.name == "tiny":
         raise ConfigError(
             'model.name = "tiny" has no model before its warm start',
             hint="himac sft RECIPE, then model=RUN/start",
         )
+    with connected(config.parallel):
+        pass  # there is room for the collectors; what they take to start would be most of a small iteration
     few = min(tasks, config.rollout.tasks)
-    reduced = override(config, rollout={"tasks": few}, sft={"demonstrations": 0})
+    reduced = override(config, rollout={"tasks": few}, sft={"demonstrations": 0}, parallel={"collectors": 0})
     before = resident()
     parts = Components(reduced, config.model.name)
     expected = memory_of(parts.policy, reduced)
@@ -57,6 +61,10 @@ def rehearse(config: Config, *, tasks: int = 2, console: Console | None = None) 
         parts.loop(parts.learner(), log=log, outside=log).iterate(TrainState())
     parts.close()
     told = _told(config, few, log.rows, expected, peak.bytes - (before if parts.device.type == "cpu" else 0))
+    if config.parallel.collectors:
+        told["collectors"] = (
+            f"there is room for {config.parallel.collectors}; rehearsed without them, in one process"
+        )
     if config.parallel.shard:
         shared = [(ranks, in_parts(expected, parts.policy, ranks)) for ranks in _RANKS]
         told["a rank"] = ", ".join(f"{_gb(memory.most)} with {ranks}" for ranks, memory in shared)

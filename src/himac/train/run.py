@@ -25,6 +25,7 @@ from himac.learner import checkpoint as ckpt
 from himac.learner.learner import Learner
 from himac.models.attention import why_padded
 from himac.parallel import ALONE, Ranks
+from himac.remote import connected
 from himac.report.run_status import duration, read_status
 from himac.rollout.evaluate import evaluate, subset
 from himac.runs.console import Console, Silent
@@ -126,7 +127,7 @@ def train(config: Config, folder: Path, console: Console | None = None, *, ranks
     """
     console = console if console is not None and ranks.is_first else Silent()
     check_trainable(config)
-    with _held(folder, "himac train", ranks):
+    with _held(folder, "himac train", ranks), connected(config.parallel, here=ranks.is_first):
         return _train(config, folder, console, ranks)
 
 
@@ -265,7 +266,7 @@ class _Session:
         self._config, self._folder = config, folder
         self._parts, self._learner, self._log, self._writer = parts, learner, log, writer
         self._ranks = parts.ranks
-        self._lap_began, self._processor_began = time.perf_counter(), time.process_time()
+        self._lap_began, self._processor_began = time.perf_counter(), self._processor()
 
     def go(self, state: ckpt.TrainState, *, resumed: bool) -> Outcome:
         """Evaluate, train, evaluate."""
@@ -285,8 +286,12 @@ class _Session:
 
     def processor_s(self) -> float:
         """Return the seconds of processor cores, of all ranks, since this was last asked."""
-        began, self._processor_began = self._processor_began, time.process_time()
+        began, self._processor_began = self._processor_began, self._processor()
         return float(self._ranks.sum(np.array(self._processor_began - began)))
+
+    def _processor(self) -> float:
+        """Return the seconds of processor cores so far, of this process and of those that run episodes for it alone."""
+        return time.process_time() + self._parts.collector.runner.elsewhere_s
 
     def out_of_time(self, state: ckpt.TrainState) -> bool:
         """Whether the run has trained for as long as it may."""
