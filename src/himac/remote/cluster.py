@@ -59,7 +59,8 @@ def connected(cfg: ParallelConfig, *, here: bool = True) -> Iterator[None]:
         check_room(cfg)
         yield
         return
-    home = tempfile.mkdtemp(prefix="himac-ray-") if cfg.ray == "local" else ""
+    short = "/tmp" if os.path.isdir("/tmp") else None  # the names of its sockets may not be long
+    home = tempfile.mkdtemp(prefix="himac-ray-", dir=short) if cfg.ray == "local" else ""
     try:
         _connect(cfg.ray, home)
         check_room(cfg)
@@ -97,7 +98,9 @@ def _connect(address: str, home: str) -> None:
         ) from error
     finally:  # a signal ends himac in himac's order, which has an end for Ray in it
         sys.excepthook = hook
-        with contextlib.suppress(ValueError):  # not the main thread
+        with contextlib.suppress(
+            ValueError, TypeError
+        ):  # not the main thread; a handler that is not Python's
             signal.signal(number, handler)
 
 
