@@ -99,6 +99,16 @@ def _ranks_speed(told: Json) -> Iterator[str]:
     yield f"two ranks on two cores against one: collecting {r['collecting']:.2f} times, learning {r['learning']:.2f} times, an iteration {r['iteration']:.2f} times as fast"
 
 
+def _ray_overhead(told: Json) -> Iterator[str]:
+    for r in told["results"]:
+        yield (
+            f"{r['layout']}: {r['processor_s']:.1f} processor seconds an iteration ({100 * r['over_one_process']['processor_s']:+.0f} %), "
+            f"{r['iteration_s']:.1f} s by the clock; the first collection {r['first_collect_s']:.0f} s"
+        )
+    load = told["machine"]["load_average"][0]
+    yield f"Ray {told['ray']}; others were using the machine (load {load:.0f} on {told['machine']['cores']} cores), so the clock says little"
+
+
 def _campaign(told: Json) -> Iterator[str]:
     for section in told["sections"].values():
         yield f"{section['what']}: {section['good']:,} of {section['trials']:,} ({section['took_s'] / 60:.1f} minutes)"
@@ -236,7 +246,7 @@ def _phase_displacement(told: Json) -> Iterator[str]:
 HEADLINES: dict[str, Callable[[Json], Iterator[str]]] = {
     "alfworld_distributions": _alfworld_distributions, "alfworld_parity": _alfworld_parity,
     "alfworld_plans_phases": _alfworld_plans_phases, "phase_displacement": _phase_displacement,
-    "alfworld_speed": _alfworld_speed, "interval_coverage": _interval_coverage, "optimizers": _optimizers, "rollout_speed": _rollout_speed, "vllm_speed": _vllm_speed, "rollout_speed_real": _rollout_speed, "train_speed_real": _train_speed, "memory_model": _memory_model, "no_rounds": _no_rounds, "no_rounds_real": _no_rounds, "smollm2": _smollm2, "gpu_fit": _gpu_fit, "gpu": _gpu, "ranks_speed": _ranks_speed, "campaign": _campaign, "vision_speed": _vision_speed, "vision_describing": _vision_describing, "alfworld_warm_starts": _alfworld_warm_starts, "large_vocabulary": _large_vocabulary, "sokoban_speed": _sokoban_speed,
+    "alfworld_speed": _alfworld_speed, "interval_coverage": _interval_coverage, "optimizers": _optimizers, "rollout_speed": _rollout_speed, "vllm_speed": _vllm_speed, "rollout_speed_real": _rollout_speed, "train_speed_real": _train_speed, "memory_model": _memory_model, "no_rounds": _no_rounds, "no_rounds_real": _no_rounds, "smollm2": _smollm2, "gpu_fit": _gpu_fit, "gpu": _gpu, "ranks_speed": _ranks_speed, "ray_overhead": _ray_overhead, "campaign": _campaign, "vision_speed": _vision_speed, "vision_describing": _vision_describing, "alfworld_warm_starts": _alfworld_warm_starts, "large_vocabulary": _large_vocabulary, "sokoban_speed": _sokoban_speed,
     "time_split": _time_split, "train_speed": _train_speed, "trl_iteration": _trl_iteration, "webshop_search": _webshop_search,
     "taste": _taste, "webshop_shops": _webshop_shops, "webshop_speed": _webshop_speed,
 }  # fmt: skip
