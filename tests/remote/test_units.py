@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from himac.config import Config, override
+from himac.engines.base import lay_into
 from himac.errors import ConfigError, MissingExtraError
 from himac.remote import cluster
 from himac.remote.runner import units_of
@@ -56,6 +57,22 @@ def test_weights_arrive_as_they_were_and_a_tied_head_travels_once() -> None:
     assert there.keys() == state.keys() - {"head"}
     for name, tensor in there.items():
         assert tensor.dtype == state[name].dtype and torch.equal(tensor, state[name])
+
+
+@pytest.mark.parametrize("words", [{}, {"lora_rank": 2}, {"lora_rank": 2, "lora_per_role": True}])
+def test_what_travels_is_what_learning_changes(config: Config, start: Path, words: dict[str, Any]) -> None:
+    if words:
+        pytest.importorskip("peft")
+    cfg = override(config, model=words)
+    learner, collector = (Components(cfg, start).policy for _ in range(2))
+    with torch.no_grad():
+        for p in learner.trainable:
+            p.add_(torch.randn(p.shape, generator=torch.Generator().manual_seed(p.numel())))
+    there = unpacked(packed(learner.travelling()))
+    assert len(there) < len(list(learner.model.parameters())) or not words  # an adapter's model stays at home
+    lay_into(collector.model, there)
+    for (name, ours), theirs in zip(learner.model.named_parameters(), collector.model.parameters()):
+        assert torch.equal(ours, theirs), name
 
 
 @pytest.fixture
