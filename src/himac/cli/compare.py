@@ -37,6 +37,7 @@ class Asked:
     target: float | None
     reference: str
     unseal: bool  # draw the sealed split
+    keep: str  # file for what the finished runs are judged by; "": none
     tune: bool  # search, and stop there
 
 
@@ -46,9 +47,10 @@ class Asked:
         "himac compare compare-sokoban --dry-run",
         "himac compare compare-sokoban --unseal",
         "himac compare runs/run-a runs/run-b --reference flat",
+        "himac compare compare-sokoban --keep sokoban.runs.gz",
     )
 )
-@click.argument("given", nargs=-1, required=True, metavar="PLAN|RUN...", shell_complete=complete_runs)
+@click.argument("given", nargs=-1, required=True, metavar="PLAN|RUN|KEPT...", shell_complete=complete_runs)
 @click.option("--jobs", type=int, metavar="N", default=1, show_default=True, help="Runs at a time.")
 @click.option("--out", metavar="FOLDER", default="", help="Where runs and tables go; left out: runs/PLAN.")
 @click.option("--read", is_flag=True, help="Run nothing; judge what is there.")
@@ -59,12 +61,17 @@ class Asked:
 @click.option("--dry-run", is_flag=True, help="Print every run with its state and stop.")
 @click.option("--tune", is_flag=True, help="Only carry out the plan's [tuning], which comes first anyway.")
 @click.option(
+    "--keep", metavar="FILE", default="", help="Write what finished runs are judged by, some kB each."
+)
+@click.option(
     "--unseal", is_flag=True, help="All runs are done: judge them on the sealed split, and record it."
 )
 def compare(given: tuple[str, ...], out: str, dry_run: bool, jobs: int, **judging: Any) -> None:
-    """Run a plan (.toml) of methods, or set runs side by side."""
+    """Run a plan (.toml) of methods, or set runs side by side: their folders, or files that --keep wrote."""
     asked = Asked(jobs=jobs, **judging)
     paths = [_plan_or_folder(word) for word in given]
+    if any(path.is_file() and path.suffix != ".toml" for path in paths):
+        paths = [_laid(paths, out)]
     if paths[0].suffix != ".toml":
         if asked.unseal:
             raise ConfigError("--unseal needs a plan, whose runs are all done; got run folders")
@@ -102,6 +109,20 @@ def _plan_or_folder(word: str) -> Path:
         return Path(word)
     is_plan = word.endswith(".toml") or word in (known := names(plan=True)) or closest(word, known)
     return find(word, plan=True) if is_plan and not (Path("runs") / word).is_dir() else Path(word)
+
+
+def _laid(files: Sequence[Path], out: str) -> Path:
+    """Lay kept runs in a folder and return it."""
+    from himac.compare.kept import lay
+
+    if others := [path for path in files if not path.is_file() or path.suffix == ".toml"]:
+        raise ConfigError(
+            f"files of kept runs and {str(others[0])!r} are given together",
+            hint="first the files alone, with --out FOLDER; then what goes on there, with the same --out",
+        )
+    folder = Path(out) if out else Path("runs") / files[0].name.partition(".")[0]
+    print(f"{len(lay(files, folder))} runs laid in {folder}\n")
+    return folder
 
 
 def _tuned(asked: Asked, plan: Comparison, out: Path, *, searches: bool) -> Comparison:
@@ -236,6 +257,11 @@ def _judge(asked: Asked, folders: Sequence[Path], criteria: Criteria, out: Path)
         drawn = []
         print(f"{error}: {error.hint}\n")
     print("\n".join(str(path) for path in (out / TABLE, out / JSON, *drawn)))
+    if asked.keep:
+        from himac.compare.kept import keep
+
+        count = keep(out, folders, Path(asked.keep))
+        print(f"{count} finished runs are kept in {asked.keep}")
 
 
 def _read(folders: Sequence[Path]) -> list[Any]:

@@ -20,7 +20,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from himac.compare.comparison import Comparison, PlannedRun, WarmStart, planned_runs
+from himac.compare.comparison import STARTS, Comparison, PlannedRun, WarmStart, planned_runs
 from himac.compare.criteria import Criteria, criteria_of, refuse_low_target
 from himac.config import Config, differences
 from himac.errors import RunError
@@ -262,10 +262,13 @@ def _last_words(log: Path) -> str:
 
 
 def _refuse_other_settings(folder: Path, wanted: Config) -> None:
-    """A folder's run counts for a plan only if the plan would start exactly this run."""
+    """A folder's run counts for a plan only if the plan would start exactly this run, here or where it was made."""
     found = load_saved(folder / CONFIG)
-    same_place = replace(found, run=replace(found.run, dir=wanted.run.dir, name=wanted.run.name))
-    differing = differences(same_place, wanted)
+    model, made_in = found.model, Path(found.run.dir)
+    if Path(model.name).is_relative_to(made_in / STARTS):
+        model = replace(model, name=str(Path(wanted.run.dir) / Path(model.name).relative_to(made_in)))
+    here = replace(found.run, dir=wanted.run.dir, name=wanted.run.name)
+    differing = differences(replace(found, run=here, model=model), wanted)
     if differing:
         told = "; ".join(f"{key} is {got!r}, planned {want!r}" for key, (want, got) in differing.items())
         raise RunError(
