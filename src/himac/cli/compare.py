@@ -37,6 +37,7 @@ class Asked:
     target: float | None
     reference: str
     unseal: bool  # draw the sealed split
+    only: tuple[str, ...]  # patterns of the names of runs to carry out; (): all
     keep: str  # file for what the finished runs are judged by; "": none
     tune: bool  # search, and stop there
 
@@ -53,6 +54,12 @@ class Asked:
 @click.argument("given", nargs=-1, required=True, metavar="PLAN|RUN|KEPT...", shell_complete=complete_runs)
 @click.option("--jobs", type=int, metavar="N", default=1, show_default=True, help="Runs at a time.")
 @click.option("--out", metavar="FOLDER", default="", help="Where runs and tables go; left out: runs/PLAN.")
+@click.option(
+    "--only",
+    multiple=True,
+    metavar="PATTERN",
+    help="Carry out runs of this name: '*-grpo-3'; may be repeated.",
+)
 @click.option("--read", is_flag=True, help="Run nothing; judge what is there.")
 @click.option("--target", type=float, metavar="RATE", help="Report the cost of this success rate, 0 to 1.")
 @click.option(
@@ -188,7 +195,7 @@ def _carry_out(asked: Asked, plan: Comparison, out: Path) -> Sequence[Failure]:
 
     make_folder(out)
     write_criteria(criteria_of(plan), out)
-    return () if asked.read else carry_out(plan, out, jobs=asked.jobs, console=Lasting())
+    return () if asked.read else carry_out(plan, out, jobs=asked.jobs, console=Lasting(), only=asked.only)
 
 
 def _say_plan(plan: Comparison, out: Path) -> None:
