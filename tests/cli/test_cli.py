@@ -27,6 +27,36 @@ def test_help_lists_the_verbs_and_loads_no_torch() -> None:
     assert all(verb in done.stdout for verb in ("train", "sft", "eval", "play", "data", "config", "doctor"))
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "recipes",
+        "runs RUNS",
+        "show RUNS/run-of-0.1.0",
+        "watch RUNS/run-of-0.1.0 --once",
+        "config demo",
+        "train demo --dry-run",
+        "sft demo --dry-run",
+        "compare compare-sokoban --dry-run",
+        "check env=toy --tasks 1",
+        "play env=toy",
+        "play env=webshop",
+    ],
+)
+def test_verbs_that_need_no_model_load_none(words: str) -> None:
+    """Seconds of imports before a person's first board are seconds too many."""
+    given = words.replace("RUNS", str(Path(__file__).parents[1] / "runs")).split()
+    code = (
+        f"import sys; from himac.cli.main import main; status = main({given})\n"
+        "sys.exit(status or 'torch' in sys.modules or 'transformers' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], input="quit\n", capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
 def test_dry_run_prints_a_config_that_reads_back(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert main(["train", "env=toy", "optimizer.lr=1e-5", "--dry-run"]) == 0
     recipe = tmp_path / "resolved.toml"

@@ -58,12 +58,11 @@ resume_option = click.option(
 @dry_run_option
 def train(words: tuple[str, ...], resume: str, rehearsal: bool, dry_run: bool) -> None:
     """Train a run: warm start where asked for, iterations, evaluations."""
-    from himac.parallel.replicated import from_environment
     from himac.train.checks import check_sinks, check_trainable
 
     if resume:
         folder, config = _to_resume(resume, words, "himac train")
-        _run(config, folder, from_environment(config.parallel))
+        _run(config, folder, _ranks(config))
         return
 
     config = check_trainable(config_of(words))
@@ -80,7 +79,7 @@ def train(words: tuple[str, ...], resume: str, rehearsal: bool, dry_run: bool) -
     quiet_libraries()
     check_ready(config)
     recipe, _ = split_recipe(words)
-    ranks = from_environment(config.parallel)
+    ranks = _ranks(config)
     folder = run_folder(config, ranks.first(config.run.name or run_name(recipe, config)))
     if ranks.is_first:
         text = read_text(find(recipe)) if recipe else ""
@@ -94,12 +93,11 @@ def train(words: tuple[str, ...], resume: str, rehearsal: bool, dry_run: bool) -
 @dry_run_option
 def sft(words: tuple[str, ...], resume: str, dry_run: bool) -> None:
     """Make a warm-started model from an expert's demonstrations."""
-    from himac.parallel.replicated import from_environment
     from himac.train.checks import check, check_sinks
 
     if resume:
         folder, config = _to_resume(resume, words, "himac sft")
-        _warm_start(config, folder, from_environment(config.parallel))
+        _warm_start(config, folder, _ranks(config))
         return
     config = check(config_of(words))
     if not config.sft.demonstrations:
@@ -114,11 +112,18 @@ def sft(words: tuple[str, ...], resume: str, dry_run: bool) -> None:
     quiet_libraries()
     check_ready(config, evaluates=False)
     recipe, _ = split_recipe(words)
-    ranks = from_environment(config.parallel)
+    ranks = _ranks(config)
     folder = run_folder(config, ranks.first(config.run.name or run_name(recipe, config, suffix="sft")))
     if ranks.is_first:
         new_run(folder, config, ranks=ranks.size, verb="himac sft")
     _warm_start(config, folder, ranks)
+
+
+def _ranks(config: Config) -> Ranks:
+    """Return the processes of a run, as its launcher started them; loads torch, so a dry run stops before."""
+    from himac.parallel.replicated import from_environment
+
+    return from_environment(config.parallel)
 
 
 def _warm_start(config: Config, folder: Path, ranks: Ranks) -> None:
