@@ -46,7 +46,7 @@ resume_option = click.option(
         "himac train demo",
         "himac train sokoban env.size=[7,7] optimizer.lr=2e-6",
         "himac train env=my_world:MyEnv model=tiny agent.think=false sft.demonstrations=2000",
-        "himac train alfworld --check",
+        "himac train demo --check",
         "himac train --resume demo-20260301-101500",
     )
 )
@@ -193,9 +193,11 @@ def _run(config: Config, folder: Path, ranks: Ranks) -> None:
 def _rehearse(config: Config) -> None:
     """Run a small iteration and say what a whole run takes."""
     from himac.runs.console import Terminal
+    from himac.train.ready import check_ready
     from himac.train.rehearse import rehearse
 
     quiet_libraries()
+    check_ready(config)
     console = Terminal()
     try:
         told = rehearse(config, console=console)
