@@ -62,7 +62,9 @@ def train(words: tuple[str, ...], resume: str, rehearsal: bool, dry_run: bool) -
 
     if resume:
         folder, config = _to_resume(resume, words, "himac train")
-        _run(config, folder, _ranks(config))
+        ranks = _ranks(config)
+        if not _is_finished(config, folder, ranks):
+            _run(config, folder, ranks)
         return
 
     config = check_trainable(config_of(words))
@@ -158,6 +160,24 @@ def _to_resume(name: str, words: tuple[str, ...], verb: str) -> tuple[Path, Conf
             f"{str(folder)!r} was made by {maker}, not by {verb}", hint=f"{maker} --resume {folder}"
         )
     return folder, load_saved(folder / CONFIG)
+
+
+def _is_finished(config: Config, folder: Path, ranks: Ranks) -> bool:
+    """Say so where a run has nothing left to do."""
+    from himac.report.tables import TABLE
+    from himac.runs.folder import CURVE
+    from himac.train.finished import finished
+
+    state = ranks.first(finished(folder, config) if ranks.is_first else None)
+    if state is None:
+        return False
+    ranks.close()
+    if ranks.is_first:
+        of = f"iteration {state.iteration} of {config.run.iterations}"
+        limit = "" if state.iteration >= config.run.iterations else ", where a budget was spent"
+        print(f"run    {folder} is finished: {of}{limit}; nothing is left to do")
+        print(f"curve  {folder / CURVE}\ntable  {folder / TABLE}")
+    return True
 
 
 def _run(config: Config, folder: Path, ranks: Ranks) -> None:
