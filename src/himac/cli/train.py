@@ -45,7 +45,7 @@ resume_option = click.option(
     epilog=examples(
         "himac train demo",
         "himac train sokoban env.size=[7,7] optimizer.lr=2e-6",
-        "himac train env=my_world:MyEnv model=tiny agent.think=false sft.demonstrations=2000",
+        "himac train recipe.toml seed=1 run.name=second",
         "himac train demo --check",
         "himac train --resume demo-20260301-101500",
     )
