@@ -14,7 +14,9 @@ from himac.runs.folder import METRICS, read_rows
 from himac.types import Row
 
 TABLE = "table.md"  # of a run
-OVERLAP = "Careful: under this protocol the splits overlap; goals of the evaluation are also trained on."
+OVERLAP = (
+    "Careful: the world says that its splits overlap: tasks of the evaluation may be among those trained on."
+)
 _NAMES = {
     "iteration": "iteration",
     "split": "split",
@@ -52,7 +54,7 @@ def evaluation_table(rows: Sequence[Row], *, width: int | None = None) -> str:
     while width is not None and len(keys) > 1 and len(shown.partition("\n")[0]) > width:
         keys.pop()
         shown = markdown([_NAMES[key] for key in keys], [row[: len(keys)] for row in cells])
-    return "\n".join([shown, *provenance_lines(rows)])
+    return "\n".join([shown, *(narrow(line, width) for line in provenance_lines(rows))])
 
 
 def run_table(folder: Path, *, width: int | None = None) -> str:
