@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from himac.cli.given import complete_runs, examples, tell_broken
+from himac.cli.given import complete_runs, examples, room, tell_broken
 from himac.errors import ConfigError, DataError, HimacError, MissingFileError, RunError
 from himac.text import clean
 
@@ -141,13 +142,14 @@ def _tuned(asked: Asked, plan: Comparison, out: Path, *, searches: bool) -> Comp
     found = with_tuned(plan, out)
     if plan.tuning is None or found.tuned or not searches:
         return found
+    from himac.report.tables import narrow
     from himac.runs.console import Lasting
 
     search, folder = search_of(plan), out / FOLDER
     _raise_first(carry_out(search, folder, jobs=asked.jobs, console=Lasting()))
     told = choose(plan, planned_runs(search, folder)[1])
     write_tuned(told, out)
-    print(clean("\n".join(paragraphs_of(told))))
+    print(clean(narrow("\n".join(paragraphs_of(told)), room())))
     return with_tuned(plan, out)
 
 
@@ -199,16 +201,51 @@ def _carry_out(asked: Asked, plan: Comparison, out: Path) -> Sequence[Failure]:
 
 
 def _say_plan(plan: Comparison, out: Path) -> None:
-    """Print every run with its state and the command that it is."""
+    """Print every run with its state and the command that it is: a line each, or, in a terminal, as it can be read."""
     from himac.compare.comparison import planned_runs
     from himac.compare.runner import state_of
 
     starts, runs = planned_runs(plan, out)
-    for start in starts:
-        state = "done" if start.model.is_dir() else "missing"
-        print(f"{state:7}  himac sft {shlex.join(start.words)}")
-    for run in runs:
-        print(f"{state_of(run):7}  himac train {shlex.join(run.words)}")
+    told = [
+        ("done" if start.model.is_dir() else "missing", start.folder, "sft", start.words) for start in starts
+    ]
+    told += [(state_of(run), run.folder, "train", run.words) for run in runs]
+    width = room()
+    for state, folder, verb, words in told:
+        command = ["himac", verb, *map(_short, words)]
+        if width is None:
+            print(f"{state:7}  {shlex.join(command)}")
+        else:
+            print(f"{state:7}  {folder.name}\n{_laid_out(command, width)}")
+    if width is not None:
+        states = Counter(state for state, *_ in told)
+        print(f"\n{', '.join(f'{count} {state}' for state, count in states.items())}; folder {out}")
+
+
+def _short(word: str) -> str:
+    """Return a word of a command as a person would type it: a recipe by its name, text without needless quotes."""
+    from himac.recipes import HOME
+    from himac.toml import read_value
+
+    key, is_set, value = word.partition("=")
+    if is_set:
+        text = read_value(value)
+        is_plain = isinstance(text, str) and text.isprintable() and read_value(text) == text
+        return f"{key}={text}" if is_plain else word
+    path = Path(word)
+    is_own = Path(path.name).exists() or Path(path.stem).exists()  # a file of the user's comes first
+    return path.stem if path.parent == HOME and not is_own else word
+
+
+def _laid_out(words: Sequence[str], width: int) -> str:
+    """Return a command over several lines that a shell takes as one."""
+    lines = [" " * 8]
+    for word in map(shlex.quote, words):
+        if len(lines[-1]) + len(word) + 3 > width and lines[-1].strip():
+            lines[-1] += " \\"
+            lines.append(" " * 12)
+        lines[-1] += f" {word}"
+    return "\n".join(lines)
 
 
 def _gather(given: Sequence[Path]) -> tuple[list[Path], Criteria, Path]:
@@ -241,6 +278,7 @@ def _judge(asked: Asked, folders: Sequence[Path], criteria: Criteria, out: Path)
     from himac.compare.tables import markdown_of
     from himac.compare.tuning import FILE as TUNED
     from himac.files import make_folder, read_json, write_text
+    from himac.report.tables import narrow
 
     if asked.reference:
         criteria = replace(criteria, reference=asked.reference)
@@ -257,12 +295,12 @@ def _judge(asked: Asked, folders: Sequence[Path], criteria: Criteria, out: Path)
     make_folder(out)
     write_text(out / JSON, json.dumps(told, indent=1) + "\n")
     write_text(out / TABLE, page)
-    print(clean(page))
+    print(clean(narrow(page, room())))
     try:
         drawn = plot_comparison(told, out / CURVES)
     except DataError as error:  # the table stands without
         drawn = []
-        print(f"{error}: {error.hint}\n")
+        print(narrow(f"{error}: {error.hint}\n", room()))
     print("\n".join(str(path) for path in (out / TABLE, out / JSON, *drawn)))
     if asked.keep:
         from himac.compare.kept import keep

@@ -76,9 +76,9 @@ def check(name: str, settings: tuple[str, ...]) -> None:
 @click.option("--to", metavar="FOLDER", default="", help="Where it goes; left out: exported/RUN.")
 @click.option("--push-to-hub", metavar="NAME", default="", help="Also upload it to the Hugging Face hub.")
 def export(run: str, checkpoint: str, to: str, push_to_hub: str) -> None:
-    """Write a run's model for others: adapter merged, safetensors, a model card.
+    """Write a run's model for others, with a model card.
 
-    The folder loads in transformers and vLLM without himac.
+    The adapter is merged, the weights are safetensors: the folder loads in transformers and vLLM without himac.
     """
     from himac.train.evaluate import find_model
     from himac.train.export import check_login, export_model, push

@@ -72,7 +72,7 @@ function lead(run) {
   const world = of("env.name") ?? episodeWorld(run);
   const model = of("model.name");
   const overlap = run.machine.world?.splits_overlap
-    ? " Careful: under this protocol the splits overlap; goals of the evaluation are also trained on."
+    ? " Careful: the world says that its splits overlap: tasks of the evaluation may be among those trained on."
     : "";
   const parts = [method, world && ` on ${world}`, model && `, starting from ${model.split("/").slice(-2).join("/")}`].filter(Boolean);
   return `${parts.join("")}. Seed ${of("run.seed") ?? 0}.${overlap}`;
