@@ -75,7 +75,10 @@ class Asked:
     "--unseal", is_flag=True, help="All runs are done: judge them on the sealed split, and record it."
 )
 def compare(given: tuple[str, ...], out: str, dry_run: bool, jobs: int, **judging: Any) -> None:
-    """Run a plan (.toml) of methods, or set runs side by side: their folders, or files that --keep wrote."""
+    """Run a plan (.toml) of methods, or set runs side by side.
+
+    Runs are given as their folders, or as files that --keep wrote.
+    """
     asked = Asked(jobs=jobs, **judging)
     paths = [_plan_or_folder(word) for word in given]
     if any(path.is_file() and path.suffix != ".toml" for path in paths):
