@@ -27,7 +27,7 @@ class RunLog:
         iterations: of the run, for the lines.
         sinks: further places for metrics.
         save_episodes: whether training episodes go to episodes.jsonl; those of evaluations always do.
-        ahead: given each row, returns what is to be said of the time that is left; None: nothing is.
+        ahead: given each row, returns what says, whenever it is asked, how long the run will take; None: nobody is told.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class RunLog:
         iterations: int,
         sinks: Sequence[Sink] = (),
         save_episodes: bool = True,
-        ahead: Callable[[Row], str] | None = None,
+        ahead: Callable[[Row], Callable[[], str]] | None = None,
     ) -> None:
         self._writer, self._console, self._sinks = writer, console, sinks
         self._iterations, self._save_episodes, self._ahead = iterations, save_episodes, ahead

@@ -187,14 +187,24 @@ def _train(config: Config, folder: Path, console: Console, ranks: Ranks) -> Outc
         parts.close()
 
 
-def time_left(folder: Path, config: Config) -> Callable[[Row], str]:
-    """Return what tells, row by row, how long the run will still take."""
+def time_left(folder: Path, config: Config) -> Callable[[Row], Callable[[], str]]:
+    """Return what takes row by row and returns what says, whenever it is asked, how long the run will still take.
+
+    It says nothing where the time is over, and where the evaluation under way is all that is left: its own bar tells.
+    """
     rows = list(read_rows(folder / METRICS))
 
-    def ahead(row: Row) -> str:
+    def ahead(row: Row) -> Callable[[], str]:
         rows.append(row)
-        left_s = read_status(rows, config).left_s
-        return f"run: about {duration(left_s)} left" if left_s else ""
+        status, since = read_status(rows, config), time.monotonic()
+        is_last = status.stage == "evaluating" and (status.left_s or 0.0) <= status.part_s
+        until = since + (0.0 if is_last or not status.left_s else status.left_s)
+
+        def told() -> str:
+            left_s = until - time.monotonic()
+            return f"run: about {duration(left_s)} left" if left_s >= 1 else ""
+
+        return told
 
     return ahead
 
