@@ -14,9 +14,9 @@ from rich.console import Console
 
 from himac.config import load_config
 from himac.report.run_status import duration
-from himac.runs.console import Terminal, fitted
-from himac.runs.folder import METRICS
-from himac.runs.log import no_signal_lines, phase_line
+from himac.runs.console import Silent, Terminal, fitted
+from himac.runs.folder import METRICS, RunWriter
+from himac.runs.log import RunLog, no_signal_lines, phase_line
 from himac.train.run import time_left
 
 ROW = {
@@ -106,3 +106,43 @@ def test_a_bar_asks_its_note_again(
     terminal.close()
     said = capfd.readouterr().err
     assert "run: about 99 s left" in said and "run: about 98 s left" in said
+
+
+class _Heard(Silent):
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.lines.append(text)
+
+
+@pytest.mark.parametrize(
+    ("trouble", "told"),
+    [({"kl": 1.6}, "algo.kl_coef"), ({"moved": 0.02}, "optimizer.lr"), ({"samples": 0}, "rollout.tasks")],
+)
+def test_what_goes_wrong_three_times_in_a_row_is_explained_once(
+    tmp_path: Path, trouble: dict[str, float], told: str
+) -> None:
+    heard, bad = _Heard(), {**ROW, **trouble}
+    log = RunLog(RunWriter(tmp_path), heard, iterations=40)
+    for row in (bad, bad, ROW, bad, bad, {**bad, "phase": "executor"}):
+        log.phase(row, [], {})
+    assert len(heard.lines) == 6 and not any(told in line for line in heard.lines)
+    for _ in range(4):
+        log.phase(bad, [], {})
+    log.close()
+    explained = [line for line in heard.lines if not line.startswith("step ")]
+    assert sum(told in line for line in explained) == 1
+    assert max(map(len, explained)) <= 80
+    if "kl" in trouble:
+        assert "kl 1.60 nats a token" in explained[0] and "some 5 times as likely as there" in explained[1]
+
+
+def test_a_process_that_does_not_write_says_and_writes_nothing(tmp_path: Path) -> None:
+    heard = _Heard()
+    log = RunLog(None, heard, iterations=40)
+    log.phase(ROW, [], {})
+    log.evaluation({"phase": "eval"}, [])
+    log.collecting("planner", 3)(3)
+    log.close()
+    assert not heard.lines and not list(tmp_path.iterdir())

@@ -40,7 +40,7 @@ from himac.runs.folder import (
     RunWriter,
     read_rows,
 )
-from himac.runs.log import NoLog, RunLog
+from himac.runs.log import RunLog
 from himac.runs.machine import describe_machine
 from himac.runs.sinks import make_sinks
 from himac.runs.trackers import LEFT_BEHIND
@@ -164,22 +164,18 @@ def _train(config: Config, folder: Path, console: Console, ranks: Ranks) -> Outc
     learner = parts.learner()
     state, is_resumed = _take_up(folder, learner, console, ranks)
     writer = RunWriter(folder, lengths=state.lengths, album=parts.album) if ranks.is_first else None
-    log: RunLog | NoLog = NoLog()
-    if writer is not None:
-        log = RunLog(
-            writer,
-            console,
-            iterations=config.run.iterations,
-            sinks=make_sinks(
-                config.run.sinks,
-                folder,
-                config=config,
-                after=state.iteration if is_resumed else None,
-                say=console.say,
-            ),
-            save_episodes=config.run.save_episodes,
-            ahead=time_left(folder, config),
-        )
+    after = state.iteration if is_resumed else None
+    sinks = (
+        make_sinks(config.run.sinks, folder, config=config, after=after, say=console.say) if writer else ()
+    )
+    log = RunLog(
+        writer,
+        console,
+        iterations=config.run.iterations,
+        sinks=sinks,
+        save_episodes=config.run.save_episodes,
+        ahead=time_left(folder, config) if writer else None,
+    )
     try:
         return _Session(config, folder, parts, learner, log, writer).go(state, resumed=is_resumed)
     finally:
@@ -269,7 +265,7 @@ class _Session:
         folder: Path,
         parts: Components,
         learner: Learner,
-        log: RunLog | NoLog,
+        log: RunLog,
         writer: RunWriter | None,
     ) -> None:
         self._config, self._folder = config, folder
