@@ -16,7 +16,7 @@ from himac.config import load_config
 from himac.report.run_status import duration
 from himac.runs.console import Silent, Terminal, fitted
 from himac.runs.folder import METRICS, RunWriter
-from himac.runs.log import RunLog, no_signal_lines, phase_line
+from himac.runs.log import RunLog, far_lines, no_signal_lines, phase_line
 from himac.train.run import time_left
 
 ROW = {
@@ -135,6 +135,7 @@ def test_what_goes_wrong_three_times_in_a_row_is_explained_once(
     assert sum(told in line for line in explained) == 1
     assert max(map(len, explained)) <= 80
     if "kl" in trouble:
+        assert max(map(len, far_lines({"kl": 99.0}))) <= 80
         assert "kl 1.60 nats a token" in explained[0] and "some 5 times as likely as there" in explained[1]
 
 

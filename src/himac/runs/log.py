@@ -180,8 +180,8 @@ def far_lines(row: Row) -> list[str]:
     times = math.exp(min(row["kl"], 9.0))
     return [
         f"kl {row['kl']:.2f} nats a token, and high {_PATIENCE} times in a row: far from its start, the",
-        f"model's tokens are on average some {times:.0f} times as likely as there. That may do while",
-        "success rises. If it falls, or plans turn to nonsense, what helps:",
+        f"model's tokens are on average some {times:.0f} times as likely as there. That",
+        "may do while success rises. If it falls, or plans turn to nonsense, what helps:",
         "  - a higher algo.kl_coef, or a lower optimizer.lr",
     ]
 
