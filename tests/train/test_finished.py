@@ -112,6 +112,7 @@ def test_a_run_without_a_final_evaluation_is_finished_by_its_last_checkpoint(
     new_run(run, config)
     shutil.copytree(start, run / START)
     assert main(["train", "--resume", str(run)]) == 0
+    assert capsys.readouterr().out.startswith("no evaluation (eval.every, eval.final)\n")
     assert main(["train", "--resume", str(run)]) == 0
     assert "is finished: iteration 1 of 50, where a budget was spent; nothing" in capsys.readouterr().out
     _doubled(run / EPISODES)

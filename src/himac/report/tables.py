@@ -47,6 +47,8 @@ def evaluation_table(rows: Sequence[Row], *, width: int | None = None) -> str:
     |-------|----------|---------|---------------|
     | val   | 2        | 0.500   | 0.100 - 0.900 |
     """
+    if not rows:
+        return "no evaluation (eval.every, eval.final)"
     lines = [line for row in rows for line in _with_kinds(row)]
     keys = [key for key in _NAMES if any(key in line for line in lines)]
     cells = [[_cell(line, key) for key in keys] for line in lines]

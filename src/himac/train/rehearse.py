@@ -110,9 +110,9 @@ class Timed:
         """Pass it on."""
         self._console.say(text)
 
-    def note(self, text: str) -> None:
+    def note(self, told: Callable[[], str]) -> None:
         """Pass it on."""
-        self._console.note(text)
+        self._console.note(told)
 
     def collecting(self, title: str, total: int) -> Callable[[int], None]:
         """Return a progress callback that looks at the clock."""

@@ -7,10 +7,11 @@ would have had: whatever is random is derived from the seed and the step.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,8 +19,8 @@ import torch
 
 from himac.config import Config, override, vision_settings
 from himac.envs.base import make_expert
-from himac.errors import ConfigError, DataError, ModelError
-from himac.files import read_json, sync, sync_tree, writing
+from himac.errors import ConfigError, DataError, HimacError, ModelError
+from himac.files import read_json, sync, sync_tree, write_text, writing
 from himac.learner import checkpoint as ckpt
 from himac.learner.learner import Learner
 from himac.learner.policy import Policy
@@ -41,7 +42,7 @@ ASKING, REPLAYING, DESCRIBING, IMITATING = (
     "warm start",
 )
 """What a console is told that a warm start is doing, in this order."""
-_NAME, _WAY = "model", "model_at"  # in machine.json
+_NAME, _WAY, _SECONDS = "model", "model_at", "warm_start_s"  # in machine.json
 _SAVE_EVERY_S = 60.0  # of a warm start; and never more than a twentieth of its time goes into saving
 _SAY_EVERY_S = 60.0  # a fifth of the steps may take hours
 
@@ -69,7 +70,8 @@ def starting_model(
     work = folder / WARMING
     model = work / ckpt.MODEL
     if config.sft.demonstrations:
-        build_start(config, model, console, ranks=ranks, work=work)
+        with _timed(folder, ranks):
+            build_start(config, model, console, ranks=ranks, work=work)
     elif ranks.is_first:
         _save_merged(Policy.load(config.model.name, config.model, device=torch.device("cpu")), model)
     if ranks.is_first:
@@ -80,6 +82,26 @@ def starting_model(
         shutil.rmtree(work, ignore_errors=True)
     ranks.wait()
     return made
+
+
+@contextlib.contextmanager
+def _timed(folder: Path, ranks: Ranks) -> Iterator[None]:
+    """Add the seconds that a warm start takes to what the run's folder remembers: it may take several processes.
+
+    One that is killed outright (SIGKILL) tells nothing of its time.
+    """
+    began = time.monotonic()
+    try:
+        yield
+    finally:
+        path = folder / MACHINE
+        if ranks.is_first and path.is_file():
+            with contextlib.suppress(
+                HimacError, TypeError, ValueError
+            ):  # damaged: a time is not worth a warm start
+                told = dict(read_json(path))
+                seconds = float(told.get(_SECONDS, 0.0)) + time.monotonic() - began
+                write_text(path, json.dumps(told | {_SECONDS: round(seconds, 1)}, indent=1) + "\n")
 
 
 def check_begins(config: Config) -> None:
