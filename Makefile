@@ -1,5 +1,5 @@
 # make demo    set everything up and run the main job: Sokoban, warm start, HiMAC, evaluation before and after
-# make test    set everything up and run the tests
+# make test    set everything up and run the tests, on up to four cores; WORKERS=0 takes one process
 # make test-all   with some minutes of further cases, most of them of several processes
 # make check   lint, types, tests, docs: what CI runs, without the small demo
 # make docs    the site, into site/: pages, API reference, a notebook, a sample report; warnings are errors
@@ -53,11 +53,14 @@ endif
 demo: setup
 	$(BIN)/himac train demo
 
+# one thread a worker: two that fight for a core are slower than one
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n $(or $(WORKERS),auto --maxprocesses 4) --dist worksteal
+
 test: setup
-	$(BIN)/pytest
+	$(PYTEST)
 
 test-all: setup
-	$(BIN)/pytest -m "rare or not rare"
+	$(PYTEST) -m "rare or not rare"
 
 lint: setup
 	$(BIN)/ruff check .

@@ -11,7 +11,17 @@ from pathlib import Path
 import pytest
 
 from himac.errors import DataError, RunError
-from himac.files import LOCK, make_folder, owned, parse_json, parse_toml, read_json, read_text, write_text
+from himac.files import (
+    LOCK,
+    as_usual,
+    make_folder,
+    owned,
+    parse_json,
+    parse_toml,
+    read_json,
+    read_text,
+    write_text,
+)
 
 _HOLDS = """
 import sys, time
@@ -79,3 +89,42 @@ def test_a_byte_order_mark_is_no_part_of_a_text(tmp_path: Path) -> None:
         read_text(path)
     with pytest.raises(DataError, match="cannot read"):
         read_text(tmp_path / "nothing")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there are no permissions of this kind")
+@pytest.mark.parametrize(
+    ("umask", "file", "folder"), [(0o022, 0o644, 0o755), (0o002, 0o664, 0o775), (0o077, 0o600, 0o700)]
+)
+def test_what_a_library_wrote_for_its_owner_alone_gets_the_usual_permissions(
+    tmp_path: Path, umask: int, file: int, folder: int
+) -> None:
+    home = tmp_path / "model"
+    home.mkdir(mode=0o700)
+    (home / "sub").mkdir(mode=0o700)
+    for name in ("a.safetensors", "sub/b.safetensors"):
+        (home / name).touch(mode=0o600)
+    (home / "run.sh").touch()
+    (home / "run.sh").chmod(0o711)
+    before = os.umask(umask)
+    try:
+        as_usual(home)
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (home, *home.rglob("*"))}
+    assert modes == {
+        "model": folder, "sub": folder, "a.safetensors": file, "b.safetensors": file, "run.sh": 0o711 | file,
+    }  # fmt: skip
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there are no permissions of this kind")
+def test_a_file_alone_gets_them_and_its_folder_is_left(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    own = tmp_path / "rank.safetensors"
+    own.touch(mode=0o600)
+    before = os.umask(0o022)
+    try:
+        as_usual(own)
+    finally:
+        os.umask(before)
+    assert (own.stat().st_mode & 0o777, tmp_path.stat().st_mode & 0o777) == (0o644, 0o700)
+    assert [path.name for path in tmp_path.iterdir()] == ["rank.safetensors"]

@@ -213,6 +213,39 @@ def test_text_from_outside_is_made_harmless() -> None:
     assert dumps({"reward": math.nan, "x": [math.inf, 1]}) == '{"reward":null,"x":[null,1]}'
 
 
+def test_a_world_that_breaks_its_characters_trains_is_kept_and_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Half a surrogate pair has no UTF-8: it must reach neither a tokenizer, nor a file, nor a terminal."""
+    (tmp_path / "broken_world.py").write_text(
+        "import dataclasses\n"
+        "from himac.envs.toy import ToyEnv\n"
+        "def broken(seen):\n"
+        "    return dataclasses.replace(seen, text='x \\ud83d y ' + seen.text)\n"
+        "class Broken(ToyEnv):\n"
+        "    def __init__(self):\n"
+        "        super().__init__(doors=1, max_steps=20, sizes={'train': 2, 'val': 2, 'test': 2})\n"
+        "    def reset(self, task, **seed):\n"
+        "        return broken(super().reset(task, **seed))\n"
+        "    def step(self, action):\n"
+        "        result = super().step(action)\n"
+        "        return dataclasses.replace(result, observation=broken(result.observation))\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    config = load_config(
+        None,
+        [
+            "env=broken_world:Broken", "model=tiny", "model.tiny=[32,1,400]", "agent.think=false", "agent.max_steps=2",
+            "agent.planner_tokens=8", "agent.executor_tokens=8", "run.iterations=1", "sft.demonstrations=4", "rollout.tasks=1", "rollout.group_size=2",
+            "rollout.executor_group_size=2", "eval.tasks=2", "eval.every=1", f"run.dir={str(tmp_path)!r}", "run.name=run",
+        ],
+    )  # fmt: skip
+    assert himac.train(config).state.iteration == 1
+    assert "x ? y" in (tmp_path / "run" / "episodes.jsonl").read_text(encoding="utf-8")
+    assert main(["show", str(tmp_path / "run")]) == 0
+    assert "x ? y" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     "word",
     [

@@ -110,6 +110,26 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
 
 
+def as_usual(path: Path) -> None:
+    """Give a file, or a folder and all in it, the permissions that what is made here gets (umask).
+
+    safetensors and Python's temporary folders are for their owner alone; nobody could serve or read such a model.
+    """
+    home = path if path.is_dir() else path.parent
+    probe = home / f".part-mode-{os.getpid()}"
+    with contextlib.suppress(OSError):  # a file system without permissions
+        handle = os.open(probe, os.O_WRONLY | os.O_CREAT, 0o666)
+        try:
+            mode = os.fstat(handle).st_mode & 0o666
+        finally:
+            os.close(handle)
+            probe.unlink()
+        for part in (path, *path.rglob("*")):
+            also = mode | (mode & 0o444) >> 2 if part.is_dir() else mode  # who may read a folder may enter it
+            if part.stat().st_mode & also != also:
+                part.chmod(part.stat().st_mode & 0o7777 | also)
+
+
 def sync(path: Path) -> None:
     """Bring a file, or a folder's list of names, to the disk."""
     if path.is_dir():

@@ -97,9 +97,20 @@ def check_settings(
     """
     kinds = _parameters(factory)
     if list(kinds) == ["settings"] and is_dataclass(kinds["settings"]):
-        build(kinds["settings"], tree, where)
+        own: Kind = kinds["settings"]
+        check_keys(_hints(own), tree, where)
+        build(own, tree, where)  # which may refuse more
     else:
-        _checked({name: kind for name, kind in kinds.items() if name not in given}, tree, where)
+        check_keys({name: kind for name, kind in kinds.items() if name not in given}, tree, where)
+
+
+def check_keys(kinds: Mapping[str, Kind], tree: object, where: str) -> None:
+    """Refuse a key of an open section that neither its owner nor, as the `name` of the owner, the section has.
+
+    Raises:
+        ConfigError: as for `build`.
+    """
+    _checked({"name": str, **kinds}, tree, where)
 
 
 def flat(tree: Mapping[str, Kind], prefix: str = "") -> Table:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import subprocess
 import sys
+import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 
-from himac.cli.main import main
+from himac.cli.main import app, main
 from himac.config import load_config
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def _fails(capsys: pytest.CaptureFixture[str], *words: str) -> str:
@@ -25,6 +31,54 @@ def test_help_lists_the_verbs_and_loads_no_torch() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0
     assert all(verb in done.stdout for verb in ("train", "sft", "eval", "play", "data", "config", "doctor"))
+
+
+def _commands(group: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    yield path
+    for name, command in getattr(group, "commands", {}).items():
+        yield from _commands(command, (*path, name))
+
+
+@pytest.mark.parametrize("path", list(_commands(app)), ids=lambda path: " ".join(path) or "himac")
+def test_a_help_page_fits_a_terminal_and_nothing_on_it_is_cut(
+    path: tuple[str, ...], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main([*path, "--help"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    told = "\n".join(lines).partition("Commands:")[2]
+    assert "..." not in told  # click's own for a summary that it had no room for
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "recipes",
+        "runs RUNS",
+        "show RUNS/run-of-0.1.0",
+        "watch RUNS/run-of-0.1.0 --once",
+        "config demo",
+        "train demo --dry-run",
+        "sft demo --dry-run",
+        "compare compare-sokoban --dry-run",
+        "check env=toy --tasks 1",
+        "play env=toy",
+        "play env=webshop",
+    ],
+)
+def test_verbs_that_need_no_model_load_none(words: str) -> None:
+    """Seconds of imports before a person's first board are seconds too many."""
+    given = words.replace("RUNS", str(Path(__file__).parents[1] / "runs")).split()
+    code = (
+        f"import sys; from himac.cli.main import main; status = main({given})\n"
+        "sys.exit(status or 'torch' in sys.modules or 'transformers' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], input="quit\n", capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
 
 
 def test_dry_run_prints_a_config_that_reads_back(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -95,7 +149,23 @@ def test_doctor_reports_without_failing(capsys: pytest.CaptureFixture[str]) -> N
     assert main(["doctor"]) == 0
     said = capsys.readouterr().out
     assert "torch" in said and "torchrun --nproc-per-node N" in said and "ok  sharded weights" in said
-    assert "Ray" in said and ("parallel.collectors" in said or "himac[ray]" in said)
+    assert "Ray" in said and "parallel.collectors=N" in said
+    assert max(map(len, said.splitlines())) <= 80
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"][
+        "optional-dependencies"
+    ]
+    told = said.partition("extras:")[2].partition("folders")[0].splitlines()[1:]
+    found = {line[6:].split()[0]: line[2:4] for line in told if line.strip()}
+    assert set(found) == set(extras) and found["dev"] == "ok"
+
+
+def test_doctor_sees_what_is_missing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "alembic" else find(name))
+    assert main(["doctor"]) == 0
+    assert "  -   mlflow       run.sinks = ['mlflow']" in capsys.readouterr().out.splitlines()
 
 
 @pytest.mark.parametrize("form", ["words", "grid", "image"])

@@ -105,7 +105,7 @@ def test_a_world_that_is_tested_on_what_it_was_trained_on_is_told(
     Path("apart.py").write_text(source)
     assert main(["check", "env=overlapping:Courier", "env.rooms=4", "env.parcels=1"]) == 0
     told = capsys.readouterr().out
-    assert "4 of 4 problems of 'test' begin as one of 'train' does" in told
+    assert "splits     4 of 4 beginnings of 'test' are those of tasks in 'train'. If the tasks are" in told
     assert main(["check", "env=apart:Courier", "env.rooms=4", "env.parcels=1"]) == 0
     assert "splits" not in capsys.readouterr().out
 

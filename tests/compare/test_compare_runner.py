@@ -14,7 +14,7 @@ from written import write_plan
 
 from himac.cli.main import app, main
 from himac.compare.comparison import planned_runs, read_comparison
-from himac.compare.runner import state_of
+from himac.compare.runner import _fitting, state_of
 from himac.config import override, to_toml
 from himac.errors import RunError
 from himac.report.reading import read_metrics
@@ -109,6 +109,18 @@ def test_a_killed_comparison_goes_on_and_a_finished_one_is_only_read(
     assert capsys.readouterr().out.startswith(page)
     assert main(["compare", str(out)]) == 0  # the folder alone, under the plan's names
     assert capsys.readouterr().out.startswith(page)
+
+
+def test_a_part_of_a_plan_is_carried_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = planned_runs(read_comparison(_plan(tmp_path)), tmp_path)[1]
+    names = [run.folder.name for run in _fitting(runs, ["*-grpo-*"])]
+    assert names == ["toy-grpo-0"] and len(_fitting(runs, [])) == 2
+    assert (
+        main(["compare", str(tmp_path / "plan.toml"), "--out", str(tmp_path / "o"), "--only", "toy-grop-0"])
+        == 2
+    )
+    told = capsys.readouterr().err
+    assert "--only 'toy-grop-0' fits none of the plan's runs" in told and "did you mean 'toy-grpo-0'" in told
 
 
 @pytest.mark.slow

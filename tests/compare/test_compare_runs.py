@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from himac.compare.summary import summarise
 from himac.compare.tables import markdown_of, sentence
 from himac.config import load_config
 from himac.errors import ConfigError, DataError
+from himac.report.tables import markdown, narrow
 from himac.runs.folder import EPISODES, METRICS
 
 
@@ -162,3 +165,47 @@ def test_the_command_reads_runs_and_writes_tables_and_curves(
     assert "- GRPO ends above HiMAC: not shown. -30.0 points" in two and "One seed shows nothing" in two
     assert main(["compare", *some, "--reference", "gpro"]) == 2
     assert "did you mean 'grpo'?" in capsys.readouterr().err
+
+
+def test_a_terminal_gets_all_of_the_table_as_wide_as_it_is(
+    runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("himac.cli.compare.room", lambda: 80)
+    assert main(["compare", str(runs), "--target", "0.45", "--out", str(runs / "x")]) == 0
+    shown, page = (
+        capsys.readouterr().out.partition("\n" + str(runs))[0],
+        (runs / "x" / "table.md").read_text(),
+    )
+    assert max(map(len, page.splitlines())) > 100 > 80 >= max(map(len, shown.splitlines()))
+    said, meant = (set(re.sub(r"[|]|-{3,}", " ", text).split()) for text in (shown, page))
+    assert said == meant  # each cell and each word
+    rows = [line for line in shown.splitlines() if line.startswith("| HiMAC")]
+    assert len(rows) > len([line for line in page.splitlines() if line.startswith("| HiMAC")])
+
+
+def test_a_table_of_one_column_or_one_wide_cell_stays_as_it_is() -> None:
+    page = markdown(["a" * 30], [["b"]]) + "\n\nsome words"
+    assert narrow(page, 20) == page == narrow(page, None)
+    wide = markdown(["m", "x" * 30, "y"], [["n", "1", "2"]])
+    assert narrow(wide, 20) == markdown(["m", "x" * 30], [["n", "1"]]) + "\n\n" + markdown(
+        ["m", "y"], [["n", "2"]]
+    )
+
+
+def test_a_dry_run_prints_commands_that_a_shell_takes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["compare", "compare-sokoban", "--dry-run"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert (
+        "missing  himac sft demo sft.style=himac run.seed=0 run.dir=runs/compare-sokoban/starts run.name=sokoban-himac-0"
+        in lines
+    )
+    monkeypatch.setattr("himac.cli.compare.room", lambda: 80)
+    assert main(["compare", "compare-sokoban", "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines())) <= 80
+    blocks = re.split(r"^(?=missing )", out.partition("\n\n")[0], flags=re.M)[1:]
+    told = [" ".join(shlex.split(block.partition("\n")[2].replace("\\\n", ""))) for block in blocks]
+    assert told == [line.removeprefix("missing  ") for line in lines]
+    assert out.endswith(f"\n\n{len(lines)} missing; folder runs/compare-sokoban\n")

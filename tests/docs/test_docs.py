@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from himac.algo.base import Estimator
 from himac.cli.given import split_recipe
 from himac.cli.main import app, main
 from himac.compare.comparison import read_comparison
@@ -188,3 +189,9 @@ def test_the_lock_holds_the_versions_that_are_tested() -> None:
     assert {name: locked[name] for name in pins.keys() & locked.keys()} == {
         name: pins[name] for name in pins.keys() & locked.keys()
     }, "make lock"
+
+
+def test_what_an_estimator_may_need_is_told_to_who_writes_one() -> None:
+    needs = re.findall(r"^ +(needs_\w+) = ", Estimator.__doc__ or "", re.MULTILINE)
+    page = (ROOT / "docs" / "custom.md").read_text(encoding="utf-8")
+    assert len(needs) == 4 and [need for need in needs if f"- `{need}`: " not in page] == []

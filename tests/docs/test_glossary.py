@@ -9,6 +9,7 @@ import pytest
 
 from himac.report import tables, watch
 from himac.report.query import subgoal_status
+from himac.types import StopReason
 
 ROOT = Path(__file__).resolve().parents[2]
 WEB = ROOT / "src" / "himac" / "report" / "web"
@@ -70,6 +71,13 @@ def test_what_becomes_of_a_sub_goal_is_said_in_the_same_words_by_terminal_and_re
     segments = [{"index": 0, "stop": "sub_done"}, {"index": 1, "stop": "budget"}]
     told = [what for _, what in subgoal_status(row | {"segments": segments})]
     assert told == ["done", "forced", "never reached"]
+
+
+def test_each_kind_of_ending_is_told_once() -> None:
+    told = re.findall(
+        r"^\| `(\w+)` \| \S", PAGE.partition("## How it ends")[2].partition("\n## ")[0], re.MULTILINE
+    )
+    assert told == [reason.value for reason in StopReason]
 
 
 def test_the_words_for_a_forced_segment_that_files_keep_are_told() -> None:

@@ -26,6 +26,17 @@ def test_a_model_is_described_in_ten_lines(folder: Path, capsys: pytest.CaptureF
     assert float(re.findall(r"\d\.\de-\d+", told["gap"])[0]) < 1e-4
 
 
+@pytest.mark.slow
+def test_a_recipe_s_iteration_is_rehearsed_with_the_model(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = ["rollout.tasks=2", "rollout.group_size=2", "rollout.executor_group_size=2", "agent.max_steps=2"]
+    words = ["toy-horizon", *small, "agent.planner_tokens=8", "agent.executor_tokens=4", "run.iterations=7"]
+    assert main(["model", "check", str(folder), *words]) == 0
+    (line,) = (text for text in capsys.readouterr().out.splitlines() if text.startswith("time "))
+    assert re.search(r"an iteration takes .+; 7 take .+ \(rehearsed 2 of 2 tasks: 8 episodes, ", line)
+
+
 def test_a_model_that_cannot_be_trained_is_refused_in_one_line(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import math
+import re
 import shutil
 from base64 import b64decode
 from pathlib import Path
@@ -17,7 +18,7 @@ from himac.cli.main import main
 from himac.report.families import group_seeds
 from himac.report.page import build_report
 from himac.report.reading import sample_episodes
-from himac.runs.folder import CONFIG, EPISODES, METRICS, read_rows
+from himac.runs.folder import CONFIG, EPISODES, MACHINE, METRICS, START, read_rows
 from himac.types import Row
 
 
@@ -326,13 +327,22 @@ def test_advantage_bars_have_one_scale_that_is_told(browser: Any, page: str, row
         assert wide == pytest.approx(50 * abs(value) / most, abs=0.5)
 
 
-def test_time_says_that_the_warm_start_is_not_in_it(
+def test_time_says_how_long_the_warm_start_took_or_that_it_is_not_known(
     browser: Any, page: str, seeds: list[Path], tmp_path: Path
 ) -> None:
     open_page(browser, page, "run")  # it has a start of its own
     assert "warm start not counted" in find(browser, ".facts").text
     open_page(browser, build_report(seeds[:1], tmp_path / "report.html").as_uri(), "run")
     assert "warm start" not in find(browser, ".facts").text
+    timed = tmp_path / "timed"
+    shutil.copytree(seeds[0], timed)
+    (timed / START).mkdir()
+    (timed / MACHINE).write_text('{"warm_start_s": 75.2}', encoding="utf-8")
+    open_page(browser, build_report([timed], tmp_path / "timed.html").as_uri(), "run")
+    facts = find(browser, ".facts").text
+    assert "time of the warm start before them" in facts and "not counted" not in facts
+    assert re.search(r"warm start before them\s+75 s", facts)
+    assert "warm start" in find(browser, "[role=img][aria-label*='warm start']").get_attribute("aria-label")
 
 
 def test_what_is_searched_is_kept_once(run_folder: Path, rows: list[Row]) -> None:

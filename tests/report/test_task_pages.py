@@ -11,6 +11,7 @@ from driving import errors, find, find_all, open_page, wait, width_of
 
 from himac.report.boards import Boards
 from himac.report.page import build_report
+from himac.report.reading import fates
 from himac.runs.folder import EPISODES, read_rows
 from himac.types import Row
 
@@ -130,6 +131,36 @@ def test_tasks_are_listed_by_what_became_of_them(browser: Any, page: str, rows: 
     assert counts.get("Learned", 0) == learned and sum(counts.values()) == 5
     find(browser, ".careers a").click()
     wait(lambda: find_all(browser, ".career") != [])
+
+
+def test_all_tasks_are_counted_where_some_are_listed(
+    browser: Any, rows: list[Row], words_folder: Path, tmp_path: Path
+) -> None:
+    url = build_report([words_folder], tmp_path / "few.html", most=len(rows) // 2).as_uri()
+    open_page(browser, url, "tasks")
+    counted = sum(int(h.text.split(": ")[1]) for h in find_all(browser, "main h2"))
+    listed = len(find_all(browser, ".careers > li"))
+    assert counted == 5 > listed > 0
+    assert find(browser, ".counted").text == (
+        f"Counted are all 5 tasks evaluated more than once; listed are the {listed} whose episodes are shown."
+    )
+    assert errors(browser) == []
+
+
+def test_the_tasks_fates_are_those_of_their_first_and_last_evaluation() -> None:
+    def told(iteration: int, split: str, index: list[int], success: str) -> Row:
+        outcomes = {"index": index, "success": success}
+        return {"phase": "eval", "iteration": iteration, "split": split, "outcomes": outcomes}
+
+    rows = [
+        told(0, "val", [3, 1, 2], "010"),
+        {"phase": "eval", "iteration": 0, "split": "old"},
+        {"phase": "executor", "iteration": 1},
+        told(5, "val", [1, 2, 3], "000"),
+        told(10, "val", [1, 2, 3, 4], "0111"),
+        told(10, "test", [1], "1"),
+    ]
+    assert fates(rows) == {"val": {"index": [1, 2, 3], "first": "100", "last": "011"}}
 
 
 @pytest.mark.parametrize("width", [390, 1280])

@@ -66,6 +66,20 @@ def test_an_adapter_is_merged_into_what_transformers_loads_alone(
         assert AutoTokenizer.from_pretrained(folder).chat_template
 
 
+@pytest.mark.parametrize("per_role", [False, True])
+def test_whoever_may_read_files_of_mine_may_read_the_weights(
+    base: Path, tmp_path: Path, per_role: bool
+) -> None:
+    _trained(base, tmp_path / "saved", per_role=per_role)
+    config = override(Config(), model={"lora_rank": 2, "lora_per_role": per_role})
+    export_model(str(tmp_path / "saved"), tmp_path / "out", config, None)
+    (tmp_path / "mine").touch()
+    usual = (tmp_path / "mine").stat().st_mode
+    found = {path: path.stat().st_mode for path in tmp_path.rglob("*") if path.is_file()}
+    assert any(path.suffix == ".safetensors" for path in found)
+    assert {path for path, mode in found.items() if mode != usual} == set()
+
+
 def test_weights_are_written_in_the_type_they_came_in(base: Path, tmp_path: Path) -> None:
     model, tokenizer = load_model(str(base), ModelConfig(dtype="bfloat16"))
     model.save_pretrained(tmp_path / "half")

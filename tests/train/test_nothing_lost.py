@@ -18,9 +18,9 @@ import torch
 from himac.cli.main import main
 from himac.config import Config, override, to_toml
 from himac.errors import RunError
-from himac.files import owned
+from himac.files import owned, read_json
 from himac.learner import checkpoint as ckpt
-from himac.runs.folder import EPISODES, METRICS, START, read_rows
+from himac.runs.folder import EPISODES, MACHINE, METRICS, START, read_rows
 from himac.runs.formats import load_saved
 from himac.train import start as starts
 from himac.train.components import Components
@@ -194,6 +194,7 @@ def test_a_warm_start_goes_on_to_the_weights_that_it_would_have_had(
     new_run(run, toy_config, verb="himac sft")
     with pytest.raises(Killed):
         starting_model(toy_config, run)
+    first_s = read_json(run / MACHINE)["warm_start_s"]
     assert not (run / START).exists() and [p.name for p in run.glob(".part-start/steps/*")] == [
         "step-00000004"
     ]
@@ -201,6 +202,7 @@ def test_a_warm_start_goes_on_to_the_weights_that_it_would_have_had(
     assert told == [1, 2, 3, 4, 5, 6]  # the first four were not taken again
     assert (made / "model.safetensors").read_bytes() == (start / "model.safetensors").read_bytes()
     assert not list(run.glob(".part*"))
+    assert 0 < first_s < read_json(run / MACHINE)["warm_start_s"]  # the time of both
 
 
 @pytest.mark.slow

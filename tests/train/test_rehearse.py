@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,12 @@ import torch
 
 from himac.cli.main import main
 from himac.config import Config, override
+from himac.envs.base import make_env
 from himac.errors import ConfigError
 from himac.learner.policy import Policy
+from himac.runs.console import Silent
 from himac.train.memory import in_parts, kept_per_token, memory_of
-from himac.train.rehearse import rehearse
+from himac.train.rehearse import Timed, rehearse
 
 
 def _policy(config: Config, start: Path) -> Policy:
@@ -85,6 +88,61 @@ def test_a_rehearsal_says_what_a_run_takes_and_writes_nothing(
     assert [p.stat().st_mtime_ns for p in sorted(start.rglob("*"))] == before
 
 
+def test_a_tiny_model_is_rehearsed_with_its_warm_start(
+    toy_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    (tmp_path / "temporary").mkdir()
+    config = override(
+        toy_config,
+        sft={"demonstrations": 3000},
+        rollout={"tasks": 16},
+        run={"iterations": 10},
+        eval={"every": 5, "tasks": 6, "final": "test"},
+    )
+    told = rehearse(config)
+    assert told["rehearsed"].startswith(
+        "4 of 16 tasks: 24 episodes"
+    )  # a quarter of them, in two phases of groups of 3
+    assert told["warm start"].startswith("400 of 3,000 demonstrations, 50 of 750 steps; all of it takes ")
+    assert "10 take" in told["iteration"]
+    tests = len(make_env("toy", doors=1).tasks("test"))
+    assert told["evaluating"].startswith(f"5 times, {3 * 6 + 2 * tests:,} episodes")
+    assert told["whole run"].startswith("at most about ")
+    assert not [*tmp_path.glob("runs"), *(tmp_path / "temporary").iterdir()]
+
+
+def test_a_named_model_is_rehearsed_as_it_is_beside_its_warm_start(toy_config: Config, start: Path) -> None:
+    told = rehearse(
+        override(toy_config, model={"name": str(start)}, sft={"demonstrations": 400, "epochs": 1.0})
+    )
+    assert told["warm start"].startswith("24 of 400 demonstrations, 3 of 50 steps; all of it takes ")
+
+
+def test_a_budget_ends_the_run_that_is_foretold(toy_config: Config, start: Path) -> None:
+    config = override(toy_config, model={"name": str(start)}, sft={"demonstrations": 0}, rollout={"tasks": 2})
+    told = rehearse(override(config, run={"iterations": 1000}, budget={"tokens": 1}))
+    assert "; 1 take" in told["iteration"] and told["iteration"].endswith("then budget.tokens is spent")
+
+
+def test_the_parts_of_a_stage_are_timed_from_the_first_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter([100.0, 102.0, 106.0, 200.0])
+    monkeypatch.setattr("himac.train.rehearse.time.perf_counter", lambda: next(times))
+    timed = Timed(Silent())
+    tick = timed.collecting("warm start", 3)
+    for _ in range(3):
+        tick(1)
+    timed.collecting("demonstrations", 1)(1)
+    assert (timed.each_s("warm start"), timed.each_s("demonstrations"), timed.each_s("never")) == (
+        3.0,
+        0.0,
+        0.0,
+    )
+    assert timed.parts == {"warm start": 3, "demonstrations": 1}
+
+
 def test_the_command_prints_it_and_a_model_from_nothing_is_refused(
     start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -107,5 +165,5 @@ def test_the_command_prints_it_and_a_model_from_nothing_is_refused(
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines][:3] == ["rehearsed", "collecting", "learning"]
     assert not (tmp_path / "runs").exists()
-    with pytest.raises(ConfigError, match="before its warm start"):
+    with pytest.raises(ConfigError, match="needs a warm start"):
         rehearse(override(Config(), model={"name": "tiny"}))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from himac.cli.given import config_of, examples, words_argument
+from himac.cli.given import config_of, examples, tell, words_argument
 
 
 @click.command(
@@ -31,7 +31,7 @@ def check(words: tuple[str, ...], tasks: int) -> None:
     print(f"env        {config.env.name}: ok")
     env = make_env(config.env.name, **config.env.settings)
     for told in told_apart(env):
-        print(f"splits     {told}")
+        tell({"splits": told})
     offered = getattr(env, "expert", None)
     if offered is None:
         print("expert     none: no warm start from demonstrations")

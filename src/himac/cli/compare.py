@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from himac.cli.given import complete_runs, examples, tell_broken
+from himac.cli.given import complete_runs, examples, room, tell_broken
 from himac.errors import ConfigError, DataError, HimacError, MissingFileError, RunError
 from himac.text import clean
 
@@ -37,6 +38,8 @@ class Asked:
     target: float | None
     reference: str
     unseal: bool  # draw the sealed split
+    only: tuple[str, ...]  # patterns of the names of runs to carry out; (): all
+    keep: str  # file for what the finished runs are judged by; "": none
     tune: bool  # search, and stop there
 
 
@@ -46,11 +49,18 @@ class Asked:
         "himac compare compare-sokoban --dry-run",
         "himac compare compare-sokoban --unseal",
         "himac compare runs/run-a runs/run-b --reference flat",
+        "himac compare compare-sokoban --keep sokoban.runs.gz",
     )
 )
-@click.argument("given", nargs=-1, required=True, metavar="PLAN|RUN...", shell_complete=complete_runs)
+@click.argument("given", nargs=-1, required=True, metavar="PLAN|RUN|KEPT...", shell_complete=complete_runs)
 @click.option("--jobs", type=int, metavar="N", default=1, show_default=True, help="Runs at a time.")
 @click.option("--out", metavar="FOLDER", default="", help="Where runs and tables go; left out: runs/PLAN.")
+@click.option(
+    "--only",
+    multiple=True,
+    metavar="PATTERN",
+    help="Carry out runs of this name: '*-grpo-3'; may be repeated.",
+)
 @click.option("--read", is_flag=True, help="Run nothing; judge what is there.")
 @click.option("--target", type=float, metavar="RATE", help="Report the cost of this success rate, 0 to 1.")
 @click.option(
@@ -59,12 +69,20 @@ class Asked:
 @click.option("--dry-run", is_flag=True, help="Print every run with its state and stop.")
 @click.option("--tune", is_flag=True, help="Only carry out the plan's [tuning], which comes first anyway.")
 @click.option(
+    "--keep", metavar="FILE", default="", help="Write what finished runs are judged by, some kB each."
+)
+@click.option(
     "--unseal", is_flag=True, help="All runs are done: judge them on the sealed split, and record it."
 )
 def compare(given: tuple[str, ...], out: str, dry_run: bool, jobs: int, **judging: Any) -> None:
-    """Run a plan (.toml) of methods, or set runs side by side."""
+    """Run a plan (.toml) of methods, or set runs side by side.
+
+    Runs are given as their folders, or as files that --keep wrote.
+    """
     asked = Asked(jobs=jobs, **judging)
     paths = [_plan_or_folder(word) for word in given]
+    if any(path.is_file() and path.suffix != ".toml" for path in paths):
+        paths = [_laid(paths, out)]
     if paths[0].suffix != ".toml":
         if asked.unseal:
             raise ConfigError("--unseal needs a plan, whose runs are all done; got run folders")
@@ -104,6 +122,20 @@ def _plan_or_folder(word: str) -> Path:
     return find(word, plan=True) if is_plan and not (Path("runs") / word).is_dir() else Path(word)
 
 
+def _laid(files: Sequence[Path], out: str) -> Path:
+    """Lay kept runs in a folder and return it."""
+    from himac.compare.kept import lay
+
+    if others := [path for path in files if not path.is_file() or path.suffix == ".toml"]:
+        raise ConfigError(
+            f"files of kept runs and {str(others[0])!r} are given together",
+            hint="first the files alone, with --out FOLDER; then what goes on there, with the same --out",
+        )
+    folder = Path(out) if out else Path("runs") / files[0].name.partition(".")[0]
+    print(f"{len(lay(files, folder))} runs laid in {folder}\n")
+    return folder
+
+
 def _tuned(asked: Asked, plan: Comparison, out: Path, *, searches: bool) -> Comparison:
     """Return the plan with what its search found, which is carried out where it was not."""
     from himac.compare.comparison import planned_runs
@@ -113,13 +145,14 @@ def _tuned(asked: Asked, plan: Comparison, out: Path, *, searches: bool) -> Comp
     found = with_tuned(plan, out)
     if plan.tuning is None or found.tuned or not searches:
         return found
+    from himac.report.tables import narrow
     from himac.runs.console import Lasting
 
     search, folder = search_of(plan), out / FOLDER
     _raise_first(carry_out(search, folder, jobs=asked.jobs, console=Lasting()))
     told = choose(plan, planned_runs(search, folder)[1])
     write_tuned(told, out)
-    print(clean("\n".join(paragraphs_of(told))))
+    print(clean(narrow("\n".join(paragraphs_of(told)), room())))
     return with_tuned(plan, out)
 
 
@@ -167,20 +200,55 @@ def _carry_out(asked: Asked, plan: Comparison, out: Path) -> Sequence[Failure]:
 
     make_folder(out)
     write_criteria(criteria_of(plan), out)
-    return () if asked.read else carry_out(plan, out, jobs=asked.jobs, console=Lasting())
+    return () if asked.read else carry_out(plan, out, jobs=asked.jobs, console=Lasting(), only=asked.only)
 
 
 def _say_plan(plan: Comparison, out: Path) -> None:
-    """Print every run with its state and the command that it is."""
+    """Print every run with its state and the command that it is: a line each, or, in a terminal, as it can be read."""
     from himac.compare.comparison import planned_runs
     from himac.compare.runner import state_of
 
     starts, runs = planned_runs(plan, out)
-    for start in starts:
-        state = "done" if start.model.is_dir() else "missing"
-        print(f"{state:7}  himac sft {shlex.join(start.words)}")
-    for run in runs:
-        print(f"{state_of(run):7}  himac train {shlex.join(run.words)}")
+    told = [
+        ("done" if start.model.is_dir() else "missing", start.folder, "sft", start.words) for start in starts
+    ]
+    told += [(state_of(run), run.folder, "train", run.words) for run in runs]
+    width = room()
+    for state, folder, verb, words in told:
+        command = ["himac", verb, *map(_short, words)]
+        if width is None:
+            print(f"{state:7}  {shlex.join(command)}")
+        else:
+            print(f"{state:7}  {folder.name}\n{_laid_out(command, width)}")
+    if width is not None:
+        states = Counter(state for state, *_ in told)
+        print(f"\n{', '.join(f'{count} {state}' for state, count in states.items())}; folder {out}")
+
+
+def _short(word: str) -> str:
+    """Return a word of a command as a person would type it: a recipe by its name, text without needless quotes."""
+    from himac.recipes import HOME
+    from himac.toml import read_value
+
+    key, is_set, value = word.partition("=")
+    if is_set:
+        text = read_value(value)
+        is_plain = isinstance(text, str) and text.isprintable() and read_value(text) == text
+        return f"{key}={text}" if is_plain else word
+    path = Path(word)
+    is_own = Path(path.name).exists() or Path(path.stem).exists()  # a file of the user's comes first
+    return path.stem if path.parent == HOME and not is_own else word
+
+
+def _laid_out(words: Sequence[str], width: int) -> str:
+    """Return a command over several lines that a shell takes as one."""
+    lines = [" " * 8]
+    for word in map(shlex.quote, words):
+        if len(lines[-1]) + len(word) + 3 > width and lines[-1].strip():
+            lines[-1] += " \\"
+            lines.append(" " * 12)
+        lines[-1] += f" {word}"
+    return "\n".join(lines)
 
 
 def _gather(given: Sequence[Path]) -> tuple[list[Path], Criteria, Path]:
@@ -213,6 +281,7 @@ def _judge(asked: Asked, folders: Sequence[Path], criteria: Criteria, out: Path)
     from himac.compare.tables import markdown_of
     from himac.compare.tuning import FILE as TUNED
     from himac.files import make_folder, read_json, write_text
+    from himac.report.tables import narrow
 
     if asked.reference:
         criteria = replace(criteria, reference=asked.reference)
@@ -229,13 +298,18 @@ def _judge(asked: Asked, folders: Sequence[Path], criteria: Criteria, out: Path)
     make_folder(out)
     write_text(out / JSON, json.dumps(told, indent=1) + "\n")
     write_text(out / TABLE, page)
-    print(clean(page))
+    print(clean(narrow(page, room())))
     try:
         drawn = plot_comparison(told, out / CURVES)
     except DataError as error:  # the table stands without
         drawn = []
-        print(f"{error}: {error.hint}\n")
+        print(narrow(f"{error}: {error.hint}\n", room()))
     print("\n".join(str(path) for path in (out / TABLE, out / JSON, *drawn)))
+    if asked.keep:
+        from himac.compare.kept import keep
+
+        count = keep(out, folders, Path(asked.keep))
+        print(f"{count} finished runs are kept in {asked.keep}")
 
 
 def _read(folders: Sequence[Path]) -> list[Any]:

@@ -14,22 +14,28 @@ from himac import __version__
 
 _CORE = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "rich", "matplotlib")
 _EXTRAS = {
-    "lora": (("peft",), "training an adapter instead of all weights (model.lora_rank)"),
-    "gym": (("gymnasium",), "himac worlds as gymnasium environments, and the other way round"),
-    "parity": (("gym_sokoban",), "tests of Sokoban against gym-sokoban"),
-    "textworld": (
-        ("alfworld", "textworld"),
-        "ALFWorld on TextWorld itself (engine = textworld)",
-    ),
-    "openai": (("openai",), "agents on OpenAI-compatible endpoints"),
+    "lora": (("peft",), "an adapter instead of all weights (model.lora_rank)"),
+    "vllm": (("vllm",), "engine.name = 'vllm', in an environment of its own"),
+    "ray": (("ray",), "parallel.collectors, here and on other machines"),
+    "smollm2": (("gguf",), "himac model fetch smollm2"),
+    "gym": (("gymnasium",), "env = 'gym', and himac's worlds for Gymnasium"),
+    "openenv": (("openenv",), "env = 'openenv', and himac's worlds as a server"),
+    "verifiers": (("verifiers",), "env = 'verifiers', and himac's worlds as a taskset"),
+    "textarena": (("textarena",), "env = 'textarena'"),
+    "textworld": (("alfworld", "textworld"), "ALFWorld on TextWorld itself (env.engine)"),
+    "openai": (("openai",), "himac eval on OpenAI-compatible endpoints"),
     "tensorboard": (("tensorboard",), "run.sinks = ['tensorboard']"),
     "wandb": (("wandb",), "run.sinks = ['wandb']"),
-    "mlflow": (("mlflow",), "run.sinks = ['mlflow']"),
+    "mlflow": (("mlflow", "sqlalchemy", "alembic"), "run.sinks = ['mlflow']"),
     "trackio": (("trackio",), "run.sinks = ['trackio']"),
+    "parity": (("gym_sokoban",), "tests of Sokoban against gym-sokoban"),
+    "docs": (("mkdocs", "mkdocstrings", "material"), "make docs"),
+    "dev": (("pytest", "hypothesis", "mypy"), "make check"),
 }
+"""Extra: the modules that it brings, and what they are for."""
 _FOLDERS = {
-    "ALFWORLD_DATA": "official ALFWorld games; without it himac generates its own",
-    "HIMAC_CACHE": "where indices are kept; without it ~/.cache/himac",
+    "ALFWORLD_DATA": "official ALFWorld games; else himac generates its own",
+    "HIMAC_CACHE": "where indices are kept; else ~/.cache/himac",
 }
 
 
@@ -49,7 +55,7 @@ def report() -> str:
     ]
     parts += ["", "device", *(f"  {line}" for line in _devices())]
     parts += ["", "several processes", *(f"  {line}" for line in _processes())]
-    parts += ["", "extras"] + [_extra_line(name) for name in _EXTRAS]
+    parts += ["", "extras: pip install 'himac[NAME]' adds one"] + [_extra_line(name) for name in _EXTRAS]
     parts += ["", "folders"] + [
         f"  {'ok ' if os.environ.get(name) and Path(os.environ[name]).is_dir() else '-  '} ${name}: {what}"
         for name, what in _FOLDERS.items()
@@ -61,10 +67,8 @@ def report() -> str:
 
 def _extra_line(name: str) -> str:
     packages, enables = _EXTRAS[name]
-    missing = [p for p in packages if importlib.util.find_spec(p) is None]
-    if not missing:
-        return f"  ok  {name}: {enables}"
-    return f"  -   {name}: would enable {enables}; pip install 'himac[{name}]'"
+    is_there = all(importlib.util.find_spec(package) is not None for package in packages)
+    return f"  {'ok ' if is_there else '-  '} {name:<11}  {enables}"
 
 
 def _devices() -> list[str]:
@@ -98,13 +102,14 @@ def _processes() -> list[str]:
     why = why_no_sharding()
     ray = _version("ray")
     return [
-        f"ok  torch.distributed ({', '.join(backends)}): torchrun --nproc-per-node N -m himac train RECIPE",
+        f"ok  torch.distributed ({', '.join(backends)}):",
+        "    torchrun --nproc-per-node N -m himac train RECIPE",
         f"-   sharded weights: {why}; pip install --upgrade torch"
         if why
         else "ok  sharded weights (FSDP2): the same, and parallel.shard=true",
-        f"ok  Ray {ray}: himac train RECIPE parallel.collectors=N; a Ray of this machine alone has room for {os.cpu_count()}"
+        f"ok  Ray {ray}: parallel.collectors=N, up to {os.cpu_count()} on this machine alone"
         if ray
-        else "-   Ray: would have its actors run episodes, here and on other machines; pip install 'himac[ray]'",
+        else "-   Ray: parallel.collectors=N; pip install 'himac[ray]'",
     ]
 
 

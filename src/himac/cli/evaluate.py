@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     "eval",
     epilog=examples(
         "himac eval demo-20260301-101500 split=test",
-        "himac eval Qwen/Qwen2.5-1.5B-Instruct env=alfworld split=valid_unseen method=react",
+        "himac eval Qwen/Qwen2.5-1.5B-Instruct env=webshop split=test method=react",
         "himac eval demo-20260301-101500 --planner http://localhost:8000/v1#big-model",
     ),
 )

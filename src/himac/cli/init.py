@@ -15,7 +15,7 @@ _FILES = ("world.py", "recipe.toml", "test_world.py")
 @click.command(epilog=examples("himac init my-world"))
 @click.argument("folder", metavar="FOLDER")
 def init(folder: str) -> None:
-    """Make a folder with a world, its expert, a recipe and a test to start from."""
+    """Make a folder to start a world from: expert, recipe, test."""
     import himac
     from himac.files import make_folder, read_text, write_text
 

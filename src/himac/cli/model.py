@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from himac.cli.given import complete_runs, config_of, examples, quiet_libraries, tell
+from himac.cli.given import complete_runs, config_of, examples, quiet_libraries, split_recipe, tell
+
+if TYPE_CHECKING:
+    from himac.config import Config
 
 
 @click.group(
@@ -43,19 +47,45 @@ def fetch(name: str, folder: str, wheel: Path | None) -> None:
 
 
 @model.command(
-    epilog=examples("himac model check models/smollm2", "himac model check Qwen/Qwen2.5-1.5B-Instruct")
+    epilog=examples(
+        "himac model check models/smollm2",
+        "himac model check Qwen/Qwen2.5-1.5B-Instruct",
+        "himac model check models/smollm2 sokoban-smollm2",
+    )
 )
 @click.argument("name")
-@click.argument("settings", nargs=-1, metavar="[KEY=VALUE]...")
+@click.argument("settings", nargs=-1, metavar="[RECIPE] [KEY=VALUE]...")
 def check(name: str, settings: tuple[str, ...]) -> None:
     """Say in ten lines whether a model can be trained, and how well.
 
-    It is asked one question, and eight more to measure the engine against the learner.
+    It is asked one question, and eight more to measure the engine against the learner. With a recipe, one iteration on a few
+    tasks says what the recipe's iterations take with this model on this machine.
     """
     from himac.train.inspect import inspect_model
 
     quiet_libraries()
-    tell(inspect_model(name, config_of(settings)))
+    recipe, _ = split_recipe(settings)
+    config = config_of(settings)
+    tell(inspect_model(name, config))
+    if recipe is not None:
+        tell({"time": _iteration(name, config)})
+
+
+def _iteration(name: str, config: Config) -> str:
+    """Return what an iteration of a recipe takes with a model, in words."""
+    from himac.config import override
+    from himac.runs.console import Terminal
+    from himac.train.ready import check_ready
+    from himac.train.rehearse import rehearse
+
+    own = override(config, model={"name": name}, sft={"demonstrations": 0})
+    check_ready(own)
+    console = Terminal()
+    try:
+        told = rehearse(own, console=console)
+    finally:
+        console.close()
+    return f"an iteration takes {told['iteration']} (rehearsed {told['rehearsed']}; {told['memory']})"
 
 
 @model.command(
@@ -76,9 +106,9 @@ def check(name: str, settings: tuple[str, ...]) -> None:
 @click.option("--to", metavar="FOLDER", default="", help="Where it goes; left out: exported/RUN.")
 @click.option("--push-to-hub", metavar="NAME", default="", help="Also upload it to the Hugging Face hub.")
 def export(run: str, checkpoint: str, to: str, push_to_hub: str) -> None:
-    """Write a run's model for others: adapter merged, safetensors, a model card.
+    """Write a run's model for others, with a model card.
 
-    The folder loads in transformers and vLLM without himac.
+    The adapter is merged, the weights are safetensors: the folder loads in transformers and vLLM without himac.
     """
     from himac.train.evaluate import find_model
     from himac.train.export import check_login, export_model, push

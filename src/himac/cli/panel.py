@@ -17,8 +17,9 @@ def panel() -> None:
 @panel.command(
     epilog=examples(
         "himac panel export sokoban --out panel",
-        "himac panel export alfworld env.path=~/.cache/alfworld/json_2.1.1 --out panel",
-        "himac panel export webshop env.items=items_shuffle.json env.instructions=items_ins_v2.json --out panel",
+        "himac panel export alfworld env.path=games/json_2.1.1 --out panel",
+        "himac panel export webshop --out panel env.items=items_shuffle.json \\",
+        "    env.instructions=items_ins_v2.json",
     )
 )
 @click.argument("env", metavar="WORLD")

@@ -56,13 +56,14 @@ def play(words: tuple[str, ...], model: str, checkpoint: Which, index: int, spli
     """Play a task yourself, or watch a model play it."""
     from himac.config import is_endpoint
     from himac.train.checks import check
-    from himac.train.evaluate import find_model
 
     if is_endpoint(model):
         raise ConfigError("himac play takes local models, got an endpoint", hint="himac eval takes endpoints")
     if not model:
         play_person(check(config_of(words)), index=index, split=split)
         return
+    from himac.train.evaluate import find_model  # loads torch, which a person's first board does not wait for
+
     name, config, _ = find_model(model, list(words), checkpoint)
     quiet_libraries()
     play_model(check(config), name, index=index, split=split)

@@ -53,7 +53,7 @@ def report(
     port: int | None,
     import_world: bool,
 ) -> None:
-    """Write one HTML file about one run or several, or about a folder of runs."""
+    """Write one HTML file about one run, several, or a folder of them."""
     from himac.report.page import build_report
     from himac.runs.rows import Broken
 
@@ -173,7 +173,10 @@ def watch(name: str, once: bool) -> None:
     "--out", metavar="FILE", default="", help="Name without ending; left out: curves in the first run."
 )
 def plot(runs: tuple[str, ...], out: str) -> None:
-    """Draw runs' learning curves as PNG and SVG; of a folder of runs, as `himac compare` makes it, all of them."""
+    """Draw learning curves as PNG and SVG.
+
+    Of one run, of several, or of all in a folder, as himac compare makes it.
+    """
     from himac.report.curves import plot_runs
     from himac.runs.rows import Broken
 

@@ -27,6 +27,7 @@ _ASCII = {
 """What stands for our own signs on a console that has none of them."""
 _USUAL = (signal.SIG_DFL, signal.default_int_handler)  # who has another, or ignores it, keeps that
 _SAME_WISH_S = 1.0
+_AGAIN_S = 0.05  # until a signal that got lost is sent anew
 
 
 def make_fit() -> None:
@@ -48,6 +49,7 @@ class Ended(KeyboardInterrupt):
 
     def __init__(self, number: int) -> None:
         super().__init__()
+        self.number = number
         self.status = 128 + number
 
 
@@ -56,7 +58,8 @@ def interruptible(*, to_the_end: bool = False) -> Iterator[None]:
     """Let SIGTERM and SIGHUP end a command as Ctrl-C does, in order and with a word; who ignores them (nohup) still does.
 
     The first signal interrupts. More of them within a second are the same wish (a hand that shakes, a launcher that
-    passes on what the terminal sent already) and do not disturb the tidying; a later one ends the process at once.
+    passes on what the terminal sent already) and do not disturb the tidying; a later one ends the process at once. A signal
+    that falls into a destructor or a callback, from where Python lets no exception out, is sent again.
 
     Args:
         to_the_end: the process ends with the command, so what comes while it ends is still the same wish.
@@ -72,19 +75,43 @@ def interruptible(*, to_the_end: bool = False) -> Iterator[None]:
         if now - asked_s > _SAME_WISH_S:
             os._exit(128 + number)
 
+    def lost(unraisable: sys.UnraisableHookArgs) -> None:
+        nonlocal asked_s
+        if isinstance(unraisable.exc_value, Ended):
+            asked_s = -math.inf
+            again = threading.Timer(_AGAIN_S, _send, (unraisable.exc_value.number,))
+            again.daemon = True
+            again.start()
+        else:
+            told(unraisable)
+
     before: dict[int, Any] = {}
     for name in ("SIGTERM", "SIGHUP", "SIGINT"):
         number = getattr(signal, name, None)
         is_ours = threading.current_thread() is threading.main_thread()
         if number is not None and is_ours and signal.getsignal(number) in _USUAL:
             before[number] = signal.signal(number, end)
+    told = sys.unraisablehook
+    if before:
+        sys.unraisablehook = lost
     try:
         yield
     finally:
+        if sys.unraisablehook is lost:
+            sys.unraisablehook = told
         if asked_s == -math.inf or not to_the_end:
             _handle(before)
         else:  # Python takes its handlers away while it ends, and then the signal would kill
             atexit.register(_handle, dict.fromkeys(before, signal.SIG_IGN))
+
+
+def _send(number: int) -> None:
+    """Send a signal to the main thread, which wakes where it waits."""
+    main = threading.main_thread().ident
+    if hasattr(signal, "pthread_kill") and main is not None:
+        signal.pthread_kill(main, number)
+    else:
+        signal.raise_signal(number)
 
 
 def _handle(handlers: dict[int, Any]) -> None:

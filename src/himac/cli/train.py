@@ -45,8 +45,8 @@ resume_option = click.option(
     epilog=examples(
         "himac train demo",
         "himac train sokoban env.size=[7,7] optimizer.lr=2e-6",
-        "himac train env=my_world:MyEnv model=tiny agent.think=false sft.demonstrations=2000",
-        "himac train alfworld --check",
+        "himac train recipe.toml seed=1 run.name=second",
+        "himac train demo --check",
         "himac train --resume demo-20260301-101500",
     )
 )
@@ -58,12 +58,13 @@ resume_option = click.option(
 @dry_run_option
 def train(words: tuple[str, ...], resume: str, rehearsal: bool, dry_run: bool) -> None:
     """Train a run: warm start where asked for, iterations, evaluations."""
-    from himac.parallel.replicated import from_environment
     from himac.train.checks import check_sinks, check_trainable
 
     if resume:
         folder, config = _to_resume(resume, words, "himac train")
-        _run(config, folder, from_environment(config.parallel))
+        ranks = _ranks(config)
+        if not _is_finished(config, folder, ranks):
+            _run(config, folder, ranks)
         return
 
     config = check_trainable(config_of(words))
@@ -80,7 +81,7 @@ def train(words: tuple[str, ...], resume: str, rehearsal: bool, dry_run: bool) -
     quiet_libraries()
     check_ready(config)
     recipe, _ = split_recipe(words)
-    ranks = from_environment(config.parallel)
+    ranks = _ranks(config)
     folder = run_folder(config, ranks.first(config.run.name or run_name(recipe, config)))
     if ranks.is_first:
         text = read_text(find(recipe)) if recipe else ""
@@ -94,12 +95,11 @@ def train(words: tuple[str, ...], resume: str, rehearsal: bool, dry_run: bool) -
 @dry_run_option
 def sft(words: tuple[str, ...], resume: str, dry_run: bool) -> None:
     """Make a warm-started model from an expert's demonstrations."""
-    from himac.parallel.replicated import from_environment
     from himac.train.checks import check, check_sinks
 
     if resume:
         folder, config = _to_resume(resume, words, "himac sft")
-        _warm_start(config, folder, from_environment(config.parallel))
+        _warm_start(config, folder, _ranks(config))
         return
     config = check(config_of(words))
     if not config.sft.demonstrations:
@@ -114,11 +114,18 @@ def sft(words: tuple[str, ...], resume: str, dry_run: bool) -> None:
     quiet_libraries()
     check_ready(config, evaluates=False)
     recipe, _ = split_recipe(words)
-    ranks = from_environment(config.parallel)
+    ranks = _ranks(config)
     folder = run_folder(config, ranks.first(config.run.name or run_name(recipe, config, suffix="sft")))
     if ranks.is_first:
         new_run(folder, config, ranks=ranks.size, verb="himac sft")
     _warm_start(config, folder, ranks)
+
+
+def _ranks(config: Config) -> Ranks:
+    """Return the processes of a run, as its launcher started them; loads torch, so a dry run stops before."""
+    from himac.parallel.replicated import from_environment
+
+    return from_environment(config.parallel)
 
 
 def _warm_start(config: Config, folder: Path, ranks: Ranks) -> None:
@@ -155,6 +162,24 @@ def _to_resume(name: str, words: tuple[str, ...], verb: str) -> tuple[Path, Conf
     return folder, load_saved(folder / CONFIG)
 
 
+def _is_finished(config: Config, folder: Path, ranks: Ranks) -> bool:
+    """Say so where a run has nothing left to do."""
+    from himac.report.tables import TABLE
+    from himac.runs.folder import CURVE
+    from himac.train.finished import finished
+
+    state = ranks.first(finished(folder, config) if ranks.is_first else None)
+    if state is None:
+        return False
+    ranks.close()
+    if ranks.is_first:
+        of = f"iteration {state.iteration} of {config.run.iterations}"
+        limit = "" if state.iteration >= config.run.iterations else ", where a budget was spent"
+        print(f"run    {folder} is finished: {of}{limit}; nothing is left to do")
+        print(f"curve  {folder / CURVE}\ntable  {folder / TABLE}")
+    return True
+
+
 def _run(config: Config, folder: Path, ranks: Ranks) -> None:
     """Train the run in a folder, draw its curve, and say where everything lies."""
     from himac.report.curves import plot_run
@@ -188,9 +213,11 @@ def _run(config: Config, folder: Path, ranks: Ranks) -> None:
 def _rehearse(config: Config) -> None:
     """Run a small iteration and say what a whole run takes."""
     from himac.runs.console import Terminal
+    from himac.train.ready import check_ready
     from himac.train.rehearse import rehearse
 
     quiet_libraries()
+    check_ready(config)
     console = Terminal()
     try:
         told = rehearse(config, console=console)

@@ -54,8 +54,9 @@ _OF_PLAN = {
 _EFFORT = ("demonstrations", "describe", "kinds", "noise", "careless", "epochs", "batch")
 """Settings of a warm start that all methods have in common: what is shown, and how many steps are taken on it."""
 _OF_ENVIRONMENT = ("recipe", "start", "starts_from", "target")  # keys that are no settings
+STARTS = "starts"  # folder of the warm starts, in the comparison's
 _FOREVER = 1_000_000  # iterations, where environment steps or tokens end a run
-_NAME = re.compile(r"[A-Za-z0-9_.-]+")
+NAME = re.compile(r"[A-Za-z0-9_.-]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,7 +222,7 @@ def _read_by(plan: Comparison, world: ComparedEnv, method: str) -> tuple[str, ..
 
 def _start(world: ComparedEnv, words: Sequence[str], name: str, seed: int, out: Path) -> WarmStart | None:
     """Return a warm start; None where the recipe has none."""
-    folder = out / "starts" / name
+    folder = out / STARTS / name
     own = [f"run.seed={seed}", f"run.dir={write_value(str(folder.parent))}", f"run.name={write_value(name)}"]
     whole = [*_recipe_words(world), *words, *own]
     config = _resolved(whole, f"environment {world.name!r}")
@@ -343,7 +344,7 @@ def _check_starts_from(plan: Comparison) -> None:
 
 def _check_names(plan: Comparison) -> None:
     for name in [*plan.methods, *(world.name for world in plan.worlds)]:
-        if not _NAME.fullmatch(name):
+        if not NAME.fullmatch(name):
             raise ConfigError(f"{name!r} cannot name a folder; allowed: letters, digits, '_', '-' and '.'")
     if plan.reference not in plan.methods:
         raise ConfigError(

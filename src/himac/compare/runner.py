@@ -8,6 +8,7 @@ its folder, and its runs inherit it: nobody joins in while a run left behind by 
 
 from __future__ import annotations
 
+import fnmatch
 import os
 import shlex
 import subprocess
@@ -20,10 +21,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from himac.compare.comparison import Comparison, PlannedRun, WarmStart, planned_runs
+from himac.compare.comparison import STARTS, Comparison, PlannedRun, WarmStart, planned_runs
 from himac.compare.criteria import Criteria, criteria_of, refuse_low_target
 from himac.config import Config, differences
-from himac.errors import RunError
+from himac.errors import ConfigError, RunError, closest
 from himac.files import make_folder, owned
 from himac.report.reading import read_metrics
 from himac.report.tables import TABLE
@@ -74,7 +75,9 @@ def state_of(run: PlannedRun) -> str:
     return "done" if is_judged and is_drawn and last["iteration"] > 0 else "begun"
 
 
-def carry_out(plan: Comparison, out: Path, *, jobs: int, console: Console) -> list[Failure]:
+def carry_out(
+    plan: Comparison, out: Path, *, jobs: int, console: Console, only: Sequence[str] = ()
+) -> list[Failure]:
     """Run whatever a plan still lacks.
 
     Args:
@@ -82,14 +85,17 @@ def carry_out(plan: Comparison, out: Path, *, jobs: int, console: Console) -> li
         out: folder of the comparison.
         jobs: subprocesses at a time.
         console: where progress goes.
+        only: patterns, as of files, of the names of runs to carry out; (): all.
 
     Returns:
         The runs that failed; all others are done.
 
     Raises:
+        ConfigError: a pattern that no run's name fits.
         RunError: another comparison works in the folder, or a folder holds something else.
     """
     starts, runs = planned_runs(plan, out)
+    wanted = _fitting(runs, only)
     with (
         owned(
             out,
@@ -101,9 +107,25 @@ def carry_out(plan: Comparison, out: Path, *, jobs: int, console: Console) -> li
         for start in starts:
             if start.model.is_dir():
                 _refuse_other_settings(start.folder, start.config)
-        missing = [run for run in runs if state_of(run) != "done"]
-        console.print(f"{plan.name}: {len(runs)} runs, {len(runs) - len(missing)} done, {jobs} at a time")
+        missing = [run for run in wanted if state_of(run) != "done"]
+        part = f"{len(wanted)} of {len(runs)}" if only else f"{len(runs)}"
+        console.print(f"{plan.name}: {part} runs, {len(wanted) - len(missing)} done, {jobs} at a time")
         return _Crew(out, jobs, console, bars, lock, criteria_of(plan)).work(_with_starts(missing, starts))
+
+
+def _fitting(runs: Sequence[PlannedRun], only: Sequence[str]) -> list[PlannedRun]:
+    """Return the runs whose names fit one of the patterns.
+
+    Raises:
+        ConfigError: a pattern that none fits.
+    """
+    names = [run.folder.name for run in runs]
+    for pattern in only:
+        if not fnmatch.filter(names, pattern):
+            raise ConfigError(
+                f"--only {pattern!r} fits none of the plan's runs: {', '.join(names[:4])}, ...{closest(pattern, names)}"
+            )
+    return [run for run in runs if not only or any(fnmatch.fnmatchcase(run.folder.name, p) for p in only)]
 
 
 class _Crew:
@@ -262,10 +284,13 @@ def _last_words(log: Path) -> str:
 
 
 def _refuse_other_settings(folder: Path, wanted: Config) -> None:
-    """A folder's run counts for a plan only if the plan would start exactly this run."""
+    """A folder's run counts for a plan only if the plan would start exactly this run, here or where it was made."""
     found = load_saved(folder / CONFIG)
-    same_place = replace(found, run=replace(found.run, dir=wanted.run.dir, name=wanted.run.name))
-    differing = differences(same_place, wanted)
+    model, made_in = found.model, Path(found.run.dir)
+    if Path(model.name).is_relative_to(made_in / STARTS):
+        model = replace(model, name=str(Path(wanted.run.dir) / Path(model.name).relative_to(made_in)))
+    here = replace(found.run, dir=wanted.run.dir, name=wanted.run.name)
+    differing = differences(replace(found, run=here, model=model), wanted)
     if differing:
         told = "; ".join(f"{key} is {got!r}, planned {want!r}" for key, (want, got) in differing.items())
         raise RunError(

@@ -7,6 +7,7 @@ seed on the same tasks.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -361,7 +362,7 @@ def _machines(runs: Sequence[RunRecord]) -> list[str]:
             m.get("gpu", ""),
         ]
         names.append(", ".join(part for part in parts if part))
-    return [f"{name} ({names.count(name)} runs)" for name in dict.fromkeys(names)]
+    return [f"{name} ({n} run{'s' * (n > 1)})" for name, n in Counter(names).items()]
 
 
 def _last(run: RunRecord) -> Evaluation:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from himac.engines.rows import Ending, Row, row_of
 from himac.errors import ModelError
-from himac.files import writing
+from himac.files import as_usual, writing
 from himac.models.logps import token_logps
 from himac.models.modes import evaluating
 from himac.models.packing import pack
@@ -59,6 +59,7 @@ def save_adapters(model: LanguageModel, folder: Path) -> dict[str, Path]:
     """Write the adapters under a folder; return {name: its own folder}."""
     with writing(folder):
         model.save_pretrained(str(folder))
+        as_usual(folder)  # a server's user reads it
     return {name: folder if name == "default" else folder / name for name in adapters_of(model)}  # peft's way
 
 

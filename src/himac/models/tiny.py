@@ -21,7 +21,7 @@ from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 from himac.config import VisionSettings
 from himac.errors import ConfigError
-from himac.files import writing
+from himac.files import as_usual, writing
 
 TAGS = ("<blueprint>", "</blueprint>", "<action>", "</action>", "<sub_done>", "<think>", "</think>")
 """The agents' tags: one token each, but ordinary text (decoding shows them)."""
@@ -98,6 +98,7 @@ def build_tiny(
     with writing(Path(folder), also=(SafetensorError,)):
         model.save_pretrained(str(folder))
         tokenizer.save_pretrained(str(folder))
+        as_usual(Path(folder))
     if vision is not None:
         processor_of(vision).save_pretrained(str(folder))
 

@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from himac.errors import DataError
+from himac.files import as_usual
 
 _PART = "himac_part"  # in a saved tree: here belongs a tensor that lies in parts
 
@@ -79,7 +80,8 @@ def save_tree(tree: Any, path: Path, *, rank: int) -> None:
         folder = path.with_suffix("")
         folder.mkdir(exist_ok=True)
         if parts:
-            save_file(parts, folder / f"rank-{rank:05d}.safetensors")
+            save_file(parts, own := folder / f"rank-{rank:05d}.safetensors")
+            as_usual(own)
     if rank == 0:
         torch.save(marked, path)
 

@@ -25,6 +25,7 @@ from himac.report.boards import REPLAYS_S, Boards
 from himac.report.families import group_seeds
 from himac.report.packed import dumps
 from himac.report.reading import (
+    fates,
     read_evaluations,
     read_machine,
     read_metrics,
@@ -110,6 +111,7 @@ def run_data(folder: Path, most: int, most_bytes: int, broken: Broken, boards: B
         "machine": read_machine(folder),
         "warm": (folder / START).is_dir(),  # the run made its start, and no metrics tell of that time
         "metrics": [_summary(row) for row in metrics],
+        "fates": fates(metrics),
         "evaluations": [_summary(row) for row in read_evaluations(folder)],
         "rule": " ".join(filter(None, [sampled.rule, _damage(mine)])),
         "total": sampled.total,

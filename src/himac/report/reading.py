@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,38 @@ def read_evaluations(folder: Path) -> list[Row]:
             row = read_json(path)
             if isinstance(row, dict) and is_result(row):
                 found.append({"file": path.name, **row})
+    return found
+
+
+def fates(metrics: Sequence[Row]) -> Row:
+    """Return how every task of a split that was evaluated more than once began and ended.
+
+    Evaluations tell it of all their tasks, whatever episodes are shown; those of old runs do not.
+
+    Args:
+        metrics: rows of metrics.jsonl.
+
+    Returns:
+        {split: {"index": the tasks' places in the split, "first", "last": a character "0" or "1" a task: whether its
+        first and its last evaluation solved it}}.
+    """
+    found: Row = {}
+    for split in dict.fromkeys(row["split"] for row in metrics if row["phase"] == "eval"):
+        told = [
+            row for row in metrics if row["phase"] == "eval" and row["split"] == split and "outcomes" in row
+        ]
+        told.sort(key=lambda row: int(row["iteration"]))
+        if not told or told[0]["iteration"] == told[-1]["iteration"]:
+            continue
+        first, last = (
+            dict(zip(row["outcomes"]["index"], row["outcomes"]["success"])) for row in (told[0], told[-1])
+        )
+        index = sorted(first.keys() & last.keys())
+        found[split] = {
+            "index": index,
+            "first": "".join(first[i] for i in index),
+            "last": "".join(last[i] for i in index),
+        }
     return found
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import json
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +14,9 @@ from himac.runs.folder import METRICS, read_rows
 from himac.types import Row
 
 TABLE = "table.md"  # of a run
-OVERLAP = "Careful: under this protocol the splits overlap; goals of the evaluation are also trained on."
+OVERLAP = (
+    "Careful: the world says that its splits overlap: tasks of the evaluation may be among those trained on."
+)
 _NAMES = {
     "iteration": "iteration",
     "split": "split",
@@ -42,6 +47,8 @@ def evaluation_table(rows: Sequence[Row], *, width: int | None = None) -> str:
     |-------|----------|---------|---------------|
     | val   | 2        | 0.500   | 0.100 - 0.900 |
     """
+    if not rows:
+        return "no evaluation (eval.every, eval.final)"
     lines = [line for row in rows for line in _with_kinds(row)]
     keys = [key for key in _NAMES if any(key in line for line in lines)]
     cells = [[_cell(line, key) for key in keys] for line in lines]
@@ -49,7 +56,7 @@ def evaluation_table(rows: Sequence[Row], *, width: int | None = None) -> str:
     while width is not None and len(keys) > 1 and len(shown.partition("\n")[0]) > width:
         keys.pop()
         shown = markdown([_NAMES[key] for key in keys], [row[: len(keys)] for row in cells])
-    return "\n".join([shown, *provenance_lines(rows)])
+    return "\n".join([shown, *(narrow(line, width) for line in provenance_lines(rows))])
 
 
 def run_table(folder: Path, *, width: int | None = None) -> str:
@@ -76,6 +83,52 @@ def markdown(head: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
     widths = [max(len(row[i]) for row in [head, *cells]) for i in range(len(head))]
     lines = ["| " + " | ".join(c.ljust(w) for c, w in zip(row, widths)) + " |" for row in [head, *cells]]
     return "\n".join([lines[0], "|" + "|".join("-" * (w + 2) for w in widths) + "|", *lines[1:]])
+
+
+def narrow(page: str, width: int | None) -> str:
+    """Return a Markdown page for a terminal: prose goes on in the next line, a table too wide in one below it.
+
+    Nothing is left out; a table's first column is repeated. A width of None takes the page as it is.
+
+    >>> print(narrow(markdown(["method", "success", "minutes"], [["HiMAC", "59.1", "12.0"]]), 20))
+    | method | success |
+    |--------|---------|
+    | HiMAC  | 59.1    |
+    <BLANKLINE>
+    | method | minutes |
+    |--------|---------|
+    | HiMAC  | 12.0    |
+    """
+    if width is None:
+        return page
+    blocks = ([*lines] for _, lines in itertools.groupby(page.split("\n"), lambda line: line.startswith("|")))
+    return "\n".join(_narrow_block(lines, width) for lines in blocks)
+
+
+def _narrow_block(lines: Sequence[str], width: int) -> str:
+    """Return lines of a table, or lines that are none, no wider than they can be."""
+    if max(map(len, lines)) <= width or lines[0].count("|") == 2:
+        return "\n".join(lines)
+    if not lines[0].startswith("|"):
+        return "\n".join(map(functools.partial(_wrapped, width=width), lines))
+    first, *columns = zip(*([cell.strip() for cell in line.split("|")[1:-1]] for line in lines), strict=True)
+    widths = [max(map(len, (column[0], *column[2:]))) for column in columns]
+    margin, parts = max(map(len, (first[0], *first[2:]))) + 4, [[0]]
+    for index in range(1, len(columns)):
+        if margin + sum(widths[i] + 3 for i in (*parts[-1], index)) > width:
+            parts.append([])
+        parts[-1].append(index)
+    cells = ([[first[row], *(columns[i][row] for i in part)] for row in range(len(first))] for part in parts)
+    return "\n\n".join(markdown(rows[0], rows[2:]) for rows in cells)
+
+
+def _wrapped(line: str, *, width: int) -> str:
+    """Return a line of prose as lines; those of a list's item stand below its words."""
+    indent = "  " if line.startswith("- ") else ""
+    found = textwrap.wrap(
+        line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
+    return "\n".join(found) or line
 
 
 def _with_kinds(row: Row) -> list[Row]:

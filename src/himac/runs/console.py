@@ -11,7 +11,17 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from rich.console import Console as Rich
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
 
 from himac.files import drop
 from himac.text import clean
@@ -31,8 +41,8 @@ class Console(Protocol):
         """Return a progress callback for something of `total` parts."""
         ...
 
-    def note(self, text: str) -> None:
-        """Take what is shown beside every bar from now on: how long the whole run will take."""
+    def note(self, told: Callable[[], str]) -> None:
+        """Take what says, whenever it is asked, what stands beside every bar from now on: how long the whole run will take."""
         ...
 
 
@@ -46,7 +56,7 @@ class Silent:
         """Return a callback that does nothing."""
         return lambda count: None
 
-    def note(self, text: str) -> None:
+    def note(self, told: Callable[[], str]) -> None:
         """Drop it."""
 
 
@@ -75,7 +85,7 @@ class Terminal:
     def __init__(self) -> None:
         self._rich = Lasting()
         self._bar: _Bar | None = None
-        self._note = ""
+        self._note: Callable[[], str] = str
 
     def say(self, text: str) -> None:
         """Print one line, above the progress bar where there is one."""
@@ -88,9 +98,9 @@ class Terminal:
         self._bar = _Bar(self._rich, title, total, self._note)
         return self._bar.advance
 
-    def note(self, text: str) -> None:
-        """Show a text beside the bars that are opened from now on."""
-        self._note = clean(text)
+    def note(self, told: Callable[[], str]) -> None:
+        """Show what it says beside the bars that are opened from now on, and ask again as they go on."""
+        self._note = told
 
     def close(self) -> None:
         """Take the progress bar away."""
@@ -110,10 +120,17 @@ def fitted(line: str, width: int) -> str:
     return line
 
 
+class _Note(ProgressColumn):
+    """What a bar's note says at this moment."""
+
+    def render(self, task: Task) -> Text:
+        return Text(clean(task.fields["note"]()), style="dim")
+
+
 class _Bar:
     """A rich progress bar that stays hidden for the first two seconds, and goes when all is done."""
 
-    def __init__(self, rich: Rich, title: str, total: int, note: str) -> None:
+    def __init__(self, rich: Rich, title: str, total: int, note: Callable[[], str]) -> None:
         self._rich, self._title, self._total, self._note = rich, title, total, note
         self._began, self._done = time.monotonic(), 0
         self._progress: Progress | None = None
@@ -127,7 +144,7 @@ class _Bar:
                 BarColumn(bar_width=16),
                 MofNCompleteColumn(),
                 TimeRemainingColumn(),
-                TextColumn("{task.fields[note]}", style="dim"),
+                _Note(),
             )
             self._progress = Progress(*columns, console=self._rich, transient=True)
             self._task = self._progress.add_task(self._title, total=self._total, note=self._note)

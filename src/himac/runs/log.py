@@ -15,34 +15,35 @@ from himac.runs.folder import RunWriter
 from himac.runs.sinks import Sink
 from himac.types import Episode, Group, Json, Role, Row
 
-_PATIENCE = 3  # phases without signal before somebody is told what that means
+_PATIENCE = 3  # phases in trouble before somebody is told what that means
+_FAR = 1.0  # nats a token
 
 
 class RunLog:
     """Writes what happens.
 
     Args:
-        writer: of the run's files.
+        writer: of the run's files; None in a process that does not write, because another one does: it does nothing then.
         console: told one line a row.
         iterations: of the run, for the lines.
         sinks: further places for metrics.
         save_episodes: whether training episodes go to episodes.jsonl; those of evaluations always do.
-        ahead: given each row, returns what is to be said of the time that is left; None: nothing is.
+        ahead: given each row, returns what says, whenever it is asked, how long the run will take; None: nobody is told.
     """
 
     def __init__(
         self,
-        writer: RunWriter,
+        writer: RunWriter | None,
         console: Console,
         *,
         iterations: int,
         sinks: Sequence[Sink] = (),
         save_episodes: bool = True,
-        ahead: Callable[[Row], str] | None = None,
+        ahead: Callable[[Row], Callable[[], str]] | None = None,
     ) -> None:
         self._writer, self._console, self._sinks = writer, console, sinks
         self._iterations, self._save_episodes, self._ahead = iterations, save_episodes, ahead
-        self._without_signal: Counter[str] = Counter()  # phases in a row, until it was explained
+        self._troubled: Counter[tuple[str, str]] = Counter()  # phases in a row, until it was explained
 
     def phase(
         self,
@@ -59,7 +60,9 @@ class RunLog:
             advantages: for each role, group and episode, (N,) over the episode's turns; NaN where not trained.
             chosen: index of the blueprint in each group that is carried out next; empty: none is.
         """
-        self._write(row)
+        if self._writer is None:
+            return
+        self._write(self._writer, row)
         self._console.say(phase_line(row, self._iterations))
         self._explain(row)
         if not self._save_episodes:
@@ -82,7 +85,9 @@ class RunLog:
 
     def evaluation(self, row: Row, episodes: Sequence[Episode]) -> None:
         """Write and say one evaluation."""
-        self._write(row)
+        if self._writer is None:
+            return
+        self._write(self._writer, row)
         self._console.say(evaluation_line(row, self._iterations))
         labels = {"iteration": row["iteration"], "split": row["split"]}
         self._writer.episodes(
@@ -95,49 +100,26 @@ class RunLog:
 
     def close(self) -> None:
         """Close the files and the sinks."""
-        self._writer.close()
+        if self._writer is not None:
+            self._writer.close()
         for sink in self._sinks:
             sink.close()
 
-    def _write(self, row: Row) -> None:
-        self._writer.metrics({key: _rounded(value) for key, value in row.items()})
+    def _write(self, writer: RunWriter, row: Row) -> None:
+        writer.metrics({key: _rounded(value) for key, value in row.items()})
         for sink in self._sinks:
             sink.write(row)
         if self._ahead is not None:
             self._console.note(self._ahead(row))
 
     def _explain(self, row: Row) -> None:
-        """Say once for each phase what it means that no group has signal."""
-        phase = row["phase"]
-        if self._without_signal[phase] >= _PATIENCE:
-            return
-        self._without_signal[phase] = 0 if row.get("samples", 1) else self._without_signal[phase] + 1
-        if self._without_signal[phase] == _PATIENCE:
-            for line in no_signal_lines(row):
-                self._console.say(line)
-
-
-class NoLog:
-    """The log of a process that does not write: another one does."""
-
-    def phase(
-        self,
-        row: Row,
-        groups: Sequence[Group],
-        advantages: dict[Role, list[list[np.ndarray]]],
-        chosen: Sequence[int] = (),
-    ) -> None:
-        """Nothing."""
-
-    def evaluation(self, row: Row, episodes: Sequence[Episode]) -> None:
-        """Nothing."""
-
-    def collecting(self, title: str, total: int) -> Callable[[int], None]:
-        """Return a callback that does nothing."""
-        return lambda count: None
-
-    def close(self) -> None:
-        """Nothing."""
+        """Say once for each phase what it means that no group has signal, that the model has moved far, or not at all."""
+        for trouble, (is_so, told) in _TROUBLES.items():
+            key = (row["phase"], trouble)
+            if self._troubled[key] < _PATIENCE:
+                self._troubled[key] = self._troubled[key] + 1 if is_so(row) else 0
+                for line in told(row) if self._troubled[key] == _PATIENCE else ():
+                    self._console.say(line)
 
 
 def phase_line(row: Row, iterations: int) -> str:
@@ -191,6 +173,33 @@ def no_signal_lines(row: Row) -> list[str]:
         f"  - {more}",
         "  - more tasks (rollout.tasks), or others for those (rollout.dynamic_sampling=2)",
     ]
+
+
+def far_lines(row: Row) -> list[str]:
+    """Return what a high KL means, and what to try."""
+    times = math.exp(min(row["kl"], 9.0))
+    return [
+        f"kl {row['kl']:.2f} nats a token, and high {_PATIENCE} times in a row: far from its start, the",
+        f"model's tokens are on average some {times:.0f} times as likely as there. That",
+        "may do while success rises. If it falls, or plans turn to nonsense, what helps:",
+        "  - a higher algo.kl_coef, or a lower optimizer.lr",
+    ]
+
+
+def still_lines(row: Row) -> list[str]:
+    """Return what it means that steps do not change the weights, and what to try."""
+    return [
+        f"{row['moved']:.0%} of the weights with a gradient moved, {_PATIENCE} times in a row: steps are",
+        "smaller than the weights' numbers can show. What helps:",
+        "  - a higher optimizer.lr, or a schedule or warmup that leaves more of it",
+    ]
+
+
+_TROUBLES: dict[str, tuple[Callable[[Row], bool], Callable[[Row], list[str]]]] = {
+    "no signal": (lambda row: not row.get("samples", 1), no_signal_lines),
+    "far": (lambda row: row.get("kl", 0.0) >= _FAR, far_lines),
+    "still": (lambda row: row.get("moved", 1.0) < 0.5, still_lines),
+}
 
 
 def _merged(per_role: Sequence[np.ndarray]) -> list[float | None]:

@@ -7,6 +7,7 @@ from typing import Any
 from himac.agents.prompts import load_prompts
 from himac.algo.estimators import make_estimator, needs
 from himac.config import Config, is_endpoint
+from himac.engines.settings import check_engine
 from himac.envs.base import Describes, check_env_settings, make_env
 from himac.envs.splits import SEALED
 from himac.errors import ConfigError
@@ -21,6 +22,7 @@ def check(config: Config) -> Config:
             contradict one another.
     """
     check_env_settings(config.env.name, config.env.settings)
+    check_engine(config.engine.name, config.engine.settings)
     for key, split in (("split", config.eval.split), ("final", config.eval.final)):
         if split == SEALED:
             raise ConfigError(

@@ -20,6 +20,7 @@ from himac.engines.endpoint import Usage, check_key
 from himac.engines.openai import OpenAIEngine
 from himac.engines.padded import PaddedEngine
 from himac.engines.rows import positions_of
+from himac.engines.settings import GIVEN
 from himac.engines.transformers import TransformersEngine
 from himac.envs.base import Env, make_env
 from himac.errors import ConfigError, ModelError
@@ -240,9 +241,7 @@ def engine_class(config: Config) -> Callable[..., Engine | BatchEngine]:
         ConfigError: a setting that this engine does not take.
     """
     found: Callable[..., Engine | BatchEngine] = resolve("engines", config.engine.name)
-    check_settings(
-        found, config.engine.settings, "engine", given=("model", "tokenizer", "max_batch", "vision")
-    )
+    check_settings(found, config.engine.settings, "engine", given=GIVEN)
     return found
 
 

@@ -21,7 +21,8 @@ from himac.train.warm_start import Imitates, warm_start
 from himac.types import Demonstration, Message, Sample
 
 QUESTION = "Describe what you see."
-_BATCH = 32  # pictures an optimizer step
+BATCH = 32
+"""Pictures an optimizer step."""
 
 
 def describe(
@@ -59,7 +60,7 @@ def describe(
         )
     found = [[sample] for sample in _samples(demos, env, chat, album)]
     passes = sft.describe / len(found)
-    stage = dataclasses.replace(sft, epochs=passes, batch=min(_BATCH, len(found)))
+    stage = dataclasses.replace(sft, epochs=passes, batch=min(BATCH, len(found)))
     warm_start(learner, found, stage, seed=derive(seed, "describe"), report=report, first=first)
 
 

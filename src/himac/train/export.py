@@ -13,7 +13,7 @@ from transformers import AutoConfig
 
 from himac.config import Config
 from himac.errors import ConfigError, RunError
-from himac.files import make_folder, reason, write_text, writing
+from himac.files import as_usual, make_folder, reason, write_text, writing
 from himac.learner.policy import ROLES
 from himac.models.load import base_of, load_model, saved_adapters
 from himac.text import line
@@ -117,3 +117,4 @@ def _write(model: LanguageModel, tokenizer: Any, folder: Path, config: Config) -
     tokenizer.save_pretrained(str(folder))
     if (licence := Path(config.model.name) / "LICENSE").is_file():
         shutil.copy(licence, folder / "LICENSE")
+    as_usual(folder)

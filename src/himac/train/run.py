@@ -41,7 +41,7 @@ from himac.runs.folder import (
     RunWriter,
     read_rows,
 )
-from himac.runs.log import NoLog, RunLog
+from himac.runs.log import RunLog
 from himac.runs.machine import describe_machine
 from himac.runs.sinks import make_sinks
 from himac.runs.trackers import LEFT_BEHIND
@@ -165,22 +165,18 @@ def _train(config: Config, folder: Path, console: Console, ranks: Ranks) -> Outc
     learner = parts.learner()
     state, is_resumed = _take_up(folder, learner, console, ranks)
     writer = RunWriter(folder, lengths=state.lengths, album=parts.album) if ranks.is_first else None
-    log: RunLog | NoLog = NoLog()
-    if writer is not None:
-        log = RunLog(
-            writer,
-            console,
-            iterations=config.run.iterations,
-            sinks=make_sinks(
-                config.run.sinks,
-                folder,
-                config=config,
-                after=state.iteration if is_resumed else None,
-                say=console.say,
-            ),
-            save_episodes=config.run.save_episodes,
-            ahead=time_left(folder, config),
-        )
+    after = state.iteration if is_resumed else None
+    sinks = (
+        make_sinks(config.run.sinks, folder, config=config, after=after, say=console.say) if writer else ()
+    )
+    log = RunLog(
+        writer,
+        console,
+        iterations=config.run.iterations,
+        sinks=sinks,
+        save_episodes=config.run.save_episodes,
+        ahead=time_left(folder, config) if writer else None,
+    )
     try:
         return _Session(config, folder, parts, learner, log, writer).go(state, resumed=is_resumed)
     finally:
@@ -188,14 +184,24 @@ def _train(config: Config, folder: Path, console: Console, ranks: Ranks) -> Outc
         parts.close()
 
 
-def time_left(folder: Path, config: Config) -> Callable[[Row], str]:
-    """Return what tells, row by row, how long the run will still take."""
+def time_left(folder: Path, config: Config) -> Callable[[Row], Callable[[], str]]:
+    """Return what takes row by row and returns what says, whenever it is asked, how long the run will still take.
+
+    It says nothing where the time is over, and where the evaluation under way is all that is left: its own bar tells.
+    """
     rows = list(read_rows(folder / METRICS))
 
-    def ahead(row: Row) -> str:
+    def ahead(row: Row) -> Callable[[], str]:
         rows.append(row)
-        left_s = read_status(rows, config).left_s
-        return f"run: about {duration(left_s)} left" if left_s else ""
+        status, since = read_status(rows, config), time.monotonic()
+        is_last = status.stage == "evaluating" and (status.left_s or 0.0) <= status.part_s
+        until = since + (0.0 if is_last or not status.left_s else status.left_s)
+
+        def told() -> str:
+            left_s = until - time.monotonic()
+            return f"run: about {duration(left_s)} left" if left_s >= 1 else ""
+
+        return told
 
     return ahead
 
@@ -260,7 +266,7 @@ class _Session:
         folder: Path,
         parts: Components,
         learner: Learner,
-        log: RunLog | NoLog,
+        log: RunLog,
         writer: RunWriter | None,
     ) -> None:
         self._config, self._folder = config, folder

@@ -7,10 +7,11 @@ would have had: whatever is random is derived from the seed and the step.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,8 +19,8 @@ import torch
 
 from himac.config import Config, override, vision_settings
 from himac.envs.base import make_expert
-from himac.errors import ConfigError, DataError, ModelError
-from himac.files import read_json, sync, sync_tree, writing
+from himac.errors import ConfigError, DataError, HimacError, ModelError
+from himac.files import read_json, sync, sync_tree, write_text, writing
 from himac.learner import checkpoint as ckpt
 from himac.learner.learner import Learner
 from himac.learner.policy import Policy
@@ -34,7 +35,14 @@ from himac.train.components import Components, agent_class, build_env
 from himac.train.describing import describe
 from himac.train.warm_start import demo_samples, demo_texts, demonstrations, warm_start
 
-_NAME, _WAY = "model", "model_at"  # in machine.json
+ASKING, REPLAYING, DESCRIBING, IMITATING = (
+    "demonstrations",
+    "replaying demonstrations",
+    "describing",
+    "warm start",
+)
+"""What a console is told that a warm start is doing, in this order."""
+_NAME, _WAY, _SECONDS = "model", "model_at", "warm_start_s"  # in machine.json
 _SAVE_EVERY_S = 60.0  # of a warm start; and never more than a twentieth of its time goes into saving
 _SAY_EVERY_S = 60.0  # a fifth of the steps may take hours
 
@@ -55,17 +63,15 @@ def starting_model(
     if ranks.first(made.is_dir()):
         return made
     config = override(config, model={"name": _moved_along(config.model.name, folder)})
-    if not config.sft.demonstrations:
-        if config.model.name == "tiny":
-            raise ConfigError(
-                'model.name = "tiny" needs a warm start', hint="set sft.demonstrations, say 2000"
-            )
-        if not (config.model.lora_rank and holds_one_adapter(config.model.name)):
-            return config.model.name
+    check_begins(config)
+    has_adapter = config.model.lora_rank and holds_one_adapter(config.model.name)
+    if not config.sft.demonstrations and not has_adapter:
+        return config.model.name
     work = folder / WARMING
     model = work / ckpt.MODEL
     if config.sft.demonstrations:
-        build_start(config, model, console, ranks=ranks, work=work)
+        with _timed(folder, ranks):
+            build_start(config, model, console, ranks=ranks, work=work)
     elif ranks.is_first:
         _save_merged(Policy.load(config.model.name, config.model, device=torch.device("cpu")), model)
     if ranks.is_first:
@@ -76,6 +82,36 @@ def starting_model(
         shutil.rmtree(work, ignore_errors=True)
     ranks.wait()
     return made
+
+
+@contextlib.contextmanager
+def _timed(folder: Path, ranks: Ranks) -> Iterator[None]:
+    """Add the seconds that a warm start takes to what the run's folder remembers: it may take several processes.
+
+    One that is killed outright (SIGKILL) tells nothing of its time.
+    """
+    began = time.monotonic()
+    try:
+        yield
+    finally:
+        path = folder / MACHINE
+        if ranks.is_first and path.is_file():
+            with contextlib.suppress(
+                HimacError, TypeError, ValueError
+            ):  # damaged: a time is not worth a warm start
+                told = dict(read_json(path))
+                seconds = float(told.get(_SECONDS, 0.0)) + time.monotonic() - began
+                write_text(path, json.dumps(told | {_SECONDS: round(seconds, 1)}, indent=1) + "\n")
+
+
+def check_begins(config: Config) -> None:
+    """Refuse a tiny model without demonstrations to learn its language from.
+
+    Raises:
+        ConfigError: it is one.
+    """
+    if config.model.name == "tiny" and not config.sft.demonstrations:
+        raise ConfigError('model.name = "tiny" needs a warm start', hint="set sft.demonstrations, say 2000")
 
 
 def way_to_model(name: str, folder: Path) -> dict[str, str]:
@@ -137,6 +173,26 @@ def build_start(
         ranks: the processes that do it together.
         work: where it saves itself, and goes on from; None: nowhere.
     """
+    _save_start(imitated(config, target, console, ranks=ranks, work=work), target, ranks)
+
+
+def imitated(
+    config: Config,
+    target: Path,
+    console: Console | None = None,
+    *,
+    ranks: Ranks = ALONE,
+    work: Path | None = None,
+) -> Components:
+    """Return what `build_start` saves: a model that has imitated the demonstrations, and what it was put together with.
+
+    Args:
+        config: says of which world, in which format, for how long.
+        target: where a tiny model begins.
+        console: told what happens; None: nobody is.
+        ranks: the processes that do it together.
+        work: where it saves itself, and goes on from; None: nowhere.
+    """
     console, sft, seed = console or Silent(), check(config).sft, config.run.seed
     env = build_env(config)
     demos = demonstrations(
@@ -145,7 +201,7 @@ def build_start(
         sft,
         split=env.spec.train_split,
         seed=seed,
-        progress=console.collecting("demonstrations", sft.demonstrations),
+        progress=console.collecting(ASKING, sft.demonstrations),
     )
     method = agent_class(config)
     plans = getattr(method, "plans", False)
@@ -167,20 +223,19 @@ def build_start(
     parts = Components(config, base, ranks=ranks)
     size = parts.policy.num_parameters / 1e6
     console.say(f"warm start: {sft.demonstrations} demonstrations, model of {size:.2f} M parameters")
-    tick = console.collecting("replaying demonstrations", sft.demonstrations)
+    tick = console.collecting(REPLAYING, sft.demonstrations)
     samples = demo_samples(
         demos, env, parts.chat, sft=sft, agent=config.agent, plans=plans, progress=tick, album=parts.album
     )
     learner = parts.learner()
     kept = _Kept(work, learner, console, ranks)
     if sft.describe:
-        stage = "describing"
-        report = kept.steps_of(stage)
-        first = kept.done.get(stage, 0)
+        report = kept.steps_of(DESCRIBING)
+        first = kept.done.get(DESCRIBING, 0)
         describe(learner, demos, env, parts.chat, parts.album, sft, seed=seed, report=report, first=first)
-    stage = "warm start"
-    warm_start(learner, samples, sft, seed=seed, report=kept.steps_of(stage), first=kept.done.get(stage, 0))
-    _save_start(parts, target, ranks)
+    report, first = kept.steps_of(IMITATING), kept.done.get(IMITATING, 0)
+    warm_start(learner, samples, sft, seed=seed, report=report, first=first)
+    return parts
 
 
 class _Kept:

@@ -26,6 +26,7 @@ import numpy as np
 from himac.envs.webshop import bm25
 from himac.envs.webshop.records import Product, Report, clean, read_mapping, read_objects
 from himac.errors import DataError
+from himac.files import as_usual
 from himac.types import Json
 
 FORMAT = 2  # raise when what is written to the cache changes
@@ -213,6 +214,7 @@ def _write_cache(folder: Path, catalogue: Catalogue) -> bool:
         (new / "header.json").write_text(json.dumps(catalogue._header))
         sums = {path.name: _checksum(path) for path in sorted(new.iterdir())}
         (new / "manifest.json").write_text(json.dumps({"format": FORMAT, "files": sums}))
+        as_usual(new)
         if folder.exists():
             shutil.rmtree(folder, ignore_errors=True)
         os.rename(new, folder)

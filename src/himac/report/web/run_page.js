@@ -32,6 +32,7 @@ function summary(run) {
     ["iterations", whole(Math.max(0, ...run.metrics.map((row) => row.iteration)))],
     ["episodes written", whole(run.total)],
     [timeName(run), duration(spent(run))],
+    ...(isNumber(startTime(run)) ? [["time of the warm start before them", duration(startTime(run))]] : []),
     ["generated tokens", whole(sum(run.metrics.filter(isTraining), (row) => row.tokens * row.episodes))],
     ["environment steps", whole(environmentSteps(run))],
   ];
@@ -72,7 +73,7 @@ function lead(run) {
   const world = of("env.name") ?? episodeWorld(run);
   const model = of("model.name");
   const overlap = run.machine.world?.splits_overlap
-    ? " Careful: under this protocol the splits overlap; goals of the evaluation are also trained on."
+    ? " Careful: the world says that its splits overlap: tasks of the evaluation may be among those trained on."
     : "";
   const parts = [method, world && ` on ${world}`, model && `, starting from ${model.split("/").slice(-2).join("/")}`].filter(Boolean);
   return `${parts.join("")}. Seed ${of("run.seed") ?? 0}.${overlap}`;
@@ -81,7 +82,10 @@ const episodeWorld = (run) => run.world || run.evaluations[0]?.env;
 
 const isTraining = (row) => row.phase !== "eval";
 const sum = (rows, value) => rows.reduce((total, row) => total + (value(row) || 0), 0);
-const timeName = (run) => `time of iterations and evaluations${run.warm ? ", warm start not counted" : ""}`;
+// Seconds of the warm start that the run made itself; undefined where it made none, or where its files do not tell.
+const startTime = (run) => (run.warm ? run.machine.warm_start_s : undefined);
+const isUntimed = (run) => run.warm && !isNumber(startTime(run));
+const timeName = (run) => `time of iterations and evaluations${isUntimed(run) ? ", warm start not counted" : ""}`;
 const spent = (run) => sum(run.metrics, (row) => (isTraining(row) ? row.collect_s + row.learn_s : row.seconds));
 
 function comparison() {
@@ -110,7 +114,7 @@ function comparison() {
       "p.note",
       "The last evaluation of each run on each split. " +
         "Compare at equal environment steps and tokens, not only at equal iterations. Time is of iterations and evaluations",
-      RUNS.some((run) => run.warm) ? "; a warm start is not counted." : ".",
+      RUNS.some((run) => run.warm) ? "; a warm start is not counted, and told with each run." : ".",
     ),
     table(
       [
@@ -197,6 +201,7 @@ function timeSplit(run) {
     ["generation", sum(rows, (r) => r.generate_s)],
     ["environments", sum(rows, (r) => r.env_s)],
     ["rest of collecting", sum(rows, (r) => Math.max(0, r.collect_s - r.generate_s - r.env_s))],
+    ["warm start", startTime(run) ?? 0],
     ["training", sum(rows, (r) => r.learn_s)],
     [
       "evaluation",
@@ -210,7 +215,9 @@ function timeSplit(run) {
   return el(
     "section",
     heading("Where the time went"),
-    run.warm ? el("p.note", "From the first iteration on: the run's files do not tell how long its warm start took.") : null,
+    isUntimed(run)
+      ? el("p.note", "From the first iteration on: the run's files do not tell how long its warm start took.")
+      : null,
     el(
       "div.split",
       { role: "img", "aria-label": parts.map(([n, s]) => `${n} ${percent(s / total)}`).join(", ") },

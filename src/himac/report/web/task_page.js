@@ -30,6 +30,17 @@ const FATES = [
   ["Solved", "at the first evaluation and at the last", (first, last) => first === last && last === 1],
 ];
 
+// How a run's tasks began and ended: of all of them where its evaluations tell, else of those whose episodes are shown.
+function fatesOf(place, tasks) {
+  const ends = new Map(),
+    told = RUNS[place].fates;
+  for (const [split, { index, first, last }] of Object.entries(told))
+    index.forEach((at, i) => ends.set(`${split}/${at}`, [Number(first[i]), Number(last[i])]));
+  for (const { split, index, at } of tasks)
+    if (!told[split]) ends.set(`${split}/${index}`, [solvedShare(at[0][1]), solvedShare(at.at(-1)[1])]);
+  return ends;
+}
+
 function tasksPage(main) {
   main.append(
     el("h1", "Tasks"),
@@ -38,16 +49,31 @@ function tasksPage(main) {
   RUNS.forEach((run, place) => {
     const tasks = careersOf(place);
     if (!tasks.length) return;
+    const ends = fatesOf(place, tasks);
     if (RUNS.length > 1) main.append(el("h2", run.name));
+    main.append(el("p.note.counted", countedOf(run, ends.size, tasks)));
     for (const [name, meaning, is] of FATES) {
-      const own = tasks.filter(({ at }) => is(solvedShare(at[0][1]), solvedShare(at.at(-1)[1])));
-      if (own.length) main.append(fateSection(place, name, meaning, own));
+      const count = [...ends.values()].filter(([first, last]) => is(first, last)).length;
+      const own = tasks.filter(({ split, index }) => {
+        const end = ends.get(`${split}/${index}`);
+        return end && is(...end);
+      });
+      if (count) main.append(fateSection(place, name, meaning, own, count));
     }
   });
   if (!RUNS.some((_, run) => careersOf(run).length)) main.append(el("p.empty", "No task was evaluated twice."));
 }
 
-function fateSection(run, name, meaning, tasks) {
+// What the numbers beside the headings count.
+function countedOf(run, count, tasks) {
+  const isSample = run.episodes.rows.length < run.total;
+  if (tasks.some(({ split }) => !run.fates[split]) && isSample)
+    return "The run's evaluations do not tell of single tasks: counted are the tasks whose episodes are shown, from their first evaluation shown to their last.";
+  const all = `Counted ${count === 1 ? "is the task" : `are all ${whole(count)} tasks`} evaluated more than once`;
+  return tasks.length < count ? `${all}; listed are the ${whole(tasks.length)} whose episodes are shown.` : `${all}.`;
+}
+
+function fateSection(run, name, meaning, tasks, count) {
   const list = el("ol.groups.careers"),
     more = el("button", { type: "button" }, "show more");
   let shown = 0;
@@ -59,7 +85,8 @@ function fateSection(run, name, meaning, tasks) {
   };
   more.addEventListener("click", grow);
   grow();
-  return el("section", el("h2", `${name}: ${whole(tasks.length)}`), el("p.note", meaning), list, more);
+  const listed = tasks.length < count ? ` · ${tasks.length ? whole(tasks.length) : "none"} listed` : "";
+  return el("section", el("h2", `${name}: ${whole(count)}`), el("p.note", `${meaning}${listed}`), list, more);
 }
 
 function careerLine(run, task) {
