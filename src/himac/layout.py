@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParallelConfig:
-    """How several processes, started by torchrun, hold the model; one process alone is not touched by it."""
+    """How several processes, started by torchrun, hold the model, and what one process does at once."""
 
     shard: bool = False  # True: each holds a part of every weight and moment (FSDP2); False: all of them
+    overlap: bool = False  # True: collect beside an update that leaves what is collected with alone

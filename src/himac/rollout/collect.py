@@ -19,7 +19,7 @@ from himac.engines.base import BatchEngine, Engine, stepping
 from himac.envs.base import Env
 from himac.images import Album
 from himac.rollout.episode import Job, LiveEpisode
-from himac.types import Completion, Episode, StopReason, Weights
+from himac.types import Completion, Episode, Role, StopReason, Weights
 
 
 @dataclass(slots=True, kw_only=True)
@@ -120,6 +120,15 @@ class EpisodeRunner:
             done |= shared.copies(done)
         self.clock.total_s += time.perf_counter() - started
         return [done[index] for index in range(len(jobs))]
+
+    def begin(self, jobs: Sequence[Job], *, share_identical: bool = False, moving: Sequence[Role]) -> None:
+        """Begin jobs that `run` will ask for, where that can be done (`BesideRunner`); here it is not.
+
+        Args:
+            jobs: what will be run.
+            share_identical: as for `run`.
+            moving: roles that may not be asked until then: their weights are being updated.
+        """
 
     def release(self) -> None:
         """Let the engine give back its memory: the learner comes next."""

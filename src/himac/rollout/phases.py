@@ -19,6 +19,7 @@ import numpy as np
 
 from himac.agents.base import Agent, Assignment
 from himac.config import AgentConfig, AlgoConfig, RolloutConfig
+from himac.rollout.beside import BesideRunner
 from himac.rollout.collect import CollectClock, EpisodeRunner
 from himac.rollout.episode import Job, blueprint_logp
 from himac.rollout.shared import SharedRunner
@@ -89,7 +90,7 @@ class LocalCollector:
 
     def __init__(
         self,
-        runner: EpisodeRunner | SharedRunner,
+        runner: EpisodeRunner | BesideRunner | SharedRunner,
         spec: EnvSpec,
         make_agent: MakeAgent,
         *,
@@ -121,6 +122,28 @@ class LocalCollector:
             version: of the weights to be sampled with; here they are always the learner's own.
             progress: called with the number of episodes that have just finished.
         """
+        size = size_of(phase, self._rollout, given=bool(blueprints))
+        jobs = self._jobs(phase, tasks, blueprints, iteration)
+        episodes = self.runner.run(jobs, share_identical=self._shares(phase), progress=progress)
+        return [episodes[first : first + size] for first in range(0, len(episodes), size)]
+
+    def begin(
+        self,
+        phase: PhaseSpec,
+        tasks: Sequence[Task],
+        *,
+        blueprints: Sequence[Blueprint] = (),
+        iteration: int = 0,
+        moving: Sequence[Role],
+    ) -> None:
+        """Begin what `collect` will be asked for, beside an update; roles that it moves are not asked before that."""
+        jobs = self._jobs(phase, tasks, blueprints, iteration)
+        self.runner.begin(jobs, share_identical=self._shares(phase), moving=moving)
+
+    def _jobs(
+        self, phase: PhaseSpec, tasks: Sequence[Task], blueprints: Sequence[Blueprint], iteration: int
+    ) -> list[Job]:
+        """Return a phase's episodes, the attempts at each task together."""
         label = COLLECT.get(phase.name, phase.name)
         size = size_of(phase, self._rollout, given=bool(blueprints))
         given: Sequence[Blueprint | None] = blueprints or [None] * len(tasks)
@@ -141,11 +164,14 @@ class LocalCollector:
                 )
                 for replica in range(size)
             ]
-        # a frozen executor is greedy: what it makes of one blueprint twice would be the same twice; where it is sampled, to
-        # judge, those who wrote the same share the judges too
-        share = "executor" not in phase.roles and self.spec.deterministic and not self._replans
-        episodes = self.runner.run(jobs, share_identical=share, progress=progress)
-        return [episodes[first : first + size] for first in range(0, len(episodes), size)]
+        return jobs
+
+    def _shares(self, phase: PhaseSpec) -> bool:
+        """Whether identical blueprints are one execution: what a greedy, frozen executor makes of one is the same twice.
+
+        Where it is sampled, to judge, those who wrote the same share the judges too.
+        """
+        return "executor" not in phase.roles and self.spec.deterministic and not self._replans
 
     def agent(self, assignment: Assignment) -> Agent:
         """Build an agent for one episode."""

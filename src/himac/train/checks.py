@@ -34,6 +34,7 @@ def check(config: Config) -> Config:
         resolve("sinks", sink)
     _check_peers(config, estimator)
     _check_thoughts(config)
+    _check_overlap(config, plans=getattr(agent, "plans", False))
     if getattr(agent, "replans", False) and config.agent.context == "full":
         raise ConfigError(
             f"algo.method = {config.algo.method!r} cannot have agent.context = 'full': a second plan has a context of its own",
@@ -104,6 +105,27 @@ def _check_peers(config: Config, estimator: Any) -> None:
         raise ConfigError(
             f"rollout.dynamic_sampling must be 0 with rollout.group_size = 1, got {rollout.dynamic_sampling}",
             hint="it replaces groups without variance, and a group of one has none",
+        )
+
+
+def _check_overlap(config: Config, *, plans: bool) -> None:
+    """Refuse to collect beside an update that moves the very weights, or moves them about."""
+    if not config.parallel.overlap:
+        return
+    if not (plans and config.algo.coevolution):
+        raise ConfigError(
+            "parallel.overlap = true needs two phases: what the only one collects next waits for its own update",
+            hint="method=himac with algo.coevolution = true, or parallel.overlap = false",
+        )
+    if not config.model.lora_per_role:
+        raise ConfigError(
+            "parallel.overlap = true needs an adapter for each role: a phase would collect with weights that the other one is moving",
+            hint="model.lora_rank=32 model.lora_per_role=true, or parallel.overlap = false",
+        )
+    if config.parallel.shard:
+        raise ConfigError(
+            "parallel.overlap = true is not there with parallel.shard = true: weights in parts are whole for one or the other",
+            hint="parallel.shard = false: adapters alone learn, and every rank holds the whole model",
         )
 
 

@@ -44,6 +44,7 @@ class Memory:
     cache: int  # keys and values of the episodes in flight, at their longest
     gathered: int = 0  # of ranks with parts: what is whole while a pass goes through it, and its gradient
     whole: int = 0  # and all weights, while such a rank collects
+    overlaps: bool = False  # it collects while it learns
 
     @property
     def held(self) -> int:
@@ -67,7 +68,9 @@ class Memory:
 
     @property
     def most(self) -> int:
-        """The larger of the two."""
+        """The larger of the two; where both are done at once, what they take together."""
+        if self.overlaps:
+            return self.learning + self.collecting - self.held
         return max(self.learning, self.collecting)
 
 
@@ -123,6 +126,7 @@ def memory_of(policy: Policy, config: Config, *, kept: tuple[float, float] | Non
         layer=int(in_layer * config.optimizer.max_tokens),
         prefill=int(in_layer * min(prefill_tokens(policy.device), in_flight)),
         cache=bytes_per_token(settings, element) * min(most, in_flight),
+        overlaps=config.parallel.overlap,
     )
 
 
