@@ -11,3 +11,4 @@ class ParallelConfig:
 
     shard: bool = False  # True: each holds a part of every weight and moment (FSDP2); False: all of them
     overlap: bool = False  # True: collect beside an update that leaves what is collected with alone
+    behind: bool = False  # True: beside any update, with the weights of before it; needs overlap

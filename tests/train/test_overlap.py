@@ -28,7 +28,7 @@ from himac.learner.policy import ROLES
 from himac.rollout.beside import BesideRunner, Gate
 from himac.runs.folder import EPISODES, METRICS, read_rows
 from himac.runs.formats import load_saved
-from himac.train.checks import check
+from himac.train.checks import check_trainable
 from himac.train.components import Components
 from himac.train.run import START, new_run, train
 from himac.types import PhaseSpec
@@ -130,9 +130,25 @@ def test_with_an_executor_of_before_its_update_the_episodes_would_be_others(
     monkeypatch.setattr(Gate, "shut", lambda self, moving: Gate.open(self))
     monkeypatch.setattr(BesideRunner, "begin", beginning)
     monkeypatch.setattr(Learner, "update", updating)
-    folder = _new(tmp_path / "stale", _overlapping(config), start)
-    train(_overlapping(config), folder)
+    unsaved = override(_overlapping(config), run={"save_every": 100})
+    folder = _new(tmp_path / "stale", unsaved, start)
+    train(unsaved, folder)
     assert _told(folder)[1] != _told(without)[1]
+    monkeypatch.undo()
+    # and that is what being behind means: the same, with copies instead of a wait
+    behind = override(unsaved, parallel={"behind": True})
+    copied = _new(tmp_path / "behind", behind, start)
+    train(behind, copied)
+    rows, episodes, weights = _told(copied)
+    stale = [
+        (row["iteration"], row["phase"], row.pop("stale_steps")) for row in rows if row["phase"] != "eval"
+    ]
+    assert stale == [
+        (i, phase, float(phase == "planner" and i in (2, 3))) for i in range(1, 5) for phase in ROLES
+    ]  # the first has nothing before it, and before the last comes an evaluation
+    assert (rows, episodes) == _told(folder)[:2]
+    assert all(torch.equal(weights[name], w) for name, w in _told(folder)[2].items())
+    assert all(row["gap_max"] < 1e-3 for row in rows if row.get("samples"))  # what is trained is of today
 
 
 def test_phase_b_is_collected_and_blueprints_are_written_while_the_other_adapter_learns(
@@ -234,6 +250,44 @@ def test_stopped_and_resumed_it_is_the_run_that_nothing_overlaps_in(
     _assert_same(without, folder)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        {},
+        {
+            "model": {"lora_rank": 0, "lora_per_role": False},
+            "algo": {"max_ratio": 2.0},
+            "optimizer": {"lr": 3e-3},
+        },
+        {"model": {"lora_per_role": False}, "algo": {"max_ratio": 2.0, "method": "flat"}},
+    ],
+    ids=["judges", "all-weights", "one-adapter-flat"],
+)
+def test_what_is_one_update_behind_says_so_and_resumes_exactly(
+    words: dict[str, dict[str, Any]], config: Config, start: Path, tmp_path: Path
+) -> None:
+    late = override(
+        _overlapping(config),
+        parallel={"behind": True},
+        run={"iterations": 6, "save_every": 3},
+        eval={"every": 0},
+        **words,
+    )
+    once, twice = (_new(tmp_path / name, late, start) for name in ("once", "twice"))
+    train(late, once)
+    train(override(late, run={"iterations": 3}), twice)
+    train(late, twice)
+    (rows, episodes, _), (rows_2, episodes_2, _) = _told(once), _told(twice)
+    assert rows == rows_2 and episodes == episodes_2
+    learned = [row for row in rows if row.get("samples")]
+    trained_stale = [row for row in learned if row["gap_max"] > 1e-3]
+    assert all(row["stale_steps"] > 0 for row in trained_stale)
+    first = {row["iteration"]: row["stale_steps"] for row in reversed(rows)}
+    assert [first[i] > 0 for i in range(1, 7)] == [False, True, True] * 2  # none across a checkpoint
+    assert bool(trained_stale) == bool(words) and ("capped" in learned[0]) == bool(words)
+    assert not _threads()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2))
 def test_killed_at_any_moment_it_resumes_to_the_same_run(
@@ -275,13 +329,16 @@ def test_killed_at_any_moment_it_resumes_to_the_same_run(
         ({"algo": {"coevolution": False}}, "needs two phases"),
         ({"algo": {"method": "flat"}}, "needs two phases"),
         ({"parallel": {"shard": True}}, "is not there with parallel.shard = true"),
+        ({"parallel": {"overlap": False, "behind": True}}, "needs parallel.overlap = true"),
+        ({"parallel": {"behind": True}, "model": {"lora_per_role": False}}, "needs algo.max_ratio above 0"),
+        ({"parallel": {"behind": True}, "algo": {"coevolution": False}}, "needs algo.max_ratio above 0"),
     ],
 )
 def test_what_would_be_stale_is_refused(
     changed: dict[str, dict[str, Any]], said: str, config: Config
 ) -> None:
     with pytest.raises(ConfigError, match=said) as caught:
-        check(override(_overlapping(config), **changed))
+        check_trainable(override(_overlapping(config), **changed))
     assert "\n" not in str(caught.value) and caught.value.hint
 
 

@@ -48,6 +48,9 @@ def test_what_collects_beside_an_update_takes_the_memory_of_both(toy_config: Con
     )
     assert apart.most == max(apart.learning, apart.collecting) < together.most
     assert together.most == apart.learning + apart.cache + apart.prefill
+    behind = memory_of(policy, override(roles, parallel={"overlap": True, "behind": True}))
+    trained = sum(p.numel() for p in policy.trainable)
+    assert behind.most == together.most + 4 * trained  # both adapters once more
 
 
 def test_memory_of_a_rank_that_holds_parts_by_hand(toy_config: Config, start: Path) -> None:

@@ -6,7 +6,9 @@ stale: a role whose weights move is not asked before the update is over and the 
 without this, to the last bit, for the engine is asked the same in the same order; only when is another matter.
 
 The engine computes with modules of its own over the learner's weights (`Policy.aside`): which adapter is active is said by
-the modules, and two threads want different ones. Left out: vLLM, which has one engine for both roles.
+the modules, and two threads want different ones. Where collections may be *behind*, what learns is copied for them as they
+begin, and nobody waits: then the next blueprints are judged by the executor of before its update, and where the roles share
+weights, what is trained was sampled by those of before. Left out: vLLM, which has one engine for both roles.
 """
 
 from __future__ import annotations
@@ -26,12 +28,22 @@ class GivenUp(Exception):
 
 
 class Gate:
-    """Lets a role be asked only while its weights are at rest."""
+    """Lets a role be asked only while its weights are at rest.
 
-    def __init__(self) -> None:
+    Args:
+        catch_up: lets what is asked have the learner's weights of now, where it does not share them.
+        behind: nobody waits: what is asked has weights of its own.
+        shared: the roles have one set of weights, which every update moves.
+    """
+
+    def __init__(
+        self, catch_up: Callable[[], None] = lambda: None, *, behind: bool = False, shared: bool = False
+    ) -> None:
+        self.catch_up, self._behind, self._shared = catch_up, behind, shared
         self._changed = threading.Condition()
         self._moving: frozenset[Role] = frozenset()
-        self._is_given_up = False
+        self._is_shut = self._is_given_up = False
+        self.is_stale = False  # someone was asked who has learned since
         self.waited_s = 0.0
 
     def wait(self, role: Role) -> None:
@@ -42,20 +54,31 @@ class Gate:
         """
         began = time.perf_counter()
         with self._changed:
-            self._changed.wait_for(lambda: self._is_given_up or role not in self._moving)
+            self._changed.wait_for(lambda: self._is_given_up or not self._is_shut or role not in self._moving)
             self.waited_s += time.perf_counter() - began
-            if self._is_given_up:
-                raise GivenUp
+            self.is_stale |= self._behind and role in self._moving
+        self.check()
+
+    def check(self) -> None:
+        """Go on.
+
+        Raises:
+            GivenUp: nobody wants what it is for.
+        """
+        if self._is_given_up:
+            raise GivenUp
 
     def shut(self, moving: Sequence[Role]) -> None:
-        """Let nobody ask these roles until `open`."""
+        """Let nobody ask these roles until `open`, unless with the weights of now."""
+        self.catch_up()
         with self._changed:
-            self._moving, self._is_given_up, self.waited_s = frozenset(moving), False, 0.0
+            self._moving, self._is_shut, self._is_given_up = frozenset(moving), not self._behind, False
+            self.is_stale, self.waited_s = self._behind and self._shared, 0.0
 
     def open(self, *, give_up: bool = False) -> None:
         """Let all roles be asked, or whoever asks give up."""
         with self._changed:
-            self._moving, self._is_given_up = frozenset(), give_up
+            self._is_shut, self._is_given_up = False, give_up
             self._changed.notify_all()
 
 
@@ -70,6 +93,8 @@ class BesideRunner:
     def __init__(self, runner: EpisodeRunner, gate: Gate) -> None:
         self._runner, self._gate = runner, gate
         self._begun: _Begun | None = None
+        self._has_caught_up = False
+        self.is_stale = False  # what was returned last
         self.clock = CollectClock()
         """Where the time went of what was returned; waiting for weights to come to rest is left out."""
 
@@ -78,7 +103,8 @@ class BesideRunner:
         self._give_up()
         self._runner.release()
         self._gate.shut(moving)
-        self._begun = _Begun(self._runner, jobs, share_identical)
+        self._has_caught_up = True
+        self._begun = _Begun(self._runner, jobs, share_identical, self._gate.check)
 
     def run(
         self,
@@ -92,14 +118,17 @@ class BesideRunner:
         begun = self._begun
         if begun is None or begun.key != _key(jobs):
             self._give_up()
+            if not self._has_caught_up:
+                self._catch_up()
             found = self._runner.run(jobs, share_identical=share_identical, progress=progress, keep=keep)
             self._count(waited_s=0.0)
+            self.is_stale = False
             return found
         begun.tell(progress)
         self._gate.open()
         episodes = begun.episodes.result()
         begun.thread.join()
-        self._begun = None
+        self._begun, self.is_stale = None, self._gate.is_stale
         self._count(waited_s=self._gate.waited_s)
         for episode in episodes if keep is not None else ():
             if not episode.is_copy:
@@ -112,8 +141,9 @@ class BesideRunner:
             self._runner.release()
 
     def load_weights(self, state: Weights, version: int) -> None:
-        """See `EpisodeRunner.load_weights`. Episodes under way read the learner's own weights and keep what they computed with them."""
+        """See `EpisodeRunner.load_weights`. Episodes under way keep what they computed, and go on with what they began with."""
         if self._begun is None:
+            self._catch_up()
             self._runner.load_weights(state, version)
 
     def close(self) -> None:
@@ -129,6 +159,10 @@ class BesideRunner:
             self._begun, self._runner.clock = None, CollectClock()
         self._gate.open()
 
+    def _catch_up(self) -> None:
+        self._gate.catch_up()
+        self._has_caught_up = True
+
     def _count(self, *, waited_s: float) -> None:
         """Take over what the runner's clock has counted, a wait at the gate left out."""
         counted, self._runner.clock = self._runner.clock, CollectClock()
@@ -140,7 +174,9 @@ class BesideRunner:
 class _Begun:
     """Episodes under way in a thread."""
 
-    def __init__(self, runner: EpisodeRunner, jobs: Sequence[Job], share_identical: bool) -> None:
+    def __init__(
+        self, runner: EpisodeRunner, jobs: Sequence[Job], share_identical: bool, check: Callable[[], None]
+    ) -> None:
         self.key = _key(jobs)
         self.episodes: Future[list[Episode]] = Future()
         self._lock = threading.Lock()
@@ -149,7 +185,9 @@ class _Begun:
 
         def work() -> None:
             try:
-                found = runner.run(jobs, share_identical=share_identical, progress=self._note)
+                found = runner.run(
+                    jobs, share_identical=share_identical, progress=self._note, before_step=check
+                )
             except BaseException as error:  # raised again where the episodes are asked for
                 self.episodes.set_exception(error)
             else:

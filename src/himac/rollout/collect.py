@@ -29,6 +29,7 @@ class CollectClock:
     generate_s: float = 0.0
     env_s: float = 0.0
     total_s: float = 0.0
+    stale_steps: int = 0  # optimizer steps since the weights that were collected with
 
 
 class EpisodeRunner:
@@ -62,6 +63,7 @@ class EpisodeRunner:
         self._chat, self._planner_chat, self._cfg = chat, planner_chat, cfg
         self._max_live, self._max_prompt = max_live, max_prompt
         self._idle_envs: list[Env] = []
+        self.is_stale = False  # what was returned last was run with older weights: never here
         self.clock = CollectClock()
 
     def run(
@@ -71,6 +73,7 @@ class EpisodeRunner:
         share_identical: bool = False,
         progress: Callable[[int], None] | None = None,
         keep: Callable[[Episode], None] | None = None,
+        before_step: Callable[[], None] | None = None,
     ) -> list[Episode]:
         """Run every job and return their episodes in order.
 
@@ -80,6 +83,7 @@ class EpisodeRunner:
                 only when the executor is greedy and the environment deterministic.
             progress: called with the number of episodes that have just finished.
             keep: called with each episode the moment it is finished (copies excepted), in no particular order.
+            before_step: called before each step of the engine; what it raises ends the jobs.
         """
         started = time.perf_counter()
         shared = _Shared() if share_identical else None
@@ -105,6 +109,8 @@ class EpisodeRunner:
                 while pending and len(under_way) < self._max_live:
                     index, job = pending.popleft()
                     go_on(index, self._open(job))
+                if before_step is not None:
+                    before_step()
                 for ticket, completion in self._step():
                     index, episode = under_way.pop(ticket)
                     self._answer(episode, completion)

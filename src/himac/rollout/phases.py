@@ -101,6 +101,7 @@ class LocalCollector:
         self.runner, self.spec = runner, spec
         self._replans = getattr(make_agent, "replans", False)  # then one plan is not one execution
         self._make_agent, self._agent, self._rollout, self._seed = make_agent, agent, rollout, seed
+        self._begun_version = 0
 
     def collect(
         self,
@@ -119,12 +120,14 @@ class LocalCollector:
             tasks: what to run.
             blueprints: one a task, to be carried out; none: agents that plan write their own.
             iteration: of the run, from 0; the seeds depend on it.
-            version: of the weights to be sampled with; here they are always the learner's own.
+            version: of the learner's weights; here they are what is sampled with, unless those may be behind.
             progress: called with the number of episodes that have just finished.
         """
         size = size_of(phase, self._rollout, given=bool(blueprints))
         jobs = self._jobs(phase, tasks, blueprints, iteration)
         episodes = self.runner.run(jobs, share_identical=self._shares(phase), progress=progress)
+        if self.runner.is_stale:
+            self.runner.clock.stale_steps = version - self._begun_version
         return [episodes[first : first + size] for first in range(0, len(episodes), size)]
 
     def begin(
@@ -134,9 +137,11 @@ class LocalCollector:
         *,
         blueprints: Sequence[Blueprint] = (),
         iteration: int = 0,
+        version: int = 0,
         moving: Sequence[Role],
     ) -> None:
         """Begin what `collect` will be asked for, beside an update; roles that it moves are not asked before that."""
+        self._begun_version = version
         jobs = self._jobs(phase, tasks, blueprints, iteration)
         self.runner.begin(jobs, share_identical=self._shares(phase), moving=moving)
 

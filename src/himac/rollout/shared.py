@@ -37,6 +37,11 @@ class SharedRunner:
     def clock(self, clock: CollectClock) -> None:
         self._runner.clock = clock
 
+    @property
+    def is_stale(self) -> bool:
+        """Whether what was returned last was run with older weights."""
+        return self._runner.is_stale
+
     def run(
         self,
         jobs: Sequence[Job],

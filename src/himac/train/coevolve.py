@@ -75,6 +75,7 @@ class Ahead(Protocol):
         *,
         blueprints: Sequence[Blueprint] = (),
         iteration: int = 0,
+        version: int = 0,
         moving: Sequence[Role],
     ) -> None:
         """Begin what `collect` will be asked for; roles whose weights are moving are asked no earlier than that."""
@@ -172,6 +173,7 @@ class CoEvolution:
     evaluate_every: int  # iterations; 0 is never
     deletions: bool = False  # z* is also executed without each of its lines
     ahead: Ahead | None = None  # the collector, where a collection may begin beside an update
+    behind: bool = False  # and may be carried out with the weights of before it
 
     def train(self, state: TrainState) -> TrainState:
         """Iterate to the end; return how far the run has come."""
@@ -253,7 +255,9 @@ class CoEvolution:
         following, at = self.phases[(self.phases.index(phase) + 1) % len(self.phases)], state
         if phase is self.phases[-1]:
             at, handed = _after(state, spent), None
-            if at.done(self.run.iterations, self.budget) or self._evaluates(at):
+            # who resumes has no older weights than the checkpoint's
+            saves = self.behind and at.iteration % self.run.save_every == 0
+            if saves or at.done(self.run.iterations, self.budget) or self._evaluates(at):
                 return
         work = handed or self._new_tasks(at, 0, self.rollout.tasks)
         ahead.begin(
@@ -261,6 +265,7 @@ class CoEvolution:
             work.tasks,
             blueprints=work.blueprints,
             iteration=at.iteration,
+            version=self.learner.version,
             moving=phase.roles,
         )
 
@@ -315,7 +320,8 @@ class CoEvolution:
 
     def _times(self) -> dict[str, float]:
         clock = self.collector.clock()
-        return {"collect_s": clock.total_s, "generate_s": clock.generate_s, "env_s": clock.env_s}
+        times = {"collect_s": clock.total_s, "generate_s": clock.generate_s, "env_s": clock.env_s}
+        return times | ({"stale_steps": clock.stale_steps} if self.behind else {})
 
 
 def _handed(pairs: Sequence[tuple[Task, Blueprint]]) -> Handed:

@@ -58,8 +58,14 @@ class Components:
             model, config.model, device=self.device, think=config.agent.think, album=self.album
         )
         check_eyes(self.env, self.policy, str(model))
-        gate = Gate() if config.parallel.overlap else None
-        self.engine = local_engine(config, self.policy, gate)
+        gate, generates = None, self.policy
+        if config.parallel.overlap:
+            behind = config.parallel.behind
+            generates = self.policy.aside(apart=behind)
+            gate = Gate(
+                lambda: generates.take_from(self.policy), behind=behind, shared=not self.policy.per_role
+            )
+        self.engine = local_engine(config, generates, gate)
         self.collector = build_collector(
             config,
             self.env,
@@ -107,6 +113,7 @@ class Components:
             evaluate_every=config.eval.every,
             deletions=needs(self.estimator, "deletions"),
             ahead=self.collector if config.parallel.overlap else None,
+            behind=config.parallel.behind,
         )
 
     def close(self) -> None:
@@ -275,7 +282,7 @@ def local_engine(config: Config, policy: Policy, gate: Gate | None = None) -> En
     Args:
         config: the settings.
         policy: what generates.
-        gate: to wait at before a role is asked, where that may be while another one learns: then with modules apart.
+        gate: to wait at before a role is asked, where that may be while another one learns; the modules are then apart.
 
     Raises:
         ConfigError: an engine that would go on with one role's weights while it is handed the other's.
@@ -290,13 +297,11 @@ def local_engine(config: Config, policy: Policy, gate: Gate | None = None) -> En
         settings = {**settings, "vision": policy.vision}
 
     plays_roles = getattr(make, "plays_roles", False)
-    if gate is not None:
-        if plays_roles:
-            raise ConfigError(
-                f"parallel.overlap = true is for himac's own engine, got engine.name = {config.engine.name!r}",
-                hint="parallel.overlap = false",
-            )
-        policy = policy.aside()
+    if gate is not None and plays_roles:
+        raise ConfigError(
+            f"parallel.overlap = true is for himac's own engine, got engine.name = {config.engine.name!r}",
+            hint="parallel.overlap = false",
+        )
 
     def play(role: Role) -> None:
         if gate is not None:

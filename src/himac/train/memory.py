@@ -45,11 +45,13 @@ class Memory:
     gathered: int = 0  # of ranks with parts: what is whole while a pass goes through it, and its gradient
     whole: int = 0  # and all weights, while such a rank collects
     overlaps: bool = False  # it collects while it learns
+    behind: int = 0  # what learns once more, as it was, to collect with
 
     @property
     def held(self) -> int:
         """What is there all the time."""
-        return self.weights + self.masters + self.optimizer + (0 if self.is_offloaded else self.reference)
+        held = self.weights + self.masters + self.optimizer + self.behind
+        return held + (0 if self.is_offloaded else self.reference)
 
     @property
     def learning(self) -> int:
@@ -127,6 +129,7 @@ def memory_of(policy: Policy, config: Config, *, kept: tuple[float, float] | Non
         prefill=int(in_layer * min(prefill_tokens(policy.device), in_flight)),
         cache=bytes_per_token(settings, element) * min(most, in_flight),
         overlaps=config.parallel.overlap,
+        behind=sum(p.numel() * p.element_size() for p in trained) if config.parallel.behind else 0,
     )
 
 
