@@ -109,6 +109,23 @@ def _ray_overhead(told: Json) -> Iterator[str]:
     yield f"Ray {told['ray']}; others were using the machine (load {load:.0f} on {told['machine']['cores']} cores), so the clock says little"
 
 
+def _scale_model(told: Json) -> Iterator[str]:
+    yield "calculated, not run; rates of one H100, memory as `himac train --check` counts it, links and disks assumed. Against what was measured:"
+    for what, r in told["against"].items():
+        if not what.startswith("kB"):
+            yield f"{what}: {r['predicted']:.2f} predicted, {r['measured']:.2f} measured ({r['ratio']:.2f})"
+    for what, value in told["assumed"].items():
+        yield f"assumed: {what} {short(value)}"
+    for gpus in (1, 8, 64):
+        for model in dict.fromkeys(c["model"] for c in told["cells"]):
+            fits = [c for c in told["cells"] if (c["model"], c["gpus"], c["fits"]) == (model, gpus, True)]
+            if fits:
+                c = min(fits, key=lambda cell: cell["iteration_s"])
+                yield f"{model}, {gpus} GPU{'s' * (gpus > 1)}: fastest is {c['layout']}, {c['iteration_s']:.0f} s an iteration, most of it {c['most']}; {c['gb']:.0f} GB"
+            else:
+                yield f"{model}, {gpus} GPU{'s' * (gpus > 1)}: no layout fits {told['assumed']['GiB of a GPU']:.0f} GiB"
+
+
 def _campaign(told: Json) -> Iterator[str]:
     for section in told["sections"].values():
         yield f"{section['what']}: {section['good']:,} of {section['trials']:,} ({section['took_s'] / 60:.1f} minutes)"
@@ -246,7 +263,7 @@ def _phase_displacement(told: Json) -> Iterator[str]:
 HEADLINES: dict[str, Callable[[Json], Iterator[str]]] = {
     "alfworld_distributions": _alfworld_distributions, "alfworld_parity": _alfworld_parity,
     "alfworld_plans_phases": _alfworld_plans_phases, "phase_displacement": _phase_displacement,
-    "alfworld_speed": _alfworld_speed, "interval_coverage": _interval_coverage, "optimizers": _optimizers, "rollout_speed": _rollout_speed, "vllm_speed": _vllm_speed, "rollout_speed_real": _rollout_speed, "train_speed_real": _train_speed, "memory_model": _memory_model, "no_rounds": _no_rounds, "no_rounds_real": _no_rounds, "smollm2": _smollm2, "gpu_fit": _gpu_fit, "gpu": _gpu, "ranks_speed": _ranks_speed, "ray_overhead": _ray_overhead, "campaign": _campaign, "vision_speed": _vision_speed, "vision_describing": _vision_describing, "alfworld_warm_starts": _alfworld_warm_starts, "large_vocabulary": _large_vocabulary, "sokoban_speed": _sokoban_speed,
+    "alfworld_speed": _alfworld_speed, "interval_coverage": _interval_coverage, "optimizers": _optimizers, "rollout_speed": _rollout_speed, "vllm_speed": _vllm_speed, "rollout_speed_real": _rollout_speed, "train_speed_real": _train_speed, "memory_model": _memory_model, "no_rounds": _no_rounds, "no_rounds_real": _no_rounds, "smollm2": _smollm2, "gpu_fit": _gpu_fit, "gpu": _gpu, "ranks_speed": _ranks_speed, "ray_overhead": _ray_overhead, "scale_model": _scale_model, "campaign": _campaign, "vision_speed": _vision_speed, "vision_describing": _vision_describing, "alfworld_warm_starts": _alfworld_warm_starts, "large_vocabulary": _large_vocabulary, "sokoban_speed": _sokoban_speed,
     "time_split": _time_split, "train_speed": _train_speed, "trl_iteration": _trl_iteration, "webshop_search": _webshop_search,
     "taste": _taste, "webshop_shops": _webshop_shops, "webshop_speed": _webshop_speed,
 }  # fmt: skip

@@ -104,7 +104,7 @@ def test_differences_name_default_and_value() -> None:
 
 def test_there_are_not_more_settings_than_a_person_can_read() -> None:
     count = len(flat(asdict(Config())))
-    assert count <= 95
+    assert count <= 97
 
 
 def test_a_kl_coefficient_is_one_number_or_each_role_s() -> None:

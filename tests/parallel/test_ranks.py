@@ -79,6 +79,27 @@ def test_whichever_rank_is_killed_the_run_resumes_to_the_same_files(
 
 
 @pytest.mark.slow
+def test_two_ranks_that_collect_beside_updates_are_two_that_do_not(
+    config: Config, start: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("peft")
+    roles = override(
+        config,
+        model={"lora_rank": 2, "lora_per_role": True},
+        optimizer={"lr": 3e-2},
+        algo={"estimator": "gigpo_mean"},
+        eval={"every": 3},
+    )
+    one = new(tmp_path / "one", roles, start)
+    other = new(tmp_path / "other", override(roles, parallel={"overlap": True}), start)
+    for folder in (one, other):
+        finish(ranks(2, "train", str(folder), "3"))
+    assert numbers(one) == numbers(other)
+    assert all(row["samples"] for row in numbers(one) if row["phase"] != "eval")
+    assert (one / EPISODES).read_bytes() == (other / EPISODES).read_bytes()
+
+
+@pytest.mark.slow
 def test_a_checkpoint_of_two_ranks_goes_on_with_one_and_the_other_way_round(
     config: Config, start: Path, tmp_path: Path
 ) -> None:

@@ -114,6 +114,23 @@ def test_roles_have_caches_of_their_own(parts: Components) -> None:
     assert alone["executor"].logps != alone["planner"].logps
 
 
+def test_on_one_module_nobody_acts_before_all_have_planned(parts: Components) -> None:
+    """Or what an executor computes beside would depend on when its weights came to rest."""
+    ask = lambda role, tokens: Request(  # noqa: E731
+        prompt=np.arange(10, 40, dtype=np.int32),
+        sampling=Sampling(max_tokens=tokens, temperature=0.0),
+        role=role,
+    )
+    engine = parts.engine
+    acting, *planning = [
+        engine.submit(ask(*each)) for each in (("executor", 2), ("planner", 2), ("planner", 9))
+    ]
+    done: list[int] = []
+    while len(done) < 3:
+        done += [ticket for ticket, _ in engine.step()]
+    assert sorted(done[:2]) == planning and done[2] == acting
+
+
 def test_both_adapters_are_saved_and_come_back(parts: Components, tmp_path: Path) -> None:
     _shake(parts.policy)
     save_model(parts.policy.model, parts.policy.tokenizer, tmp_path)

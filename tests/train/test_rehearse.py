@@ -43,6 +43,19 @@ def test_memory_by_hand(toy_config: Config, start: Path) -> None:
     assert memory_of(_policy(bounded, start), bounded).cache == per_token * 64
 
 
+def test_what_collects_beside_an_update_takes_the_memory_of_both(toy_config: Config, start: Path) -> None:
+    roles = override(toy_config, model={"lora_rank": 2, "lora_per_role": True})
+    policy = _policy(roles, start)
+    apart, together = (
+        memory_of(policy, override(roles, parallel={"overlap": overlap})) for overlap in (False, True)
+    )
+    assert apart.most == max(apart.learning, apart.collecting) < together.most
+    assert together.most == apart.learning + apart.cache + apart.prefill
+    behind = memory_of(policy, override(roles, parallel={"overlap": True, "behind": True}))
+    trained = sum(p.numel() for p in policy.trainable)
+    assert behind.most == together.most + 4 * trained  # both adapters once more
+
+
 def test_memory_of_a_rank_that_holds_parts_by_hand(toy_config: Config, start: Path) -> None:
     config = override(toy_config, model={"dtype": "bfloat16"})
     policy = _policy(config, start)

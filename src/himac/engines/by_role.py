@@ -15,6 +15,9 @@ from himac.types import Completion, Request, Role, Weights
 class EngineByRole(Engine):
     """An `Engine` that hands each request to its role's engine.
 
+    Where the engines share a module, one role is stepped at a time, in their order, as long as it has anything under way: the
+    executor then acts on all the blueprints there are, and the order of steps does not depend on when its weights came.
+
     Args:
         engines: one for each role that is ever asked.
         play: called with a role before its engine generates (switches an adapter on a shared module); None where
@@ -39,9 +42,11 @@ class EngineByRole(Engine):
         return self._next
 
     def step(self) -> list[tuple[int, Completion]]:
-        """Let every role's engine go on that has something under way."""
+        """Let every role's engine go on that has something under way; where they share a module, the first such role's."""
+        asked = {role for role, _ in self._tickets}
+        waiting = [role for role in self.engines if role in asked]
         done = []
-        for role in {role: None for role, _ in self._tickets}:
+        for role in waiting if self._play is None else waiting[:1]:
             if self._play is not None:
                 self._play(role)
             done += [

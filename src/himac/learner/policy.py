@@ -96,6 +96,41 @@ class Policy:
         if self.per_role and self.model.active_adapter != role:
             self.model.set_adapter(role)
 
+    def aside(self, *, apart: bool = False) -> Policy:
+        """Return this policy in other modules over the same weights: it plays one role while this one plays, or learns, another.
+
+        Which adapter computes is said by the modules, and which learns by the parameters; so both are others, and the memory
+        behind them is one. It has no reference.
+
+        Args:
+            apart: what learns has memory of its own, which stays as it is until `take_from`.
+
+        Raises:
+            ModelError: the model sees; its eyes are no part of the modules.
+        """
+        if self.vision is not None:
+            raise ModelError(
+                "parallel.overlap = true is not there for a model that sees", hint="parallel.overlap = false"
+            )
+        learns = {id(p) for p in self.trainable} if apart else set()
+        same: dict[int, object] = {
+            id(p): torch.nn.Parameter(
+                p.detach().clone() if id(p) in learns else p.detach(), requires_grad=False
+            )
+            for p in self.model.parameters()
+        }
+        same |= {id(buffer): buffer for buffer in self.model.buffers()}
+        other = copy.copy(self)
+        other.model, other._reference = copy.deepcopy(self.model, same).eval(), None
+        return other
+
+    @torch.no_grad()
+    def take_from(self, other: Policy) -> None:
+        """Take the weights of a policy that this one was set aside of, where the two do not share them."""
+        for own, theirs in zip(self.model.parameters(), other.model.parameters(), strict=True):
+            if own.data_ptr() != theirs.data_ptr():
+                own.copy_(theirs)
+
     def join(self, ranks: Ranks) -> None:
         """Hold the model, and the reference where there is one, in parts, where the ranks do. Comes before an optimizer.
 

@@ -22,7 +22,7 @@ from himac.remote.weights import packed
 from himac.remote.worker import Done, Parts
 from himac.rollout.collect import CollectClock
 from himac.rollout.episode import Job
-from himac.types import Episode, Task, Weights
+from himac.types import Episode, Role, Task, Weights
 
 
 class RemoteRunner:
@@ -51,7 +51,7 @@ class RemoteRunner:
         self._crew: Crew | None = None
         self._version, self._has_put = 0, False
         self.clock = CollectClock()
-        self.elsewhere_s = 0.0
+        self.is_stale, self.elsewhere_s = False, 0.0
 
     def run(
         self,
@@ -117,6 +117,9 @@ class RemoteRunner:
         self.clock.generate_s += done.clock.generate_s / collectors
         self.clock.env_s += done.clock.env_s / collectors
         self.elsewhere_s += done.processor_s
+
+    def begin(self, jobs: Sequence[Job], *, share_identical: bool = False, moving: Sequence[Role]) -> None:
+        """Begin nothing early: collectors wait for the newest weights."""
 
     def release(self) -> None:
         """Nothing to give back: the memory of collectors is not the learner's."""

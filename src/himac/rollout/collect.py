@@ -20,7 +20,7 @@ from himac.engines.base import BatchEngine, Engine, stepping
 from himac.envs.base import Env
 from himac.images import Album
 from himac.rollout.episode import Job, LiveEpisode
-from himac.types import Completion, Episode, StopReason, Weights
+from himac.types import Completion, Episode, Role, StopReason, Weights
 
 
 @dataclass(slots=True, kw_only=True)
@@ -30,6 +30,7 @@ class CollectClock:
     generate_s: float = 0.0
     env_s: float = 0.0
     total_s: float = 0.0
+    stale_steps: int = 0  # optimizer steps since the weights that were collected with
 
 
 class Runner(Protocol):
@@ -40,6 +41,11 @@ class Runner(Protocol):
         float  # seconds of processor cores that it took from other processes than those that learn, so far
     )
 
+    @property
+    def is_stale(self) -> bool:
+        """Whether what was returned last was run with older weights."""
+        ...
+
     def run(
         self,
         jobs: Sequence[Job],
@@ -49,6 +55,10 @@ class Runner(Protocol):
         keep: Callable[[Episode], None] | None = None,
     ) -> list[Episode]:
         """See `EpisodeRunner.run`."""
+        ...
+
+    def begin(self, jobs: Sequence[Job], *, share_identical: bool = False, moving: Sequence[Role]) -> None:
+        """See `EpisodeRunner.begin`."""
         ...
 
     def release(self) -> None:
@@ -95,6 +105,7 @@ class EpisodeRunner:
         self._chat, self._planner_chat, self._cfg = chat, planner_chat, cfg
         self._max_live, self._max_prompt = max_live, max_prompt
         self._idle_envs: list[Env] = []
+        self.is_stale = False  # what was returned last was run with older weights: never here
         self.clock = CollectClock()
         self.elsewhere_s = 0.0
 
@@ -105,6 +116,7 @@ class EpisodeRunner:
         share_identical: bool = False,
         progress: Callable[[int], None] | None = None,
         keep: Callable[[Episode], None] | None = None,
+        before_step: Callable[[], None] | None = None,
     ) -> list[Episode]:
         """Run every job and return their episodes in order.
 
@@ -114,6 +126,7 @@ class EpisodeRunner:
                 only when the executor is greedy and the environment deterministic.
             progress: called with the number of episodes that have just finished.
             keep: called with each episode the moment it is finished (copies excepted), in no particular order.
+            before_step: called before each step of the engine; what it raises ends the jobs.
         """
         started = time.perf_counter()
         shared = _Shared() if share_identical else None
@@ -139,6 +152,8 @@ class EpisodeRunner:
                 while pending and len(under_way) < self._max_live:
                     index, job = pending.popleft()
                     go_on(index, self._open(job))
+                if before_step is not None:
+                    before_step()
                 for ticket, completion in self._step():
                     index, episode = under_way.pop(ticket)
                     self._answer(episode, completion)
@@ -154,6 +169,15 @@ class EpisodeRunner:
             done |= shared.copies(done)
         self.clock.total_s += time.perf_counter() - started
         return [done[index] for index in range(len(jobs))]
+
+    def begin(self, jobs: Sequence[Job], *, share_identical: bool = False, moving: Sequence[Role]) -> None:
+        """Begin jobs that `run` will ask for, where that can be done (`BesideRunner`); here it is not.
+
+        Args:
+            jobs: what will be run.
+            share_identical: as for `run`.
+            moving: roles that may not be asked until then: their weights are being updated.
+        """
 
     def release(self) -> None:
         """Let the engine give back its memory: the learner comes next."""

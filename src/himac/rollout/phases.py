@@ -99,6 +99,7 @@ class LocalCollector:
         self.runner, self.spec = runner, spec
         self._replans = getattr(make_agent, "replans", False)  # then one plan is not one execution
         self._make_agent, self._agent, self._rollout, self._seed = make_agent, agent, rollout, seed
+        self._begun_version = 0
 
     def collect(
         self,
@@ -117,9 +118,35 @@ class LocalCollector:
             tasks: what to run.
             blueprints: one a task, to be carried out; none: agents that plan write their own.
             iteration: of the run, from 0; the seeds depend on it.
-            version: of the weights to be sampled with; they are always the learner's newest.
+            version: of the learner's weights; here they are what is sampled with, unless those may be behind.
             progress: called with the number of episodes that have just finished.
         """
+        size = size_of(phase, self._rollout, given=bool(blueprints))
+        jobs = self._jobs(phase, tasks, blueprints, iteration)
+        episodes = self.runner.run(jobs, share_identical=self._shares(phase), progress=progress)
+        if self.runner.is_stale:
+            self.runner.clock.stale_steps = version - self._begun_version
+        return [episodes[first : first + size] for first in range(0, len(episodes), size)]
+
+    def begin(
+        self,
+        phase: PhaseSpec,
+        tasks: Sequence[Task],
+        *,
+        blueprints: Sequence[Blueprint] = (),
+        iteration: int = 0,
+        version: int = 0,
+        moving: Sequence[Role],
+    ) -> None:
+        """Begin what `collect` will be asked for, beside an update; roles that it moves are not asked before that."""
+        self._begun_version = version
+        jobs = self._jobs(phase, tasks, blueprints, iteration)
+        self.runner.begin(jobs, share_identical=self._shares(phase), moving=moving)
+
+    def _jobs(
+        self, phase: PhaseSpec, tasks: Sequence[Task], blueprints: Sequence[Blueprint], iteration: int
+    ) -> list[Job]:
+        """Return a phase's episodes, the attempts at each task together."""
         label = COLLECT.get(phase.name, phase.name)
         size = size_of(phase, self._rollout, given=bool(blueprints))
         given: Sequence[Blueprint | None] = blueprints or [None] * len(tasks)
@@ -140,11 +167,14 @@ class LocalCollector:
                 )
                 for replica in range(size)
             ]
-        # a frozen executor is greedy: what it makes of one blueprint twice would be the same twice; where it is sampled, to
-        # judge, those who wrote the same share the judges too
-        share = "executor" not in phase.roles and self.spec.deterministic and not self._replans
-        episodes = self.runner.run(jobs, share_identical=share, progress=progress)
-        return [episodes[first : first + size] for first in range(0, len(episodes), size)]
+        return jobs
+
+    def _shares(self, phase: PhaseSpec) -> bool:
+        """Whether identical blueprints are one execution: what a greedy, frozen executor makes of one is the same twice.
+
+        Where it is sampled, to judge, those who wrote the same share the judges too.
+        """
+        return "executor" not in phase.roles and self.spec.deterministic and not self._replans
 
     def agent(self, assignment: Assignment) -> Agent:
         """Build an agent for one episode."""

@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 
 from himac.images import Album
 from himac.parallel import Ranks
-from himac.rollout.collect import CollectClock, EpisodeRunner
+from himac.rollout.collect import CollectClock, Runner
 from himac.rollout.episode import Job
-from himac.types import Episode, Task, Weights
+from himac.types import Episode, Role, Task, Weights
 
 
 class SharedRunner:
@@ -23,7 +23,7 @@ class SharedRunner:
         album: gets the pictures of the others' episodes.
     """
 
-    def __init__(self, runner: EpisodeRunner, ranks: Ranks, album: Album) -> None:
+    def __init__(self, runner: Runner, ranks: Ranks, album: Album) -> None:
         self._runner, self._ranks, self._album = runner, ranks, album
         self._told: set[str] = set()  # pictures that all ranks have
         self.elsewhere_s = 0.0
@@ -37,6 +37,11 @@ class SharedRunner:
     def clock(self, clock: CollectClock) -> None:
         self._runner.clock = clock
 
+    @property
+    def is_stale(self) -> bool:
+        """Whether what was returned last was run with older weights."""
+        return self._runner.is_stale
+
     def run(
         self,
         jobs: Sequence[Job],
@@ -46,11 +51,7 @@ class SharedRunner:
         keep: Callable[[Episode], None] | None = None,
     ) -> list[Episode]:
         """Run every job, here or elsewhere, and return their episodes in order; see `EpisodeRunner.run`."""
-        by_task: dict[Task, list[int]] = {}
-        for index, job in enumerate(jobs):
-            by_task.setdefault(job.task, []).append(index)
-        tasks = self._ranks.mine(list(by_task.values()), [len(members) for members in by_task.values()])
-        own = sorted(index for members in tasks for index in members)
+        own = self._share(jobs)
         self._ranks.whole()  # each generates at its own pace
         done = self._runner.run(
             [jobs[index] for index in own], share_identical=share_identical, progress=progress
@@ -68,6 +69,19 @@ class SharedRunner:
             if not found[index].is_copy:
                 keep(found[index])  # type: ignore[misc]
         return [found[index] for index in range(len(jobs))]
+
+    def begin(self, jobs: Sequence[Job], *, share_identical: bool = False, moving: Sequence[Role]) -> None:
+        """See `EpisodeRunner.begin`. What this rank runs of them; the ranks hear of one another when the episodes are asked for."""
+        own = [jobs[index] for index in self._share(jobs)]
+        self._runner.begin(own, share_identical=share_identical, moving=moving)
+
+    def _share(self, jobs: Sequence[Job]) -> list[int]:
+        """Return the indices of the jobs that this rank runs."""
+        by_task: dict[Task, list[int]] = {}
+        for index, job in enumerate(jobs):
+            by_task.setdefault(job.task, []).append(index)
+        tasks = self._ranks.mine(list(by_task.values()), [len(members) for members in by_task.values()])
+        return sorted(index for members in tasks for index in members)
 
     def release(self) -> None:
         """See `EpisodeRunner.release`."""

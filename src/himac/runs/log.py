@@ -132,7 +132,9 @@ def phase_line(row: Row, iterations: int) -> str:
     parts = [f"step {row['iteration']}/{iterations}", row["phase"]]
     if not row.get("samples", 1):
         parts.append("no group had signal: nothing learned")
-    if row.get("gap_max", 0.0) > 0.05:
+    if row.get("gap_max", 0.0) > 0.05 and not row.get(
+        "stale_steps"
+    ):  # older weights are not the engine's fault
         parts.append(f"WARNING engine/learner gap {row['gap_max']:.3f}")
     if row.get("moved", 1.0) < 0.5:
         parts.append(f"WARNING only {row['moved']:.0%} of the weights moved")

@@ -70,7 +70,8 @@ def check_trainable(config: Config) -> Config:
         ConfigError: the config describes an evaluation.
     """
     check(config)
-    if not getattr(resolve("agents", config.algo.method), "is_trained", True):
+    agent = resolve("agents", config.algo.method)
+    if not getattr(agent, "is_trained", True):
         raise ConfigError(
             f"algo.method = {config.algo.method!r} prompts a frozen model and is not trained",
             hint="himac eval MODEL method=" + config.algo.method,
@@ -89,6 +90,7 @@ def check_trainable(config: Config) -> Config:
     for key in ("planner", "executor"):
         if name := getattr(config.eval, key):
             raise ConfigError(f"eval.{key} is for himac eval; training has one model, got {name!r}")
+    _check_overlap(config, plans=getattr(agent, "plans", False))
     return config
 
 
@@ -112,6 +114,43 @@ def _check_peers(config: Config, estimator: Any) -> None:
         raise ConfigError(
             f"rollout.dynamic_sampling must be 0 with rollout.group_size = 1, got {rollout.dynamic_sampling}",
             hint="it replaces groups without variance, and a group of one has none",
+        )
+
+
+def _check_overlap(config: Config, *, plans: bool) -> None:
+    """Refuse to collect beside an update that moves the very weights, unless that is wanted and what is trained is weighed."""
+    if not config.parallel.overlap:
+        if config.parallel.behind:
+            raise ConfigError(
+                "parallel.behind = true needs parallel.overlap = true", hint="parallel.behind = false"
+            )
+        return
+    has_two = plans and config.algo.coevolution
+    if config.parallel.behind:
+        if not (has_two and config.model.lora_per_role) and not config.algo.max_ratio:
+            raise ConfigError(
+                "parallel.behind = true trains on what was sampled before the newest update, and needs algo.max_ratio above 0",
+                hint="algo.max_ratio = 2.0, or an adapter for each role: then only judges are behind",
+            )
+    elif not has_two:
+        raise ConfigError(
+            "parallel.overlap = true needs two phases: what the only one collects next waits for its own update",
+            hint="method=himac with algo.coevolution = true, or parallel.behind = true",
+        )
+    elif not config.model.lora_per_role:
+        raise ConfigError(
+            "parallel.overlap = true needs an adapter for each role: a phase would collect with weights that the other one is moving",
+            hint="model.lora_rank=32 model.lora_per_role=true, or parallel.behind = true",
+        )
+    if config.parallel.collectors:
+        raise ConfigError(
+            f"parallel.overlap = true with parallel.collectors = {config.parallel.collectors}: Ray's collectors wait for the newest weights",
+            hint="one of the two",
+        )
+    if config.parallel.shard:
+        raise ConfigError(
+            "parallel.overlap = true is not there with parallel.shard = true: weights in parts are whole for one or the other",
+            hint="parallel.shard = false: adapters alone learn, and every rank holds the whole model",
         )
 
 

@@ -8,7 +8,8 @@
 
 Source: arXiv 2603.00977, iterative co-evolution. The flat baselines and the joint ablation are the same loop with one
 phase. Nothing here knows a model, a token, a file or the clock: the collector runs episodes, `credit` compares them,
-the learner updates, the log writes, and whoever made the loop decides what time it is.
+the learner updates, the log writes, and whoever made the loop decides what time it is. Where the phases learn different
+weights, the next collection may begin beside an update (`ahead`); it is the same collection, only earlier.
 """
 
 from __future__ import annotations
@@ -61,6 +62,23 @@ class Collector(Protocol):
 
     def close(self) -> None:
         """Release environments and engines."""
+        ...
+
+
+class Ahead(Protocol):
+    """A collector that can begin before it is asked."""
+
+    def begin(
+        self,
+        phase: PhaseSpec,
+        tasks: Sequence[Task],
+        *,
+        blueprints: Sequence[Blueprint] = (),
+        iteration: int = 0,
+        version: int = 0,
+        moving: Sequence[Role],
+    ) -> None:
+        """Begin what `collect` will be asked for; roles whose weights are moving are asked no earlier than that."""
         ...
 
 
@@ -154,13 +172,15 @@ class CoEvolution:
     algo: AlgoConfig
     evaluate_every: int  # iterations; 0 is never
     deletions: bool = False  # z* is also executed without each of its lines
+    ahead: Ahead | None = None  # the collector, where a collection may begin beside an update
+    behind: bool = False  # and may be carried out with the weights of before it
 
     def train(self, state: TrainState) -> TrainState:
         """Iterate to the end; return how far the run has come."""
         saved_at = state.iteration
         while not state.done(self.run.iterations, self.budget) and not self.outside.out_of_time(state):
             state, best_before = self.iterate(state), state.best_success
-            if self.evaluate_every and state.iteration % self.evaluate_every == 0:
+            if self._evaluates(state):
                 state = self.outside.evaluate(state)
             is_best = state.best_success > best_before
             if is_best or state.iteration % self.run.save_every == 0:
@@ -180,6 +200,8 @@ class CoEvolution:
             credit = self.credit(groups, phase.roles)
             chosen, handed = self._hand_on(phase, groups, state)
             self.collector.release()
+            if self.ahead is not None:
+                self._begin(self.ahead, phase, handed, state, spent)
             learned = self.learner.update(
                 credit.samples(
                     self.algo.aggregation,
@@ -195,12 +217,7 @@ class CoEvolution:
             row = _row(phase, credit, state) | learned | self._times() | {"learn_s": learn_s}
             self.log.phase(row, credit.groups, credit.advantages, chosen)
         return replace(
-            state,
-            iteration=state.iteration + 1,
-            # a copy's steps were taken once, by its leader; its tokens were its own
-            env_steps=state.env_steps + sum(e.env_steps for e in spent if not e.is_copy),
-            tokens=state.tokens + sum(e.tokens for e in spent),
-            processed_tokens=state.processed_tokens + sum(e.processed for e in spent),
+            _after(state, spent),
             processor_s=state.processor_s + self.outside.processor_s(),
             train_s=state.train_s + seconds,
         )
@@ -216,17 +233,45 @@ class CoEvolution:
         if handed is not None:
             yield from self._run(phase, state, handed, spent)
             return
-        rollout = self.rollout
-        rounds, wanted = rollout.dynamic_sampling + 1, rollout.tasks
+        rounds, wanted = self.rollout.dynamic_sampling + 1, self.rollout.tasks
         for attempt in range(rounds):  # with dynamic sampling, groups that carry no signal are replaced
-            start = (state.iteration * rounds + attempt) * rollout.tasks
             is_last = attempt == rounds - 1
-            for group in self._run(phase, state, Handed(self.tasks.at(start, wanted)), spent):
+            for group in self._run(phase, state, self._new_tasks(state, attempt, wanted), spent):
                 if is_last or has_variance(returns_of([e for e in group if e.was_run])):
                     wanted -= 1
                     yield group
             if not wanted:
                 return
+
+    def _new_tasks(self, state: TrainState, attempt: int, count: int) -> Handed:
+        """Return the first tasks of one of an iteration's rounds."""
+        rounds = self.rollout.dynamic_sampling + 1
+        return Handed(self.tasks.at((state.iteration * rounds + attempt) * self.rollout.tasks, count))
+
+    def _begin(
+        self, ahead: Ahead, phase: PhaseSpec, handed: Handed | None, state: TrainState, spent: list[Episode]
+    ) -> None:
+        """Begin the next phase's collection beside this one's update; of the next iteration unless one pauses before it."""
+        following, at = self.phases[(self.phases.index(phase) + 1) % len(self.phases)], state
+        if phase is self.phases[-1]:
+            at, handed = _after(state, spent), None
+            # who resumes has no older weights than the checkpoint's
+            saves = self.behind and at.iteration % self.run.save_every == 0
+            if saves or at.done(self.run.iterations, self.budget) or self._evaluates(at):
+                return
+        work = handed or self._new_tasks(at, 0, self.rollout.tasks)
+        ahead.begin(
+            following,
+            work.tasks,
+            blueprints=work.blueprints,
+            iteration=at.iteration,
+            version=self.learner.version,
+            moving=phase.roles,
+        )
+
+    def _evaluates(self, state: TrainState) -> bool:
+        """Whether an evaluation comes after this iteration."""
+        return bool(self.evaluate_every) and state.iteration % self.evaluate_every == 0
 
     def _run(
         self,
@@ -275,11 +320,24 @@ class CoEvolution:
 
     def _times(self) -> dict[str, float]:
         clock = self.collector.clock()
-        return {"collect_s": clock.total_s, "generate_s": clock.generate_s, "env_s": clock.env_s}
+        times = {"collect_s": clock.total_s, "generate_s": clock.generate_s, "env_s": clock.env_s}
+        return times | ({"stale_steps": clock.stale_steps} if self.behind else {})
 
 
 def _handed(pairs: Sequence[tuple[Task, Blueprint]]) -> Handed:
     return Handed([task for task, _ in pairs], [blueprint for _, blueprint in pairs])
+
+
+def _after(state: TrainState, spent: Sequence[Episode]) -> TrainState:
+    """Return the state after an iteration that ran these episodes; what its time was is not known yet."""
+    return replace(
+        state,
+        iteration=state.iteration + 1,
+        # a copy's steps were taken once, by its leader; its tokens were its own
+        env_steps=state.env_steps + sum(e.env_steps for e in spent if not e.is_copy),
+        tokens=state.tokens + sum(e.tokens for e in spent),
+        processed_tokens=state.processed_tokens + sum(e.processed for e in spent),
+    )
 
 
 def _row(phase: PhaseSpec, credit: Credit, state: TrainState) -> Row:

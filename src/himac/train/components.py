@@ -33,11 +33,13 @@ from himac.models.attention import why_padded
 from himac.parallel import ALONE, Ranks
 from himac.plugins import resolve
 from himac.remote import Parts, RemoteRunner
+from himac.rollout.beside import BesideRunner, Gate
 from himac.rollout.collect import EpisodeRunner, Runner
 from himac.rollout.phases import LocalCollector, TaskStream, phases_of
 from himac.rollout.shared import SharedRunner
 from himac.toml import check_settings
 from himac.train.coevolve import CoEvolution, Log, Outside
+from himac.types import Role
 
 
 class Components:
@@ -59,7 +61,14 @@ class Components:
             model, config.model, device=self.device, think=config.agent.think, album=self.album
         )
         check_eyes(self.env, self.policy, str(model))
-        self.engine = local_engine(config, self.policy)
+        gate, generates = None, self.policy
+        if config.parallel.overlap:
+            behind = config.parallel.behind
+            generates = self.policy.aside(apart=behind)
+            gate = Gate(
+                lambda: generates.take_from(self.policy), behind=behind, shared=not self.policy.per_role
+            )
+        self.engine = local_engine(config, generates, gate)
         self.collector = build_collector(
             config,
             self.env,
@@ -68,6 +77,7 @@ class Components:
             positions=positions_of(self.policy.model),
             album=self.album,
             ranks=ranks,
+            gate=gate,
             remote=self._remote(model),
         )
         self.estimator: Any = make_estimator(config.algo.estimator, config.algo.estimator_settings)
@@ -106,6 +116,8 @@ class Components:
             algo=config.algo,
             evaluate_every=config.eval.every,
             deletions=needs(self.estimator, "deletions"),
+            ahead=self.collector if config.parallel.overlap else None,
+            behind=config.parallel.behind,
         )
 
     def close(self) -> None:
@@ -291,8 +303,17 @@ def check_eyes(env: Env, policy: Policy, name: str) -> None:
         )
 
 
-def local_engine(config: Config, policy: Policy) -> Engine:
-    """Generate with a policy's own module; a role with an adapter of its own has a cache of its own."""
+def local_engine(config: Config, policy: Policy, gate: Gate | None = None) -> Engine:
+    """Generate with a policy's own module; a role with an adapter of its own has a cache of its own.
+
+    Args:
+        config: the settings.
+        policy: what generates.
+        gate: to wait at before a role is asked, where that may be while another one learns; the modules are then apart.
+
+    Raises:
+        ConfigError: an engine that would go on with one role's weights while it is handed the other's.
+    """
     make, settings = engine_class(config), config.engine.settings
     if make is TransformersEngine and why_padded(policy.model):
         make, settings = PaddedEngine, {}  # it has no cache to bound
@@ -302,11 +323,23 @@ def local_engine(config: Config, policy: Policy) -> Engine:
             raise ModelError(f"pictures need packed rows: {why_padded(policy.model)}")
         settings = {**settings, "vision": policy.vision}
 
+    plays_roles = getattr(make, "plays_roles", False)
+    if gate is not None and plays_roles:
+        raise ConfigError(
+            f"parallel.overlap = true is for himac's own engine, got engine.name = {config.engine.name!r}",
+            hint="parallel.overlap = false",
+        )
+
+    def play(role: Role) -> None:
+        if gate is not None:
+            gate.wait(role)
+        policy.play(role)
+
     def one() -> Engine:
         return stepping(make(policy.model, policy.tokenizer, max_batch=config.rollout.max_live, **settings))
 
-    if policy.per_role and not getattr(make, "plays_roles", False):
-        return EngineByRole({role: one() for role in ROLES}, play=policy.play)
+    if policy.per_role and not plays_roles:
+        return EngineByRole({role: one() for role in ROLES}, play=play)
     return one()
 
 
@@ -321,6 +354,7 @@ def build_collector(
     max_live: int = 0,
     album: Album | None = None,
     ranks: Ranks = ALONE,
+    gate: Gate | None = None,
     remote: Runner | None = None,
 ) -> LocalCollector:
     """Build what runs episodes of the configured method.
@@ -335,6 +369,7 @@ def build_collector(
         max_live: episodes in flight; 0 takes the config's.
         album: of the pictures.
         ranks: the processes of the run.
+        gate: that the engine waits at, where collections begin beside updates.
         remote: runs the episodes; None: the engine does, here, and the ranks share them.
     """
     max_prompt = config.model.max_prompt
@@ -350,7 +385,9 @@ def build_collector(
         planner_chat=planner_chat,
         album=album,
     )
-    here: Runner = runner if ranks.size == 1 else SharedRunner(runner, ranks, album or Album())
+    here: Runner = runner if gate is None else BesideRunner(runner, gate)
+    if ranks.size > 1:
+        here = SharedRunner(here, ranks, album or Album())
     return LocalCollector(
         remote or here,
         env.spec,

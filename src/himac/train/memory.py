@@ -44,11 +44,14 @@ class Memory:
     cache: int  # keys and values of the episodes in flight, at their longest
     gathered: int = 0  # of ranks with parts: what is whole while a pass goes through it, and its gradient
     whole: int = 0  # and all weights, while such a rank collects
+    overlaps: bool = False  # it collects while it learns
+    behind: int = 0  # what learns once more, as it was, to collect with
 
     @property
     def held(self) -> int:
         """What is there all the time."""
-        return self.weights + self.masters + self.optimizer + (0 if self.is_offloaded else self.reference)
+        held = self.weights + self.masters + self.optimizer + self.behind
+        return held + (0 if self.is_offloaded else self.reference)
 
     @property
     def learning(self) -> int:
@@ -67,7 +70,9 @@ class Memory:
 
     @property
     def most(self) -> int:
-        """The larger of the two."""
+        """The larger of the two; where both are done at once, what they take together."""
+        if self.overlaps:
+            return self.learning + self.collecting - self.held
         return max(self.learning, self.collecting)
 
 
@@ -123,6 +128,8 @@ def memory_of(policy: Policy, config: Config, *, kept: tuple[float, float] | Non
         layer=int(in_layer * config.optimizer.max_tokens),
         prefill=int(in_layer * min(prefill_tokens(policy.device), in_flight)),
         cache=bytes_per_token(settings, element) * min(most, in_flight),
+        overlaps=config.parallel.overlap,
+        behind=sum(p.numel() * p.element_size() for p in trained) if config.parallel.behind else 0,
     )
 
 
