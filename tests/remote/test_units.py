@@ -91,6 +91,7 @@ class Asked:
     """A runner that notes what it is asked to run."""
 
     jobs: list[Job]
+    is_stale = False
 
     def run(self, jobs: list[Job], **_: Any) -> list[Episode]:
         self.jobs = jobs
