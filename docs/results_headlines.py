@@ -109,6 +109,17 @@ def _ray_overhead(told: Json) -> Iterator[str]:
     yield f"Ray {told['ray']}; others were using the machine (load {load:.0f} on {told['machine']['cores']} cores), so the clock says little"
 
 
+def _overlap_speed(told: Json) -> Iterator[str]:
+    for r in told["results"]:
+        size = f"{r['model']} weights, {r['tasks']} tasks"
+        for when, f in r["faster"].items():
+            yield f"{size}, {f['turns']} turns with {when}: an iteration with `overlap` {f['overlap']:.2f} times as fast, with `behind` {f['behind']:.2f}"
+        seconds = ", ".join(f"{way} {r[way]['iteration_s']:.1f} s ({r[way]['processor_s']:.1f} s of the processor)" for way in ("without", "overlap", "behind"))  # fmt: skip
+        yield f"{size}: {seconds}; if neither side slowed the other, {r['at_best']['overlap']:.2f} and {r['at_best']['behind']:.2f} times as fast"
+    yield "with no free core a ratio tells little: a second thread also gets a larger share of a crowded processor"
+    yield f"a free core: two threads multiply matrices at least {told['free_from']:.1f} times as fast as one; {told['iterations']} turns each, median"
+
+
 def _scale_model(told: Json) -> Iterator[str]:
     yield "calculated, not run; rates of one H100, memory as `himac train --check` counts it, links and disks assumed. Against what was measured:"
     for what, r in told["against"].items():
@@ -263,7 +274,7 @@ def _phase_displacement(told: Json) -> Iterator[str]:
 HEADLINES: dict[str, Callable[[Json], Iterator[str]]] = {
     "alfworld_distributions": _alfworld_distributions, "alfworld_parity": _alfworld_parity,
     "alfworld_plans_phases": _alfworld_plans_phases, "phase_displacement": _phase_displacement,
-    "alfworld_speed": _alfworld_speed, "interval_coverage": _interval_coverage, "optimizers": _optimizers, "rollout_speed": _rollout_speed, "vllm_speed": _vllm_speed, "rollout_speed_real": _rollout_speed, "train_speed_real": _train_speed, "memory_model": _memory_model, "no_rounds": _no_rounds, "no_rounds_real": _no_rounds, "smollm2": _smollm2, "gpu_fit": _gpu_fit, "gpu": _gpu, "ranks_speed": _ranks_speed, "ray_overhead": _ray_overhead, "scale_model": _scale_model, "campaign": _campaign, "vision_speed": _vision_speed, "vision_describing": _vision_describing, "alfworld_warm_starts": _alfworld_warm_starts, "large_vocabulary": _large_vocabulary, "sokoban_speed": _sokoban_speed,
+    "alfworld_speed": _alfworld_speed, "interval_coverage": _interval_coverage, "optimizers": _optimizers, "rollout_speed": _rollout_speed, "vllm_speed": _vllm_speed, "rollout_speed_real": _rollout_speed, "train_speed_real": _train_speed, "memory_model": _memory_model, "no_rounds": _no_rounds, "no_rounds_real": _no_rounds, "smollm2": _smollm2, "gpu_fit": _gpu_fit, "gpu": _gpu, "ranks_speed": _ranks_speed, "ray_overhead": _ray_overhead, "scale_model": _scale_model, "overlap_speed": _overlap_speed, "campaign": _campaign, "vision_speed": _vision_speed, "vision_describing": _vision_describing, "alfworld_warm_starts": _alfworld_warm_starts, "large_vocabulary": _large_vocabulary, "sokoban_speed": _sokoban_speed,
     "time_split": _time_split, "train_speed": _train_speed, "trl_iteration": _trl_iteration, "webshop_search": _webshop_search,
     "taste": _taste, "webshop_shops": _webshop_shops, "webshop_speed": _webshop_speed,
 }  # fmt: skip

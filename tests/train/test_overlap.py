@@ -329,6 +329,7 @@ def test_killed_at_any_moment_it_resumes_to_the_same_run(
         ({"algo": {"coevolution": False}}, "needs two phases"),
         ({"algo": {"method": "flat"}}, "needs two phases"),
         ({"parallel": {"shard": True}}, "is not there with parallel.shard = true"),
+        ({"parallel": {"collectors": 2}}, "collectors wait for the newest weights"),
         ({"parallel": {"overlap": False, "behind": True}}, "needs parallel.overlap = true"),
         ({"parallel": {"behind": True}, "model": {"lora_per_role": False}}, "needs algo.max_ratio above 0"),
         ({"parallel": {"behind": True}, "algo": {"coevolution": False}}, "needs algo.max_ratio above 0"),
