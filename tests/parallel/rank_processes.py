@@ -43,12 +43,18 @@ CASES = {
 """What a learner is tried with: [words]."""
 
 
-def ranks(size: int, *args: str) -> list[subprocess.Popen[bytes]]:
-    """Start so many ranks of the program."""
+def ranks(size: int, *args: str, die: str = "") -> list[subprocess.Popen[bytes]]:
+    """Start so many ranks of the program; `die` is "place:rank:call", see `ranks_program.die`."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "DIE": die,
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+    }
     return [
         subprocess.Popen(
             [sys.executable, str(PROGRAM), *args],
@@ -104,6 +110,14 @@ def kill_after(
     for process in processes:
         process.communicate(timeout=120)
         assert process.returncode != 0
+
+
+def killed(processes: list[subprocess.Popen[bytes]], victim: int) -> None:
+    """Wait for ranks of which one kills itself; the others cannot go on, and do not wait for ever."""
+    for process in processes:
+        process.communicate(timeout=120)
+    assert processes[victim].returncode == -signal.SIGKILL
+    assert all(process.returncode for process in processes)
 
 
 def new(folder: Path, config: Config, start: Path) -> Path:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
+import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,10 +18,13 @@ from torch.distributed.tensor import Shard, distribute_tensor
 from himac.config import load_config, override
 from himac.errors import RunError
 from himac.layout import ParallelConfig
+from himac.learner.learner import Learner
+from himac.learner.policy import Policy
 from himac.parallel import Ranks
 from himac.parallel.replicated import from_environment
 from himac.parallel.sharded import Sharded
 from himac.parallel.tensors import full, load_tree, save_tree
+from himac.rollout.collect import EpisodeRunner
 from himac.runs.formats import load_saved
 from himac.train.components import Components
 from himac.train.run import train
@@ -122,6 +128,27 @@ def begin(target: Path, words: list[str]) -> None:
     ranks.close()
 
 
+def die(place: str, rank: str, call: str) -> None:
+    """Kill this process, if it is that rank, in that call of what is done in a place; in saving, with the weights written."""
+    owner, name = {
+        "collecting": (EpisodeRunner, "_finish"),
+        "learning": (Learner, "_step"),
+        "saving": (Policy, "save"),
+    }[place]
+    does, calls = getattr(owner, name), itertools.count(1)
+
+    def until(*args: Any, **more: Any) -> Any:
+        is_last = os.environ["RANK"] == rank and next(calls) == int(call)
+        if is_last and place != "saving":
+            os.kill(os.getpid(), signal.SIGKILL)
+        done = does(*args, **more)
+        if is_last:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return done
+
+    setattr(owner, name, until)
+
+
 def run(folder: Path, iterations: int, *, shard: bool | None = None) -> None:
     """Train the run in a folder so far."""
     config = load_saved(folder / "config.toml")
@@ -134,6 +161,8 @@ def run(folder: Path, iterations: int, *, shard: bool | None = None) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
+    if at := os.environ.get("DIE"):
+        die(*at.split(":"))
     what, *args = sys.argv[1:]
     if what == "learn":
         learn(args[0], json.loads(args[1]), Path(args[2]), wrong="".join(args[3:]))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from rank_processes import CASES, apart, finish, kill_after, learned, new, numbers, ranks, same
+from rank_processes import CASES, apart, finish, killed, learned, new, numbers, ranks, same
 
 from himac.config import Config, override
 from himac.parallel import ALONE
@@ -67,12 +67,23 @@ def test_a_run_of_two_ranks_is_one_run(whole: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("victim", [0, 1])
-def test_whichever_rank_is_killed_the_run_resumes_to_the_same_files(
-    whole: Path, config: Config, start: Path, tmp_path: Path, victim: int
+@pytest.mark.parametrize(
+    ("place", "victim", "call"),
+    [
+        pytest.param("collecting", 0, 30, marks=pytest.mark.rare),
+        ("collecting", 1, 12),
+        ("learning", 0, 3),
+        pytest.param("learning", 1, 4, marks=pytest.mark.rare),
+        ("saving", 0, 2),
+        pytest.param("saving", 1, 2, marks=pytest.mark.rare),
+    ],
+)
+def test_whichever_rank_is_killed_and_where_the_run_resumes_to_the_same_files(
+    whole: Path, config: Config, start: Path, tmp_path: Path, place: str, victim: int, call: int
 ) -> None:
     folder = new(tmp_path / "killed", override(config, eval={"final": "val"}), start)
-    kill_after(ranks(2, "train", str(folder), "3"), folder, victim, iteration=1 + victim)
+    killed(ranks(2, "train", str(folder), "3", die=f"{place}:{victim}:{call}"), victim)
+    assert len(numbers(folder)) < len(numbers(whole))
     finish(ranks(2, "train", str(folder), "3"))
     assert numbers(folder) == numbers(whole)
     assert (folder / EPISODES).read_bytes() == (whole / EPISODES).read_bytes()
