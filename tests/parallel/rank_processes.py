@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -16,9 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-from himac.config import Config
-from himac.runs.folder import METRICS, START, read_rows
-from himac.train.run import new_run
+from himac.runs.folder import METRICS, read_rows
 
 PROGRAM = Path(__file__).parent / "ranks_program.py"
 WORDS = [
@@ -118,19 +115,3 @@ def killed(processes: list[subprocess.Popen[bytes]], victim: int) -> None:
         process.communicate(timeout=120)
     assert processes[victim].returncode == -signal.SIGKILL
     assert all(process.returncode for process in processes)
-
-
-def new(folder: Path, config: Config, start: Path) -> Path:
-    """Make a run that has its warm start behind it."""
-    new_run(folder, config)
-    shutil.copytree(start, folder / START)
-    return folder
-
-
-def numbers(folder: Path) -> list[dict[str, Any]]:
-    """Return the rows of a run without its times."""
-    times = ("seconds", "total_train_s", "total_processor_s")
-    return [
-        {k: v for k, v in row.items() if not k.endswith("_s") and k not in times}
-        for row in read_rows(folder / METRICS)
-    ]

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from rank_processes import CASES, apart, finish, killed, learned, new, numbers, ranks, same
+from rank_processes import CASES, apart, finish, killed, learned, ranks, same
 
+from begun_runs import new, numbers
 from himac.config import Config, override
 from himac.parallel import ALONE
 from himac.parallel.ranks import shares

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 import torch
-from rank_processes import CASES, WORDS, apart, finish, kill_after, learned, new, numbers, ranks, same
+from rank_processes import CASES, WORDS, apart, finish, kill_after, learned, ranks, same
 from ranks_program import example
 from safetensors.torch import load_file
 
+from begun_runs import new, numbers
 from himac.config import Config, override
 from himac.errors import ModelError
 from himac.learner.policy import Policy

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,7 @@ import numpy as np
 import torch
 
 from himac.config import Config
-from himac.runs.folder import METRICS, START, read_rows
 from himac.train.components import Components
-from himac.train.run import new_run
 from himac.types import Episode
 
 WORDS = [
@@ -82,19 +79,3 @@ def bitwise(one: Learned, two: Learned) -> bool:
         and same_logps
         and all(torch.equal(one.weights[n], two.weights[n]) for n in one.weights)
     )
-
-
-def new(folder: Path, config: Config, start: Path) -> Path:
-    """Make a run that has its warm start behind it."""
-    new_run(folder, config)
-    shutil.copytree(start, folder / START)
-    return folder
-
-
-def numbers(folder: Path) -> list[dict[str, Any]]:
-    """Return the rows of a run without its times."""
-    times = ("seconds", "total_train_s", "total_processor_s")
-    return [
-        {k: v for k, v in row.items() if not k.endswith("_s") and k not in times}
-        for row in read_rows(folder / METRICS)
-    ]

@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from collectors import WORDS, Learned, bitwise, learn, new, numbers
+from collectors import WORDS, Learned, bitwise, learn
 
+from begun_runs import new, numbers
 from himac.config import Config, override, to_toml
 from himac.errors import HimacError, RunError
 from himac.remote.cluster import connected

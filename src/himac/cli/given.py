@@ -130,6 +130,21 @@ def tell(told: Mapping[str, str]) -> None:
         print(textwrap.fill(line, width, subsequent_indent=" " * 11) if width and width < len(line) else line)
 
 
+def rehearsed(config: Config) -> dict[str, str]:
+    """Run a small iteration of a recipe, with progress; return what a whole run takes, by topic."""
+    from himac.runs.console import Terminal
+    from himac.train.ready import check_ready
+    from himac.train.rehearse import rehearse
+
+    quiet_libraries()
+    check_ready(config)
+    console = Terminal()
+    try:
+        return rehearse(config, console=console)
+    finally:
+        console.close()
+
+
 def tell_broken(broken: Broken) -> None:
     """Say on stderr how many lines of a run's files could not be read."""
     if told := broken.told():

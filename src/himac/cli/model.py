@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from himac.cli.given import complete_runs, config_of, examples, quiet_libraries, split_recipe, tell
+from himac.cli.given import complete_runs, config_of, examples, quiet_libraries, rehearsed, split_recipe, tell
 
 if TYPE_CHECKING:
     from himac.config import Config
@@ -74,17 +74,8 @@ def check(name: str, settings: tuple[str, ...]) -> None:
 def _iteration(name: str, config: Config) -> str:
     """Return what an iteration of a recipe takes with a model, in words."""
     from himac.config import override
-    from himac.runs.console import Terminal
-    from himac.train.ready import check_ready
-    from himac.train.rehearse import rehearse
 
-    own = override(config, model={"name": name}, sft={"demonstrations": 0})
-    check_ready(own)
-    console = Terminal()
-    try:
-        told = rehearse(own, console=console)
-    finally:
-        console.close()
+    told = rehearsed(override(config, model={"name": name}, sft={"demonstrations": 0}))
     return f"an iteration takes {told['iteration']} (rehearsed {told['rehearsed']}; {told['memory']})"
 
 

@@ -15,6 +15,7 @@ from himac.cli.given import (
     examples,
     invocation,
     quiet_libraries,
+    rehearsed,
     room,
     run_folder,
     run_name,
@@ -73,7 +74,7 @@ def train(words: tuple[str, ...], resume: str, rehearsal: bool, dry_run: bool) -
         _print_config(config)
         return
     if rehearsal:
-        _rehearse(config)
+        tell(rehearsed(config))
         return
     from himac.train.ready import check_ready
     from himac.train.run import new_run
@@ -208,22 +209,6 @@ def _run(config: Config, folder: Path, ranks: Ranks) -> None:
         (f"eval {name} split=test", "every level of the test split"),
     ):
         print(f"  {me} {verb}\n      {what}")
-
-
-def _rehearse(config: Config) -> None:
-    """Run a small iteration and say what a whole run takes."""
-    from himac.runs.console import Terminal
-    from himac.train.ready import check_ready
-    from himac.train.rehearse import rehearse
-
-    quiet_libraries()
-    check_ready(config)
-    console = Terminal()
-    try:
-        told = rehearse(config, console=console)
-    finally:
-        console.close()
-    tell(told)
 
 
 def _print_config(config: Config) -> None:
