@@ -21,6 +21,7 @@ from typing import Protocol
 
 import numpy as np
 
+from himac.errors import EnvError
 from himac.types import Observation
 
 FIRST_ID = 1 << 30
@@ -63,7 +64,12 @@ class Album:
         return name in self._png
 
     def tag(self, image: np.ndarray) -> str:
-        """Keep a picture, (H, W, 3) uint8, and return the word that stands for it."""
+        """Keep a picture, (H, W, 3) uint8, and return the word that stands for it.
+
+        Raises:
+            EnvError: it is none.
+        """
+        check_picture(image)
         name = name_of(image)
         if name not in self._png:
             from PIL import Image
@@ -104,6 +110,22 @@ class Album:
         return np.asarray(Image.open(io.BytesIO(self._png[name])).convert("RGB"))
 
 
+def check_picture(image: object, where: str = "") -> None:
+    """Refuse what is no picture, (H, W, 3) uint8 with something in it.
+
+    Args:
+        image: what an environment gave as one.
+        where: begins the message.
+
+    Raises:
+        EnvError: it is none.
+    """
+    if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.shape[2:] == (3,) and image.size:
+        return
+    found = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+    raise EnvError(f"{where}Observation.image must be uint8 (H, W, 3), got {found}")
+
+
 def name_of(image: np.ndarray) -> str:
     """Return the name of a picture, 32 hexadecimal digits: a hash of its size and its pixels."""
     digest = hashlib.blake2b(repr(image.shape).encode(), digest_size=16)
@@ -112,7 +134,7 @@ def name_of(image: np.ndarray) -> str:
 
 
 def image_ids(name: str, count: int) -> tuple[int, ...]:
-    """Return the ids of a picture of so many tokens; two of them tell any two pictures apart.
+    """Return the ids of a picture of so many tokens; two of them, 60 bits, tell any two pictures apart.
 
     >>> ids = image_ids("0" * 32, 4)
     >>> len(ids), all(FIRST_ID <= i < 2 * FIRST_ID for i in ids), ids[:2] == image_ids("0" * 32, 2)

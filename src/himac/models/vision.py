@@ -97,16 +97,28 @@ class Vision:
         return ids
 
     def grid(self, name: str) -> tuple[int, int]:
-        """Return (rows, columns) of a picture's tokens, once it is resized."""
+        """Return (rows, columns) of a picture's tokens, once it is resized.
+
+        Raises:
+            ModelError: the model's own processor takes no picture of that size.
+        """
         size = self.album.size(name)
         if size not in self._grids:
-            _, grid = self.patches([np.zeros((*size, 3), np.uint8)])
+            try:
+                _, grid = self.patches([np.zeros((*size, 3), np.uint8)])
+            except ValueError as error:
+                raise ModelError(
+                    f"the model's image processor refuses a picture {size[0]} pixels high and {size[1]} wide: {error}"
+                ) from error
             self._grids[size] = (int(grid[0, 1]) // self._merge, int(grid[0, 2]) // self._merge)
         return self._grids[size]
 
     def patches(self, images: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """Return (patches of all pictures (P, values), their grids (pictures, 3)), as the model's own processor makes them."""
-        made = self.processor(images=list(images), return_tensors="np", **self._sizes())
+        # said, because of a picture one or three pixels high a processor guesses that its rows are the colours
+        made = self.processor(
+            images=list(images), input_data_format="channels_last", return_tensors="np", **self._sizes()
+        )
         return made["pixel_values"], made["image_grid_thw"]
 
     def sight(self, ids: np.ndarray) -> Sight:
@@ -124,7 +136,7 @@ class Vision:
                 positions[:, start:end] = after + np.arange(end - start)
                 after += end - start
                 continue
-            number = self._number_of(tuple(ids[start : start + 2].tolist()))
+            number = self._number_of(tuple(ids[start:end][:2].tolist()))  # a small one is one token
             rows, columns = self.grid(self._names[number])
             at = np.arange(end - start)
             picture[start:end], offset[start:end] = number, at
