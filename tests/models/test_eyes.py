@@ -21,9 +21,10 @@ from himac.types import Completion, Message
 REAL = {  # patch, smallest and largest area of the published processors
     "qwen2_5_vl": (14, 56 * 56, 28 * 28 * 1280),
     "qwen3_vl": (16, 65_536, 16_777_216),
+    "qwen2_vl": (14, 56 * 56, 28 * 28 * 1280),
 }
 
-# What the published templates do with a talk: Qwen2.5-VL opens it with a system message of its own, Qwen3-VL does not.
+# What the published templates do with a talk: Qwen2-VL and 2.5-VL open it with a system message of their own, Qwen3-VL does not.
 _PARTS = (
     "{% if m.content is string %}{{ m.content }}{% else %}{% for p in m.content %}{% if p.type == 'image' or 'image' in p %}"
     "<|vision_start|><|image_pad|><|vision_end|>{% elif 'text' in p %}{{ p.text }}{% endif %}{% endfor %}{% endif %}<|im_end|>\n"
