@@ -250,8 +250,20 @@ def seen_in(parts: Sequence[Sight], vision: Vision, known: dict[int, Features]) 
 
 
 def sees(model: LanguageModel) -> bool:
-    """Whether a model has a vision tower."""
+    """Whether a model's pictures are read. Another one with a tower plays in worlds of text, and its tower rests."""
+    return unwrapped(model).config.model_type in FAMILIES
+
+
+def has_tower(model: LanguageModel) -> bool:
+    """Whether a model has a vision tower, whether its pictures are read or not."""
     return hasattr(unwrapped(model).config, "vision_config")
+
+
+def words_alone(model: LanguageModel) -> str:
+    """Return the name of the module that handles words, within a model with a tower; "" where none is set apart."""
+    inner = unwrapped(model)
+    decoder = inner.get_decoder()
+    return next((name for name, module in inner.named_modules() if module is decoder), "")
 
 
 def unwrapped(model: LanguageModel) -> LanguageModel:
