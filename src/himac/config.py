@@ -75,7 +75,7 @@ class VisionSettings:
     max_pixels: Count = 0  # larger ones are shrunk; 0: likewise
     tower: tuple[Positive, Positive] = (64, 1)  # of a tiny model: width and blocks of its vision tower
     patch: Positive = 8  # of a tiny model: pixels of a patch's side; four patches are a token
-    family: Literal["qwen3_vl", "qwen2_5_vl"] = "qwen3_vl"  # of a tiny model
+    family: Literal["qwen3_vl", "qwen2_5_vl", "qwen2_vl"] = "qwen3_vl"  # of a tiny model
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

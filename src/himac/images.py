@@ -14,17 +14,23 @@ import base64
 import hashlib
 import io
 import re
+import tempfile
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
+from himac.errors import EnvError
+from himac.files import writing
 from himac.types import Observation
 
 FIRST_ID = 1 << 30
 """The first id that is no word of any vocabulary."""
+IN_MEMORY = 2**26
+"""Bytes of a run's pictures that stay in memory; beyond it they lie in a temporary file."""
 _TOKENS_OF_A_PICTURE = 256  # of one of 512 x 512 pixels, with those who publish it
 TAG = re.compile(r"<image:([0-9a-f]{32})>")
 
@@ -42,55 +48,88 @@ class Eyes(Protocol):
 class Album:
     """The pictures of a run, each once, as PNG.
 
+    Their files lie in memory up to a bound, and all of them in a temporary file beyond it, which goes with the album: what is kept
+    of a picture in memory is then some hundred bytes, however large it is.
+
+    Args:
+        in_memory: most bytes of files in memory.
+
     >>> album = Album()
     >>> tag = album.tag(np.zeros((2, 2, 3), np.uint8))
     >>> tag == album.tag(np.zeros((2, 2, 3), np.uint8)), len(album), album.array(tag[7:-1]).shape
     (True, 1, (2, 2, 3))
     """
 
-    def __init__(self) -> None:
-        self._png: dict[str, bytes] = {}
+    def __init__(self, in_memory: int = IN_MEMORY) -> None:
+        self._held: dict[str, tuple[int, int]] = {}  # where each file begins, and its length
         self._size: dict[str, tuple[int, int]] = {}
+        self._sizes: dict[tuple[int, int], tuple[int, int]] = {}  # one object for all of a size
+        self._files = tempfile.SpooledTemporaryFile(max_size=in_memory)  # noqa: SIM115 - closed with the album
+        self._end = 0
         self.array = lru_cache(maxsize=256)(self._decoded)
 
+    def __del__(self) -> None:
+        self._files.close()
+
     def __len__(self) -> int:
-        return len(self._png)
+        return len(self._held)
 
     def __bool__(self) -> bool:
         return True  # an empty one is one too
 
     def __contains__(self, name: object) -> bool:
-        return name in self._png
+        return name in self._held
 
     def tag(self, image: np.ndarray) -> str:
-        """Keep a picture, (H, W, 3) uint8, and return the word that stands for it."""
+        """Keep a picture, (H, W, 3) uint8, and return the word that stands for it.
+
+        Raises:
+            EnvError: it is none.
+            RunError: the disk is full.
+        """
+        check_picture(image)
         name = name_of(image)
-        if name not in self._png:
+        if name not in self._held:
             from PIL import Image
 
             held = io.BytesIO()
             Image.fromarray(np.ascontiguousarray(image)).save(held, "PNG")
-            self._png[name], self._size[name] = held.getvalue(), image.shape[:2]
+            self.put(name, held.getvalue())
+            self._keep_size(name, image)
         return f"<image:{name}>"
 
     def put(self, name: str, png: bytes) -> None:
-        """Keep a picture that was read from a file under the name that it had."""
-        self._png[name] = png
+        """Keep a picture that was read from a file under the name that it had.
+
+        Raises:
+            RunError: the disk is full.
+        """
+        with writing(Path(tempfile.gettempdir()), hint="$TMPDIR names another folder for a run's pictures"):
+            self._files.seek(self._end)
+            self._files.write(png)
+            self._files.flush()  # or a full disk would be told by whoever reads next
+        self._held[name] = (self._end, len(png))
+        self._end += len(png)
 
     def names(self) -> list[str]:
         """Return the names of all pictures, in the order in which they came."""
-        return list(self._png)
+        return list(self._held)
 
     def png(self, name: str) -> bytes:
         """Return a picture's file."""
-        return self._png[name]
+        begin, length = self._held[name]
+        self._files.seek(begin)
+        return self._files.read(length)
 
     def size(self, name: str) -> tuple[int, int]:
         """Return a picture's (height, width) in pixels."""
         if name not in self._size:
-            height, width = self.array(name).shape[:2]
-            self._size[name] = (height, width)
+            self._keep_size(name, self.array(name))
         return self._size[name]
+
+    def _keep_size(self, name: str, image: np.ndarray) -> None:
+        height, width = image.shape[:2]
+        self._size[name] = self._sizes.setdefault((height, width), (height, width))
 
     def told(self, observation: Observation) -> Observation:
         """Return an observation as text: its picture is the first word."""
@@ -101,7 +140,23 @@ class Album:
     def _decoded(self, name: str) -> np.ndarray:
         from PIL import Image
 
-        return np.asarray(Image.open(io.BytesIO(self._png[name])).convert("RGB"))
+        return np.asarray(Image.open(io.BytesIO(self.png(name))).convert("RGB"))
+
+
+def check_picture(image: object, where: str = "") -> None:
+    """Refuse what is no picture, (H, W, 3) uint8 with something in it.
+
+    Args:
+        image: what an environment gave as one.
+        where: begins the message.
+
+    Raises:
+        EnvError: it is none.
+    """
+    if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.shape[2:] == (3,) and image.size:
+        return
+    found = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+    raise EnvError(f"{where}Observation.image must be uint8 (H, W, 3), got {found}")
 
 
 def name_of(image: np.ndarray) -> str:
@@ -112,7 +167,7 @@ def name_of(image: np.ndarray) -> str:
 
 
 def image_ids(name: str, count: int) -> tuple[int, ...]:
-    """Return the ids of a picture of so many tokens; two of them tell any two pictures apart.
+    """Return the ids of a picture of so many tokens; two of them, 60 bits, tell any two pictures apart.
 
     >>> ids = image_ids("0" * 32, 4)
     >>> len(ids), all(FIRST_ID <= i < 2 * FIRST_ID for i in ids), ids[:2] == image_ids("0" * 32, 2)

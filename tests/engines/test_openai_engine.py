@@ -237,6 +237,25 @@ def test_fields_that_an_endpoint_does_not_know_are_given_up_where_nothing_is_los
         assert len(server.requests) == count + 1 and server.requests[-1]["max_completion_tokens"] == 32
 
 
+def test_a_server_that_falls_over_stops_is_asked_without_them() -> None:
+    def behave(body: dict[str, Any], _: int) -> Answer:
+        return fails(500) if "stop" in body else says("<action>go</action> and so on")
+
+    with _engine(behave, retries=3, concurrency=1) as (engine, server):
+        done = engine.generate([_request(str(n), stop=("</action>",)) for n in range(3)])
+        assert {c.text for c in done} == {"<action>go</action>"}
+        assert len(server.requests) == 3 + 3
+
+
+def test_a_server_that_has_answered_keeps_its_stops_through_an_outage() -> None:
+    def behave(_: dict[str, Any], number: int) -> Answer:
+        return fails(500) if 1 <= number <= 5 else says("<action>go</action>")
+
+    with _engine(behave, retries=8, concurrency=1) as (engine, server):
+        engine.generate([_request(str(n), stop=("</action>",)) for n in range(2)])
+        assert all("stop" in body for body in server.requests) and len(server.requests) == 7
+
+
 def test_the_only_model_is_found_and_several_are_named() -> None:
     with _engine(lambda *_: says("fine"), model="") as (engine, server):
         engine.generate([_request()])

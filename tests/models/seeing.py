@@ -1,4 +1,4 @@
-"""Small vision-language models of both architectures with an album of pictures, and transformers' own way through them."""
+"""Small vision-language models of all architectures that are read, with an album of pictures, and transformers' own way through them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from himac.images import FIRST_ID, Album
 from himac.models.tiny import TinyShape, build_tokenizer, processor_of, seeing_model
 from himac.models.vision import Vision
 
-FAMILIES = ("qwen3_vl", "qwen2_5_vl")
+FAMILIES = ("qwen3_vl", "qwen2_5_vl", "qwen2_vl")
 
 
 class Seeing:

@@ -11,7 +11,7 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 
 from himac.chat import ChatFormat
 from himac.config import ModelConfig, VisionSettings
-from himac.errors import ModelError
+from himac.errors import ModelError, RunError
 from himac.images import FIRST_ID, Album, name_of
 from himac.learner.policy import Policy
 from himac.models.tiny import TinyShape, build_tiny, build_tokenizer
@@ -21,9 +21,10 @@ from himac.types import Completion, Message
 REAL = {  # patch, smallest and largest area of the published processors
     "qwen2_5_vl": (14, 56 * 56, 28 * 28 * 1280),
     "qwen3_vl": (16, 65_536, 16_777_216),
+    "qwen2_vl": (14, 56 * 56, 28 * 28 * 1280),
 }
 
-# What the published templates do with a talk: Qwen2.5-VL opens it with a system message of its own, Qwen3-VL does not.
+# What the published templates do with a talk: Qwen2-VL and 2.5-VL open it with a system message of their own, Qwen3-VL does not.
 _PARTS = (
     "{% if m.content is string %}{{ m.content }}{% else %}{% for p in m.content %}{% if p.type == 'image' or 'image' in p %}"
     "<|vision_start|><|image_pad|><|vision_end|>{% elif 'text' in p %}{{ p.text }}{% endif %}{% endfor %}{% endif %}<|im_end|>\n"
@@ -152,6 +153,35 @@ def test_a_name_is_a_hash_of_size_and_pixels():
     other = Album()
     other.put(tag[7:-1], album.png(tag[7:-1]))
     assert other.tag(image) == tag and other.size(tag[7:-1]) == (4, 6)
+
+
+def test_an_album_beyond_its_bound_lies_in_a_file_and_says_the_same():
+    small, large = Album(in_memory=2_000), Album()
+    images = [picture(16, 16 + n % 3, seed=n) for n in range(20)]
+    tags = [small.tag(image) for image in images]
+    assert tags == [large.tag(image) for image in images] and small.names() == large.names()
+    for tag, image in zip(tags[::-1], images[::-1]):
+        name = tag[7:-1]
+        assert small.png(name) == large.png(name) and small.size(name) == image.shape[:2]
+        np.testing.assert_array_equal(small.array(name), image)
+    assert (
+        small.tag(images[3]) == tags[3] and len(small) == 20
+    )  # kept once, and what comes after reads is whole
+    again = small.tag(picture(40, 40))
+    np.testing.assert_array_equal(small.array(again[7:-1]), picture(40, 40))
+    assert small._files._rolled and not large._files._rolled
+
+
+def test_a_disk_too_full_for_pictures_is_told_in_one_line(monkeypatch):
+    album = Album(in_memory=10)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(album._files, "rollover", full)
+    with pytest.raises(RunError, match=r"cannot write .*: No space left on device"):
+        album.tag(picture(16, 16))
+    assert len(album) == 0
 
 
 @pytest.mark.parametrize("frozen", [True, False])

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from driving import errors, find, find_all, open_page
+from driving import errors, find, find_all, open_page, wait
 from rich.console import Console
 from scripted import write_run
 
@@ -61,6 +61,32 @@ def test_an_episode_shows_what_was_seen_at_each_step(browser: Any, folder: Path,
         assert picture.get_attribute("data-image") == name
         assert browser.execute_script("return arguments[0].naturalWidth", picture) == 96
         find(browser, "#forth").click()
+    assert errors(browser) == []
+
+
+@pytest.mark.parametrize(("pixels", "thumb", "whole"), [(16, "pixelated", "pixelated"), (64, "auto", "auto")])
+def test_squares_stay_sharp_and_what_is_shrunk_is_smooth(
+    browser: Any, tmp_path: Path, pixels: int, thumb: str, whole: str
+) -> None:
+    env = (
+        "env=sokoban",
+        "env.size=[6,6]",
+        "env.boxes=1",
+        "env.observation=image",
+        f"env.cell_pixels={pixels}",
+    )
+    folder = write_run(tmp_path / "seen", env=env, iterations=1)
+    page = build_report([folder], tmp_path / "report.html")
+    place = next(n for n, row in enumerate(read_rows(folder / EPISODES)) if row["env_steps"] >= 3)
+    open_page(browser, page.as_uri(), f"episode/0/{place}")
+
+    def drawn(css: str) -> str:
+        picture = find(browser, css)
+        wait(lambda: browser.execute_script("return arguments[0].complete", picture))
+        look = "return getComputedStyle(arguments[0]).imageRendering"
+        return str(browser.execute_script(look, picture))
+
+    assert (drawn(".thumbs img.picture"), drawn(".stage .shown img.picture")) == (thumb, whole)
     assert errors(browser) == []
 
 

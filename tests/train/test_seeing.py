@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.torch import load_file
 
 from himac.config import Config, load_config, override
 from himac.envs.base import make_env
@@ -121,6 +122,26 @@ def test_a_model_that_sees_nothing_is_refused_in_a_world_of_pictures(
     build_start(blind, tmp_path / "blind")
     with pytest.raises(ConfigError, match=r"sokoban shows pictures, and the model .* sees none"):
         Components(config, tmp_path / "blind")
+
+
+def test_a_model_that_sees_learns_in_a_world_of_text_and_its_tower_rests(
+    toy_config: Config, start: Path, tmp_path: Path
+) -> None:
+    text = override(
+        toy_config,
+        model={"name": str(start)},
+        sft={"demonstrations": 0},
+        run={"iterations": 1},
+        eval={"every": 0},
+    )
+    new_run(tmp_path / "run", text)
+    train(text, tmp_path / "run")
+    learned = [row for row in _numbers(tmp_path / "run") if row.get("samples")]
+    assert learned and all(row["gap_max"] < 1e-4 for row in learned)
+    before = load_file(start / "model.safetensors")
+    after = load_file(max((tmp_path / "run").rglob("model.safetensors")))
+    moved = {name for name in before if not before[name].equal(after[name])}
+    assert moved and not any("visual" in name for name in moved)
 
 
 def test_describing_needs_pictures_and_words_for_them(toy_config: Config, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ import os
 import random
 import re
 import time
+from collections import Counter
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -107,6 +108,7 @@ class OpenAIEngine(Engine):
         self._model = self.address.model
         self._length_field = "max_tokens"  # newer models of OpenAI's want max_completion_tokens
         self._dropped: set[str] = set()  # fields that this endpoint does not take and we can do without
+        self._fell: Counter[int] = Counter()  # status 500 at a stop while nobody was answered, by request
         self._resume_at = 0.0  # monotonic time before which nobody sends
         self._loop = Loop()
         self._client: Any = None  # belongs to that loop
@@ -242,6 +244,11 @@ class OpenAIEngine(Engine):
             if not self._adapt(body, said):
                 raise
             raise _TryAgain(f"status {error.status_code}: {said}") from None
+        except self._openai.InternalServerError as error:
+            self._fell[id(request)] += error.status_code == 500 and "stop" in body and not self.usage.answers
+            if self._fell[id(request)] == 3:  # so `transformers serve` takes a stop for a model that sees
+                self._dropped.add("stop")  # answers are cut here too: nothing is lost but tokens
+            raise
         finally:
             async with self._room:
                 self.usage.settle(reserved)

@@ -16,6 +16,7 @@ import numpy as np
 from himac.envs.base import MOST_BOARD, Draws, Env, Expert
 from himac.envs.splits import pick, rng_from
 from himac.errors import ConfigError, EnvError
+from himac.images import check_picture
 from himac.types import Demonstration, EnvSpec, Observation, StepResult, Task
 
 _NONSENSE = ("", "   ", "no such action", "\u0000\ud83d", "go " * 2000)
@@ -216,11 +217,8 @@ def _check_observation(observation: Observation, where: str, *, images: bool) ->
         raise EnvError(f"{where}: spec.images is True, but the observation has no image")
     if not observation.text and image is None:
         raise EnvError(f"{where}: an observation needs a text or an image, got neither")
-    if image is not None and not (
-        isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
-    ):
-        found = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
-        raise EnvError(f"{where}: Observation.image must be uint8 (H, W, 3), got {found}")
+    if image is not None:
+        check_picture(image, f"{where}: ")
     listed = observation.admissible
     if listed is None:
         return

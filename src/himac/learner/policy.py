@@ -20,7 +20,7 @@ from himac.errors import ModelError
 from himac.images import Album
 from himac.models.head import head_of
 from himac.models.load import load_model, load_vision, load_weights, save_model
-from himac.models.vision import Vision, sees
+from himac.models.vision import Vision, has_tower
 from himac.parallel import ALONE, Ranks
 from himac.types import LanguageModel, Role, Tokenizer
 
@@ -69,7 +69,7 @@ class Policy:
         adapters = ROLES if config.lora_per_role else ("default",)
         model, tokenizer = load_model(str(name), config, device=device, adapters=adapters)
         pictures = album or Album()
-        vision = load_vision(str(name), model, config, pictures) if sees(model) else None
+        vision = load_vision(str(name), model, config, pictures)
         return cls(model, tokenizer, per_role=config.lora_per_role, think=think, vision=vision)
 
     @property
@@ -202,7 +202,7 @@ class Policy:
 def _check_parts(policy: Policy) -> None:
     """Refuse models of which some row may leave weights without a gradient: ranks would add up one's with another's."""
     config = policy.model.config.get_text_config()
-    what = "that sees" if policy.vision is not None else ""
+    what = "that sees" if has_tower(policy.model) else ""
     if any(getattr(config, name, None) for name in _EXPERTS):
         what = "of experts"
     if what:

@@ -30,8 +30,8 @@ from himac.errors import ConfigError, DataError, HimacError, ModelError, missing
 from himac.files import as_usual, read_json, write_text, writing
 from himac.images import Album
 from himac.models.attention import why_padded
-from himac.models.reading import check_sight
-from himac.models.vision import Vision, sees, unwrapped
+from himac.models.reading import check_sight, check_words
+from himac.models.vision import Vision, has_tower, sees, unwrapped, words_alone
 from himac.parallel.tensors import laid_as
 from himac.text import line
 from himac.types import LanguageModel, Tokenizer
@@ -174,12 +174,16 @@ def check_dtype(name: str, device: torch.device) -> torch.dtype:
     return _DTYPES[name]
 
 
-def load_vision(name: str, model: LanguageModel, cfg: ModelConfig, album: Album) -> Vision:
-    """Return the eyes of a vision-language model.
+def load_vision(name: str, model: LanguageModel, cfg: ModelConfig, album: Album) -> Vision | None:
+    """Return the eyes of a model; None where it has none, or none whose pictures are read.
 
     Raises:
-        ModelError: the family's pictures cannot be read, or no image processor lies with the model.
+        ModelError: pictures, or words, are read otherwise than by the model itself; or no image processor lies with it.
     """
+    if not sees(model):
+        if has_tower(model) and not why_padded(model):
+            check_words(model)
+        return None
     saved = saved_adapters(Path(name))
     found = (
         name
@@ -210,7 +214,11 @@ def _load_base(name: str, dtype: torch.dtype) -> LanguageModel:
 
 
 def _freeze_tower(model: LanguageModel, cfg: ModelConfig) -> None:
-    if sees(model) and vision_settings(cfg.vision).freeze:
+    if has_tower(model) and not sees(model):
+        within = words_alone(model)
+        for name, parameter in model.named_parameters() if within else ():
+            parameter.requires_grad_(name.startswith((f"{within}.", "lm_head.")))
+    elif sees(model) and vision_settings(cfg.vision).freeze:
         for parameter in unwrapped(model).model.visual.parameters():
             parameter.requires_grad_(False)
 
@@ -321,6 +329,13 @@ def _tell_the_way(adapter: Path) -> None:
         write_text(path, json.dumps(settings, indent=2) + "\n")
 
 
+def _left_out(model: LanguageModel, cfg: ModelConfig) -> str | None:
+    """Return what no adapter goes on, as an expression: a tower that is frozen, or that rests."""
+    if has_tower(model) and not sees(model):
+        return rf"(?!{re.escape(words_alone(model))}\.).*"
+    return r".*\bvisual\b.*" if sees(model) and vision_settings(cfg.vision).freeze else None
+
+
 def _add_adapters(model: LanguageModel, cfg: ModelConfig, adapters: tuple[str, ...]) -> LanguageModel:
     """Put low-rank adapters (arXiv 2106.09685) on every linear layer."""
     try:
@@ -331,7 +346,7 @@ def _add_adapters(model: LanguageModel, cfg: ModelConfig, adapters: tuple[str, .
         r=cfg.lora_rank,
         lora_alpha=2 * cfg.lora_rank,
         target_modules="all-linear",
-        exclude_modules=r".*\bvisual\b.*" if sees(model) and vision_settings(cfg.vision).freeze else None,
+        exclude_modules=_left_out(model, cfg),
         task_type="CAUSAL_LM",
         lora_dropout=0.0,
     )

@@ -29,7 +29,7 @@ def read(
     """Return the logits, (K, V), that follow some tokens of a row; gradients follow torch's grad mode.
 
     Args:
-        model: a causal language model of transformers, or one of `himac.models.vision.FAMILIES`.
+        model: a causal language model of transformers, or one with a vision tower.
         ids_T: int64, tokens of the row; from 2**30 on they are pictures'.
         positions: (T,), or (3, T) where the model sees.
         pattern: which tokens see which.
@@ -94,10 +94,43 @@ def check_sight(model: LanguageModel, vision: Vision) -> None:
             model, torch.as_tensor(ids, device=device), torch.as_tensor(sight.positions, device=device), TreePattern(batch),
             look=Look(vision, sight.picture, sight.offset),
         ).float()  # fmt: skip
+    _refuse_other(model, theirs, ours, "pictures", f"known to work: {', '.join(FAMILIES)}")
+
+
+def check_words(model: LanguageModel) -> None:
+    """Show a model with a tower some words, packed and by its own forward, and compare.
+
+    Raises:
+        ModelError: what it says differs.
+    """
+    device = next(model.parameters()).device
+    stem = np.arange(5, 25)
+    rows = [np.concatenate([stem, stem[:6] + first]) for first in (1, 2)]
+    (batch,) = pack(rows, max_tokens=sum(map(len, rows)))
+    with evaluating(model), torch.no_grad():
+        theirs = torch.stack(
+            [model(input_ids=torch.as_tensor(row, device=device)[None], use_cache=False).logits[0] for row in rows]
+        ).float()  # fmt: skip
+        ids, positions = (torch.as_tensor(x, device=device) for x in (batch.ids, batch.positions))
+        packed = read(model, ids, positions, TreePattern(batch)).float()
+    ours = torch.stack(
+        [packed[at] for _, at in sorted(zip(batch.sequences, batch.index), key=lambda x: x[0])]
+    )
+    _refuse_other(
+        model,
+        theirs,
+        ours,
+        "words",
+        "take a model that does not see, or one of a known family: " + ", ".join(FAMILIES),
+    )
+
+
+def _refuse_other(model: LanguageModel, theirs: Tensor, ours: Tensor, what: str, hint: str) -> None:
     gap = (theirs - ours).abs().mean()
     rounding = 1e-3 if next(model.parameters()).dtype == torch.float32 else 0.05
     if not gap <= rounding * theirs.std():
+        kind = unwrapped(model).config.model_type
         raise ModelError(
-            f"pictures of model type {config.model_type!r} are read otherwise than by its own forward ({float(gap):.2g} on average)",
-            hint=f"known to work: {', '.join(FAMILIES)}",
+            f"{what} of model type {kind!r} are read otherwise than by its own forward ({float(gap):.2g} on average)",
+            hint=hint,
         )

@@ -121,7 +121,7 @@ def _text_shape(shape: TinyShape, tokenizer: PreTrainedTokenizerFast) -> dict[st
 
 
 def seeing_model(shape: TinyShape, tokenizer: PreTrainedTokenizerFast, vision: VisionSettings) -> Any:
-    """Return a randomly initialised vision-language model of Qwen2.5-VL's or Qwen3-VL's architecture.
+    """Return a randomly initialised vision-language model of Qwen2-VL's, Qwen2.5-VL's or Qwen3-VL's architecture.
 
     Raises:
         ConfigError: another family.
@@ -129,6 +129,8 @@ def seeing_model(shape: TinyShape, tokenizer: PreTrainedTokenizerFast, vision: V
     from transformers import (  # only where something is to see: they take a while to load
         Qwen2_5_VLConfig,
         Qwen2_5_VLForConditionalGeneration,
+        Qwen2VLConfig,
+        Qwen2VLForConditionalGeneration,
         Qwen3VLConfig,
         Qwen3VLForConditionalGeneration,
     )
@@ -160,15 +162,19 @@ def seeing_model(shape: TinyShape, tokenizer: PreTrainedTokenizerFast, vision: V
         model: Any = Qwen3VLForConditionalGeneration(Qwen3VLConfig(**both))
         _loud_places(model)
         return model
-    if vision.family == "qwen2_5_vl":
-        half = shape.hidden // shape.heads // 2
-        rope["mrope_section"] = [half - 2 * (3 * half // 8), 3 * half // 8, 3 * half // 8]
-        text["rope_parameters"] = rope
-        tower |= {"window_size": 8 * vision.patch, "fullatt_block_indexes": [blocks - 1]}
-        return Qwen2_5_VLForConditionalGeneration(Qwen2_5_VLConfig(**both))
-    raise ConfigError(
-        f"model.vision.family must be qwen3_vl or qwen2_5_vl for a tiny model, got {vision.family!r}"
-    )
+    if vision.family not in ("qwen2_5_vl", "qwen2_vl"):
+        raise ConfigError(
+            f"model.vision.family of a tiny model must be qwen3_vl, qwen2_5_vl or qwen2_vl, got {vision.family!r}"
+        )
+    half = shape.hidden // shape.heads // 2
+    rope["mrope_section"] = [half - 2 * (3 * half // 8), 3 * half // 8, 3 * half // 8]
+    text["rope_parameters"] = rope
+    if vision.family == "qwen2_vl":  # its `hidden_size` is that of the language layers
+        tower |= {"embed_dim": width, "hidden_size": tower.pop("out_hidden_size"), "mlp_ratio": 2}
+        del tower["intermediate_size"]
+        return Qwen2VLForConditionalGeneration(Qwen2VLConfig(**both))
+    tower |= {"window_size": 8 * vision.patch, "fullatt_block_indexes": [blocks - 1]}
+    return Qwen2_5_VLForConditionalGeneration(Qwen2_5_VLConfig(**both))
 
 
 def processor_of(vision: VisionSettings) -> Any:

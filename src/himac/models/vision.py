@@ -97,16 +97,28 @@ class Vision:
         return ids
 
     def grid(self, name: str) -> tuple[int, int]:
-        """Return (rows, columns) of a picture's tokens, once it is resized."""
+        """Return (rows, columns) of a picture's tokens, once it is resized.
+
+        Raises:
+            ModelError: the model's own processor takes no picture of that size.
+        """
         size = self.album.size(name)
         if size not in self._grids:
-            _, grid = self.patches([np.zeros((*size, 3), np.uint8)])
+            try:
+                _, grid = self.patches([np.zeros((*size, 3), np.uint8)])
+            except ValueError as error:
+                raise ModelError(
+                    f"the model's image processor refuses a picture {size[0]} pixels high and {size[1]} wide: {error}"
+                ) from error
             self._grids[size] = (int(grid[0, 1]) // self._merge, int(grid[0, 2]) // self._merge)
         return self._grids[size]
 
     def patches(self, images: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """Return (patches of all pictures (P, values), their grids (pictures, 3)), as the model's own processor makes them."""
-        made = self.processor(images=list(images), return_tensors="np", **self._sizes())
+        # said, because of a picture one or three pixels high a processor guesses that its rows are the colours
+        made = self.processor(
+            images=list(images), input_data_format="channels_last", return_tensors="np", **self._sizes()
+        )
         return made["pixel_values"], made["image_grid_thw"]
 
     def sight(self, ids: np.ndarray) -> Sight:
@@ -124,7 +136,7 @@ class Vision:
                 positions[:, start:end] = after + np.arange(end - start)
                 after += end - start
                 continue
-            number = self._number_of(tuple(ids[start : start + 2].tolist()))
+            number = self._number_of(tuple(ids[start:end][:2].tolist()))  # a small one is one token
             rows, columns = self.grid(self._names[number])
             at = np.arange(end - start)
             picture[start:end], offset[start:end] = number, at
@@ -238,8 +250,20 @@ def seen_in(parts: Sequence[Sight], vision: Vision, known: dict[int, Features]) 
 
 
 def sees(model: LanguageModel) -> bool:
-    """Whether a model has a vision tower."""
+    """Whether a model's pictures are read. Another one with a tower plays in worlds of text, and its tower rests."""
+    return unwrapped(model).config.model_type in FAMILIES
+
+
+def has_tower(model: LanguageModel) -> bool:
+    """Whether a model has a vision tower, whether its pictures are read or not."""
     return hasattr(unwrapped(model).config, "vision_config")
+
+
+def words_alone(model: LanguageModel) -> str:
+    """Return the name of the module that handles words, within a model with a tower; "" where none is set apart."""
+    inner = unwrapped(model)
+    decoder = inner.get_decoder()
+    return next((name for name, module in inner.named_modules() if module is decoder), "")
 
 
 def unwrapped(model: LanguageModel) -> LanguageModel:

@@ -30,6 +30,7 @@ from himac.learner.critic import Critic, hidden_size
 from himac.learner.learner import Learner
 from himac.learner.policy import ROLES, Policy
 from himac.models.attention import why_padded
+from himac.models.vision import FAMILIES, has_tower
 from himac.parallel import ALONE, Ranks
 from himac.plugins import resolve
 from himac.remote import Parts, RemoteRunner
@@ -297,9 +298,11 @@ def check_eyes(env: Env, policy: Policy, name: str) -> None:
         ConfigError: it is so.
     """
     if env.spec.images and policy.vision is None:
+        kind = policy.model.config.model_type
+        unread = f": pictures of model type {kind!r} are not read" if has_tower(policy.model) else ""
         raise ConfigError(
-            f"{env.spec.name} shows pictures, and the model {name!r} sees none",
-            hint='take a vision-language model (Qwen2.5-VL, Qwen3-VL), or env.observation = "grid"',
+            f"{env.spec.name} shows pictures, and the model {name!r} sees none{unread}",
+            hint=f'take a model whose pictures are read ({", ".join(FAMILIES)}), or env.observation = "grid"',
         )
 
 

@@ -17,7 +17,7 @@ from himac.learner.policy import Policy
 from himac.models.attention import why_padded
 from himac.models.logps import token_logps
 from himac.models.packing import pack
-from himac.models.vision import Vision, unwrapped
+from himac.models.vision import Vision, has_tower, unwrapped
 from himac.train.components import local_engine, pick_device, set_threads
 from himac.train.memory import memory_of
 from himac.train.rehearse import breakdown
@@ -69,7 +69,7 @@ def inspect_model(name: str, config: Config) -> dict[str, str]:
         "positions": f"{positions:,}" if positions else "not limited by its configuration",
         "cache": f"{bytes_per_token(settings, weights.element_size()) / 1000:,.1f} kB a token",
         "memory": f"{memory.learning / 1e9:,.1f} GB to learn, {memory.collecting / 1e9:,.1f} to collect: {breakdown(memory)}",
-        **({"pictures": _eyes(policy)} if policy.vision is not None else {}),
+        **({"pictures": _eyes(policy)} if has_tower(policy.model) else {}),
         "template": _told(facts),
         "answers": f"end with {policy.tokenizer.convert_ids_to_tokens(policy.chat.end_id)!r}",
         "gap": f"{gap:.1e} nats a token at most, engine against learner",
@@ -114,13 +114,15 @@ def _with_picture(vision: Vision) -> tuple[Message, ...]:
 def _eyes(policy: Policy) -> str:
     """Return how pictures are seen, in words."""
     vision = policy.vision
-    assert vision is not None
+    if vision is None:
+        kind = policy.model.config.model_type
+        return f"model type {kind!r}: not read; it plays in worlds of text, and its tower rests"
     rows, columns = vision.grid(name_of(_picture()))
     tower = unwrapped(policy.model).model.visual
     size = sum(p.numel() for p in tower.parameters())
     return (
         f"168 x 168 pixels are {rows} x {columns} tokens; a tower of {size / 1e6:,.2f} M parameters, "
-        f"{'frozen' if vision.settings.freeze else 'trained too'}"
+        f"{'frozen' if vision.settings.freeze else 'trained too'}; in a world of text it rests"
     )
 
 

@@ -5,6 +5,7 @@ const COLOURINGS = { none: "plain", advantage: "advantage", logp: "log-probabili
 const MEANINGS = {
   none: "",
   get advantage() {
+    if (largestAdvantage() <= 1e-9) return "no episode in this report has an advantage";
     const most = brief(largestAdvantage());
     return `green: better than its peers, red and underlined: worse; full at ±${most}, the largest of any episode in this report`;
   },

@@ -118,10 +118,16 @@ function pictured(run, text) {
   return { names, rest: text.replace(PICTURE, ""), nodes: names.map((name) => pictureOf(run, name)) };
 }
 
+// Squares stay sharp where a picture is enlarged; where it is shrunk, sharp would be torn.
+function sized({ target }) {
+  target.classList.toggle("over-thumb", target.naturalWidth > 96);
+  target.classList.toggle("over-full", target.naturalWidth > 352);
+}
+
 function pictureOf(run, name) {
   const address = RUNS[run].images?.[name];
   return address
-    ? el("img.picture", { src: address, alt: "what the agent saw", "data-image": name })
+    ? el("img.picture", { src: address, alt: "what the agent saw", "data-image": name, onload: sized })
     : el("p.note", "(a picture that this page has no room for)");
 }
 
