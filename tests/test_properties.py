@@ -164,7 +164,7 @@ def test_no_schedule_of_requests_overruns_a_budget_of_tokens(
 
 @pytest.mark.parametrize("value", ["x", "-3", "0", "8,4", "99999999", ""])
 def test_any_number_of_threads_is_a_number(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from himac.train.components import set_threads
+    from himac.train.local import set_threads
 
     monkeypatch.setenv("OMP_NUM_THREADS", value)
     set_threads()

@@ -18,7 +18,7 @@ from himac.errors import ConfigError, EndpointError, MissingExtraError, ModelErr
 from himac.learner.policy import ROLES
 from himac.models.load import load_model
 from himac.models.tiny import TinyShape, build_tiny
-from himac.train.components import engine_class
+from himac.train.local import engine_class
 from himac.types import Request, Sampling
 
 torch.set_num_threads(1)

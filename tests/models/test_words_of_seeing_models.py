@@ -23,8 +23,8 @@ from himac.models.logps import token_logps
 from himac.models.packing import pack
 from himac.models.reading import check_words
 from himac.models.tiny import build_tokenizer
-from himac.train.components import check_eyes
 from himac.train.inspect import inspect_model
+from himac.train.local import check_eyes
 from himac.types import Request, Sampling
 
 torch.set_num_threads(1)

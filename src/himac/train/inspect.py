@@ -18,7 +18,7 @@ from himac.models.attention import why_padded
 from himac.models.logps import token_logps
 from himac.models.packing import pack
 from himac.models.vision import Vision, has_tower, unwrapped
-from himac.train.components import local_engine, pick_device, set_threads
+from himac.train.local import local_engine, pick_device, set_threads
 from himac.train.memory import memory_of
 from himac.train.rehearse import breakdown
 from himac.types import Message, Request, Sampling

@@ -10,7 +10,8 @@ from himac.errors import ConfigError, closest
 from himac.learner.optimizer import check_optimizer
 from himac.models.load import check_dtype, check_loadable
 from himac.train.checks import check_sinks
-from himac.train.components import build_env, pick_device
+from himac.train.components import build_env
+from himac.train.local import pick_device
 from himac.train.warm_start import demonstrated
 
 

@@ -46,7 +46,8 @@ from himac.runs.machine import describe_machine
 from himac.runs.sinks import make_sinks
 from himac.runs.trackers import LEFT_BEHIND
 from himac.train.checks import check_trainable
-from himac.train.components import Components, pick_device
+from himac.train.components import Components
+from himac.train.local import pick_device
 from himac.train.start import starting_model, way_to_model
 from himac.types import Row, Task
 
