@@ -106,7 +106,11 @@ def _ray_overhead(told: Json) -> Iterator[str]:
             f"{r['iteration_s']:.1f} s by the clock; the first collection {r['first_collect_s']:.0f} s"
         )
     load = told["machine"]["load_average"][0]
-    yield f"Ray {told['ray']}; others were using the machine (load {load:.0f} on {told['machine']['cores']} cores), so the clock says little"
+    yield f"Ray {told['ray']}; load {load:.1f} on {told['machine']['cores']} cores: " + (
+        "nobody else used the machine"
+        if load < 2.5
+        else "others were using the machine, so the clock says little"
+    )
 
 
 def _overlap_speed(told: Json) -> Iterator[str]:
