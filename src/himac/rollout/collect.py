@@ -37,9 +37,7 @@ class Runner(Protocol):
     """What runs jobs: this process, several of them, or others."""
 
     clock: CollectClock
-    elsewhere_s: (
-        float  # seconds of processor cores that it took from other processes than those that learn, so far
-    )
+    elsewhere_s: float  # processor seconds so far of other processes than those that learn
 
     @property
     def is_stale(self) -> bool:
