@@ -167,19 +167,20 @@ def read_rows(path: Path, broken: Broken | None = None) -> Iterator[Row]:
                 broken.add(path.name)
 
 
-def rows_since(path: Path, length: int) -> list[Row] | None:
-    """Return the rows of a .jsonl file behind its first `length` bytes; None where one is damaged, or not all is there."""
-    is_good, rows = _GOOD[path.name], []
+def rows_since(path: Path, length: int) -> Iterator[Row | None]:
+    """Stream the rows of a .jsonl file behind its first `length` bytes; None ends them where one is damaged, or not all is there."""
+    is_good = _GOOD[path.name]
     if not path.is_file() or path.stat().st_size < length:
-        return None
+        yield None
+        return
     with reading(path), open(path, "rb") as file:
         file.seek(length)
         for line in pieces(file):
             row = read_line(line)
             if row is None or not line.endswith(b"\n") or not is_good(row):
-                return None
-            rows.append(row)
-    return rows
+                yield None
+                return
+            yield row
 
 
 def read_images(folder: Path) -> Album:

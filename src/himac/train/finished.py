@@ -33,18 +33,20 @@ def finished(folder: Path, config: Config) -> ckpt.TrainState | None:
     has_pictures = _size(folder / IMAGES) >= state.lengths.get(IMAGES, 0)
     if not (is_trained and is_drawn and has_pictures and METRICS in state.lengths):
         return None
-    rows = rows_since(folder / METRICS, state.lengths[METRICS])
-    episodes = rows_since(folder / EPISODES, state.lengths.get(EPISODES, 0))
-    if rows is None or episodes is None:
-        return None
-    split = config.eval.final
-    told = [(row["phase"], row["iteration"], row.get("split"), row.get("episodes")) for row in rows]
-    wanted = [("eval", state.iteration, split, len(episodes))] if split else []
-    is_there = told == wanted and all(
-        (row["phase"], row["iteration"], row.get("split")) == ("eval", state.iteration, split)
-        for row in episodes
-    )
-    return state if is_there and bool(split) == bool(episodes) else None
+    split, played = config.eval.final, 0
+    judged = ("eval", state.iteration, split)
+    for row in rows_since(
+        folder / EPISODES, state.lengths.get(EPISODES, 0)
+    ):  # one at a time: there may be gigabytes
+        if row is None or (row["phase"], row["iteration"], row.get("split")) != judged:
+            return None
+        played += 1
+    told = [
+        row and (row["phase"], row["iteration"], row.get("split"), row.get("episodes"))
+        for row in rows_since(folder / METRICS, state.lengths[METRICS])
+    ]
+    wanted = [(*judged, played)] if split else []
+    return state if told == wanted and bool(split) == bool(played) else None
 
 
 def _size(path: Path) -> int:
